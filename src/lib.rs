@@ -1,0 +1,10 @@
+//! captionlab: build an image captioner from nothing.
+//!
+//! The way of the data is one line:
+//!
+//! **images + captions → regions → features (cached) → alignment → captions → scores → figure.**
+
+pub mod data;
+pub mod error;
+
+pub use error::{Error, Result};

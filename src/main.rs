@@ -1,0 +1,5 @@
+//! The command line of captionlab.
+
+fn main() {
+    println!("captionlab {}", env!("CARGO_PKG_VERSION"));
+}
