@@ -1,0 +1,126 @@
+//! One screen: what is here, what is missing, and what to do about it.
+
+use std::process::Command;
+use std::{env, fs, thread};
+
+use crate::checks::{self, gigabytes};
+use crate::paths::{EVCXR_VERSION, Paths};
+use crate::steps::output_of;
+use crate::{Result, tree};
+
+pub fn doctor(paths: &Paths) -> Result<()> {
+    let mut faults = 0;
+    let mut line = |name: &str, finding: Result<String>| match finding {
+        Ok(text) => println!("  ok  {name:<18} {text}"),
+        Err(problem) => {
+            faults += 1;
+            println!("FAULT {name:<18} {problem}");
+        }
+    };
+    line(
+        "Rust",
+        output_of(Command::new("rustc").arg("--version")).ok_or("rustc does not run. Install Rust by rustup".into()),
+    );
+    line("rust-src", checks::rust_source().map(|_| "there".to_owned()));
+    line("C++ compiler", checks::compiler());
+    line("Python", checks::python().map(|path| path.display().to_string()));
+    line("environment", environment(paths));
+    let libtorch = checks::libtorch(paths);
+    line(
+        "libtorch",
+        match &libtorch {
+            Ok(path) => checks::check_libtorch(path).map(|version| format!("{version}, {}", path.display())),
+            Err(error) => Err(error.to_string().into()),
+        },
+    );
+    line("devices", devices(paths));
+    line("threads", threads());
+    line("kernel", kernel(paths));
+    line("kernel's builds", kernel_builds(paths));
+    line("disk", disk(paths));
+    line("data", data());
+    line("weights", weights(paths));
+    match faults {
+        0 => println!("\nNo faults."),
+        1 => println!("\n1 fault. What to do is said beside it."),
+        _ => println!("\n{faults} faults. What to do is said beside each."),
+    }
+    if faults == 0 { Ok(()) } else { Err("not everything is in order".into()) }
+}
+
+fn environment(paths: &Paths) -> Result<String> {
+    let version = output_of(Command::new(paths.venv_python()).args(["-m", "jupyterlab", "--version"]))
+        .ok_or_else(|| format!("{} has no JupyterLab. Run: cargo xtask setup", paths.venv().display()))?;
+    Ok(format!(".venv with JupyterLab {version}"))
+}
+
+fn devices(paths: &Paths) -> Result<String> {
+    const PROBE: &str = "import torch; print('CPU' + ''.join(', ' + torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))";
+    output_of(Command::new(paths.venv_python()).args(["-c", PROBE]))
+        .ok_or("torch does not load in .venv. Run: cargo xtask setup".into())
+}
+
+fn threads() -> Result<String> {
+    let cores = thread::available_parallelism()?;
+    Ok(match env::var("OMP_NUM_THREADS") {
+        Ok(set) => format!("{cores} cores; OMP_NUM_THREADS limits libtorch to {set}"),
+        Err(_) => format!("{cores} cores, all used"),
+    })
+}
+
+fn kernel(paths: &Paths) -> Result<String> {
+    if !paths.kernel_root().join("complete").exists() {
+        return Err(format!("evcxr_jupyter {EVCXR_VERSION} is not installed. Run: cargo xtask setup").into());
+    }
+    let spec = paths.kernelspec().join("kernel.json");
+    let text = fs::read_to_string(&spec).map_err(|_| "the kernelspec captionlab is missing. Run: cargo xtask setup")?;
+    if !text.contains(&*paths.checkout.to_string_lossy()) {
+        return Err("the kernelspec captionlab is another checkout's. Run: cargo xtask setup".into());
+    }
+    Ok(format!("evcxr_jupyter {EVCXR_VERSION}, kernelspec `captionlab`"))
+}
+
+fn kernel_builds(paths: &Paths) -> Result<String> {
+    if !paths.warmed().join("warmed-for").exists() {
+        return Err("not compiled yet: first cells would take many minutes. Run: cargo xtask setup".into());
+    }
+    let copies = fs::read_dir(paths.kernel_builds())?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".lock"))
+        .count();
+    Ok(format!("warm; {copies} kernels run or ran"))
+}
+
+fn disk(paths: &Paths) -> Result<String> {
+    let free = checks::free_space(&paths.cache).ok_or("df does not say how much is free")?;
+    let (used, _) = tree::size(&paths.cache);
+    let text =
+        format!("{} free; the cache folder {} holds {}", gigabytes(free), paths.cache.display(), gigabytes(used));
+    if free < 2_000_000_000 {
+        Err(format!("{text}. Free some space, or run: cargo xtask clean").into())
+    } else {
+        Ok(text)
+    }
+}
+
+fn data() -> Result<String> {
+    match env::var_os("CAPTIONLAB_DATA").filter(|data| !data.is_empty()) {
+        None => Ok("Scenes, the embedded data set (CAPTIONLAB_DATA is not set)".to_owned()),
+        Some(folder) if fs::metadata(&folder).is_ok() => Ok(format!("CAPTIONLAB_DATA={}", folder.display())),
+        Some(folder) => {
+            Err(format!("CAPTIONLAB_DATA={} is not there. Set it to a data set, or unset it", folder.display()).into())
+        }
+    }
+}
+
+fn weights(paths: &Paths) -> Result<String> {
+    let mut names: Vec<String> = fs::read_dir(paths.checkout.join("saved_models"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".safetensors") || name.ends_with(".pth") || name.ends_with(".pt"))
+        .collect();
+    names.sort();
+    Ok(if names.is_empty() { "none in saved_models/ (no lesson needs any yet)".to_owned() } else { names.join(", ") })
+}

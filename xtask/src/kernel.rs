@@ -1,0 +1,232 @@
+//! The Rust kernel of Jupyter: evcxr_jupyter, its kernelspec, and a build folder for each kernel.
+//!
+//! evcxr compiles every cell in a cargo package of its own. A kernel that starts with an empty build folder compiles tch,
+//! plotters and the rest for many minutes; so one folder is warmed at set-up, and each kernel starts from a copy of it.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::paths::{EVCXR_VERSION, Paths, key, rust_version};
+use crate::steps::{output_of, ready, run_logged, step};
+use crate::{Result, checks, tree};
+
+/// Set while a build folder is being warmed: the kernel then works in this folder itself, not in a copy.
+const BUILD_FOLDER: &str = "CAPTIONLAB_KERNEL_BUILD";
+
+/// Installs evcxr_jupyter into the cache folder.
+pub fn install(paths: &Paths) -> Result<()> {
+    let root = paths.kernel_root();
+    fs::create_dir_all(&root)?;
+    let lock = File::create(root.join("lock"))?;
+    lock.lock()?;
+    if root.join("complete").exists() {
+        ready("Rust kernel evcxr_jupyter");
+        return Ok(());
+    }
+    step("Rust kernel evcxr_jupyter (about 6 minutes)", || {
+        let mut install = Command::new("cargo");
+        install
+            .args(["install", "--locked", "evcxr_jupyter", "--version", EVCXR_VERSION, "--force", "--root"])
+            .arg(&root)
+            // Kept until the end, so that an interrupted build goes on where it was.
+            .arg("--target-dir")
+            .arg(root.join("build"))
+            .current_dir(&root);
+        run_logged(
+            &mut without_cargo_settings(&mut install),
+            &paths.cache.join("logs/kernel.log"),
+            "Is there a network, and space on the disk? Call again: it goes on where it was.",
+        )?;
+        fs::write(root.join("complete"), "")?;
+        fs::remove_dir_all(root.join("build"))?;
+        Ok(())
+    })
+}
+
+/// Writes the kernelspec `captionlab` into `.venv`, where the JupyterLab of that environment finds it. Not called `rust`: evcxr
+/// rewrites that one.
+pub fn write_kernelspec(paths: &Paths, libtorch: &Path) -> Result<()> {
+    let launcher = paths.kernel_launcher();
+    let beside = launcher.with_extension("new");
+    fs::copy(std::env::current_exe()?, &beside)?;
+    fs::rename(&beside, &launcher)?;
+    // Cells load libtorch and Rust's standard library into the kernel's process, which does not know the rpath of programs.
+    let standard_library =
+        output_of(Command::new("rustc").args(["--print", "target-libdir"])).ok_or("rustc does not run")?;
+    let libraries = std::env::join_paths([libtorch.join("lib"), PathBuf::from(standard_library)])?;
+    let library_variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
+    let spec = serde_json::json!({
+        "argv": [launcher, "kernel", "{connection_file}"],
+        "display_name": "Rust (captionlab)",
+        "language": "rust",
+        "interrupt_mode": "message",
+        "env": {
+            "CAPTIONLAB_CHECKOUT": paths.checkout,
+            "CAPTIONLAB_CACHE": paths.cache,
+            "LIBTORCH": libtorch,
+            "RUSTUP_TOOLCHAIN": rust_version(),
+            library_variable: libraries.to_string_lossy(),
+        },
+    });
+    let folder = paths.kernelspec();
+    fs::create_dir_all(&folder)?;
+    write_whole(&folder.join("kernel.json"), &serde_json::to_string_pretty(&spec)?)
+}
+
+/// Compiles what lessons use into the build folder that each kernel copies.
+pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
+    let builds = paths.kernel_builds();
+    fs::create_dir_all(&builds)?;
+    fs::write(builds.join("checkout"), paths.checkout.as_os_str().as_encoded_bytes())?;
+    remove_stale_copies(&builds);
+    // Cells are compiled at every step, so they are not optimised; the crate and what it uses are compiled once, and are.
+    fs::create_dir_all(builds.join(".cargo"))?;
+    write_whole(&builds.join(".cargo/config.toml"), "[profile.dev.package.ctx]\nopt-level = 0\n")?;
+
+    let warmed = paths.warmed();
+    let state = crate_state(paths, libtorch)?;
+    if fs::read_to_string(warmed.join("warmed-for")).is_ok_and(|warmed_for| warmed_for == state) {
+        ready("Kernel's build folder");
+        return Ok(());
+    }
+    let seed = paths.seed("kernel-seed", libtorch)?;
+    let name = if seed.exists() || warmed.exists() {
+        "Kernel's build folder, compiled for this checkout (about 2 minutes)"
+    } else {
+        "Kernel's build folder, compiled for the first time (about 10 minutes)"
+    };
+    step(name, || {
+        let _ = fs::remove_file(warmed.join("warmed-for"));
+        if !warmed.exists() && seed.exists() {
+            tree::copy(&seed, &warmed, &tree::take_target)?;
+        }
+        fs::create_dir_all(&warmed)?;
+        // evcxr's package takes the versions that the project's lock file names.
+        fs::copy(paths.checkout.join("Cargo.lock"), warmed.join("Cargo.lock"))?;
+        let mut session = Command::new(paths.venv_python());
+        session
+            .arg(paths.checkout.join("xtask/jupyter_session.py"))
+            .arg("warm")
+            .current_dir(paths.notebooks())
+            .env(BUILD_FOLDER, &warmed);
+        run_logged(&mut session, &paths.cache.join("logs/warm.log"), "Call again: what has been compiled is kept.")?;
+        fs::write(warmed.join("warmed-for"), &state)?;
+        save_seed(&warmed, &seed)
+    })
+}
+
+/// Keeps the third-party part of a target folder for the next checkout.
+pub fn save_seed(from: &Path, seed: &Path) -> Result<()> {
+    if seed.exists() {
+        return Ok(());
+    }
+    let partial = seed.with_extension(format!("partial-{}", std::process::id()));
+    tree::copy(from, &partial, &tree::take_third_party)?;
+    // Another checkout may have been faster; its seed is as good.
+    if fs::rename(&partial, seed).is_err() {
+        fs::remove_dir_all(&partial)?;
+    }
+    Ok(())
+}
+
+/// Starts the kernel for Jupyter, in a build folder of its own. Returns only if that fails.
+pub fn start(paths: &Paths, connection_file: &str) -> Result<()> {
+    let libtorch = PathBuf::from(std::env::var_os("LIBTORCH").ok_or("LIBTORCH is not set. Run: cargo xtask setup")?);
+    checks::check_libtorch(&libtorch)?;
+    if !paths.kernel_program().is_file() {
+        return Err(format!("{} is missing. Run: cargo xtask setup", paths.kernel_program().display()).into());
+    }
+    let (build, lock) = match std::env::var_os(BUILD_FOLDER) {
+        Some(folder) => (PathBuf::from(folder), Stdio::null()),
+        None => {
+            let (build, lock) = copy_warmed(paths)?;
+            (build, Stdio::from(lock))
+        }
+    };
+    let error = Command::new(paths.kernel_program())
+        .args(["--control_file", connection_file])
+        .env("EVCXR_TMPDIR", &build)
+        // The kernel reads nothing there, and holds the folder's lock for as long as it lives.
+        .stdin(lock)
+        .exec();
+    Err(format!("{} cannot be started: {error}. Run: cargo xtask setup", paths.kernel_program().display()).into())
+}
+
+/// A copy of the warmed folder for one kernel, and the lock that says that it is in use.
+fn copy_warmed(paths: &Paths) -> Result<(PathBuf, File)> {
+    let builds = paths.kernel_builds();
+    if !paths.warmed().join("warmed-for").exists() {
+        return Err("the kernel's build folder is not ready. Run: cargo xtask setup".into());
+    }
+    remove_stale_copies(&builds);
+    let build = builds.join(format!("kernel-{}", std::process::id()));
+    let lock = File::create(build.with_extension("lock"))?;
+    lock.lock()?;
+    tree::copy(&paths.warmed(), &build, &tree::take_target)?;
+    Ok((build, lock))
+}
+
+/// Removes the copies of kernels that are no more: nobody holds their locks.
+fn remove_stale_copies(builds: &Path) {
+    for entry in fs::read_dir(builds).into_iter().flatten().flatten() {
+        let lock_file = entry.path();
+        if lock_file.extension().is_some_and(|extension| extension == "lock")
+            && File::open(&lock_file).is_ok_and(|lock| lock.try_lock().is_ok())
+        {
+            let _ = fs::remove_dir_all(lock_file.with_extension(""));
+            let _ = fs::remove_file(lock_file);
+        }
+    }
+}
+
+/// Names the state of the sources and settings that a warmed folder was made for.
+fn crate_state(paths: &Paths, libtorch: &Path) -> Result<String> {
+    let mut files = vec![
+        paths.checkout.join("Cargo.toml"),
+        paths.checkout.join("Cargo.lock"),
+        paths.checkout.join("build.rs"),
+        paths.checkout.join("xtask/jupyter_session.py"),
+    ];
+    files_below(&paths.checkout.join("src"), &mut files)?;
+    files.sort();
+    let mut all = format!("{} {EVCXR_VERSION} {}", libtorch.display(), rust_version()).into_bytes();
+    for file in files {
+        all.extend(file.as_os_str().as_encoded_bytes());
+        all.extend(fs::read(file)?);
+    }
+    Ok(key(&all))
+}
+
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { files_below(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}
+
+/// Settings of the cargo that runs this program are not for the package that is installed.
+fn without_cargo_settings(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("CARGO_")
+            && !matches!(&*name_text, "CARGO_HOME")
+            && !name_text.starts_with("CARGO_NET")
+            && !name_text.starts_with("CARGO_HTTP")
+            && !name_text.starts_with("CARGO_REGISTR")
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Writes a file beside and renames it, so that it is never half-written.
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let beside = path.with_extension("new");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, path)?;
+    Ok(())
+}

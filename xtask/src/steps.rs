@@ -1,0 +1,93 @@
+//! Steps of a set-up: each says what it does, shows that it is alive, and says how long it took.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+
+/// Runs `work` as a named step.
+pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("{name} …");
+    let start = Instant::now();
+    let result = work()?;
+    println!("  done in {}", duration(start.elapsed()));
+    Ok(result)
+}
+
+/// Says that a step's work is already there.
+pub fn ready(name: &str) {
+    println!("{name}: ready");
+}
+
+/// `8.4 s`, `3 min 20 s`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else {
+        format!("{} min {:02.0} s", seconds as u64 / 60, seconds % 60.0)
+    }
+}
+
+/// Runs a long command with its output in a log file, and shows the log's last line every 20 seconds.
+///
+/// # Errors
+/// If the command cannot be started or fails: the end of its log, and `help`.
+pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
+    if let Some(folder) = log.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let output = File::create(log)?;
+    let start = Instant::now();
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()
+        .map_err(|error| format!("{name} cannot be started: {error}. {help}"))?;
+    let mut next_sign = Duration::from_secs(20);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() > next_sign {
+            next_sign += Duration::from_secs(20);
+            let last = last_lines(log, 1).unwrap_or_default();
+            let shown: String = last.trim().chars().take(90).collect();
+            println!("  {:>9}  {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
+        }
+        thread::sleep(Duration::from_millis(if start.elapsed().as_secs() < 2 { 20 } else { 200 }));
+    };
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} failed ({status}). Its last words:\n{}\n{help}\nThe whole log: {}",
+        last_lines(log, 30)?,
+        log.display()
+    )
+    .into())
+}
+
+/// The last lines of a text file.
+fn last_lines(file: &Path, count: usize) -> Result<String> {
+    let mut file = File::open(file)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(16_384)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).collect();
+    Ok(lines[lines.len().saturating_sub(count)..].join("\n"))
+}
+
+/// The output of a short command, or `None` where it cannot be had.
+pub fn output_of(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,32 @@
+//! Everything that must hold before a change lands.
+
+use std::process::Command;
+
+use crate::paths::Paths;
+use crate::steps::step;
+use crate::{Result, checks, kernel, lessons, setup};
+
+pub fn test(paths: &Paths) -> Result<()> {
+    setup::setup(paths)?;
+    let cargo = |name: &str, arguments: &[&str]| {
+        step(name, || {
+            let status = Command::new("cargo")
+                .args(arguments)
+                .current_dir(&paths.checkout)
+                .env("RUSTDOCFLAGS", "-D warnings")
+                .status()
+                .map_err(|error| format!("cargo cannot be started: {error}"))?;
+            if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed", arguments.join(" ")).into()) }
+        })
+    };
+    cargo("Format", &["fmt", "--all", "--check"])?;
+    cargo("Lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
+    cargo(
+        "Unit and integration tests",
+        &["test", "--quiet", "--workspace", "--all-features", "--lib", "--bins", "--tests"],
+    )?;
+    cargo("Doctests", &["test", "--quiet", "--all-features", "--doc"])?;
+    cargo("Documentation", &["doc", "--quiet", "--no-deps", "--all-features"])?;
+    kernel::save_seed(&paths.checkout.join("target/debug"), &paths.seed("target-seed", &checks::libtorch(paths)?)?)?;
+    step("Lessons", || lessons::run(paths, &[], lessons::Mode::Check, false))
+}

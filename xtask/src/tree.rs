@@ -1,0 +1,86 @@
+//! Copies of big folders that share their big files on disk.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::Result;
+
+/// What becomes of a file in a copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// The copy shares the file: for files that are only ever replaced, never written in place.
+    Link,
+    Copy,
+    Leave,
+}
+
+/// Copies a folder. `take` decides on each file and folder by its path inside `from`; times of change are kept, since cargo
+/// goes by them.
+pub fn copy(from: &Path, to: &Path, take: &dyn Fn(&Path) -> Take) -> Result<()> {
+    copy_folder(from, to, Path::new(""), take).map_err(|error| {
+        format!("{} could not be copied to {}: {error}. Is the disk full?", from.display(), to.display()).into()
+    })
+}
+
+fn copy_folder(from: &Path, to: &Path, inside: &Path, take: &dyn Fn(&Path) -> Take) -> std::io::Result<()> {
+    fs::create_dir_all(to.join(inside))?;
+    for entry in fs::read_dir(from.join(inside))? {
+        let entry = entry?;
+        let inside = inside.join(entry.file_name());
+        let (source, target) = (entry.path(), to.join(&inside));
+        let kind = entry.file_type()?;
+        match take(&inside) {
+            Take::Leave => {}
+            _ if kind.is_dir() => copy_folder(from, to, &inside, take)?,
+            _ if kind.is_symlink() => std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?,
+            // Another file system has no hard links to this one: a true copy does as well.
+            Take::Link if fs::hard_link(&source, &target).is_ok() => {}
+            _ => copy_file(&source, &target)?,
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::copy(from, to)?;
+    let changed: SystemTime = fs::metadata(from)?.modified()?;
+    File::options().write(true).open(to)?.set_modified(changed)
+}
+
+/// For cargo's target folders: what the compiler writes is replaced as a whole, so it may be shared; cargo's own notes are
+/// written in place, so they are copied.
+pub fn take_target(inside: &Path) -> Take {
+    match inside.extension().and_then(|extension| extension.to_str()) {
+        Some("rlib" | "rmeta" | "so" | "dylib" | "a") => Take::Link,
+        _ => Take::Copy,
+    }
+}
+
+/// As [`take_target`], for third-party crates alone: nothing that was made from the checkout.
+pub fn take_third_party(inside: &Path) -> Take {
+    let name = inside.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name.strip_prefix("lib").unwrap_or(name);
+    let ours = ["captionlab", "xtask", "ctx", "code_"].iter().any(|crate_name| name.starts_with(crate_name));
+    let passing = matches!(name, "incremental" | "doc" | "tmp" | "examples") || name.ends_with(".lock");
+    if ours || passing { Take::Leave } else { take_target(inside) }
+}
+
+/// Size of a folder in bytes, and how much of it no other copy shares.
+pub fn size(folder: &Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let (mut all, mut own) = (0, 0);
+    let Ok(entries) = fs::read_dir(folder) else { return (0, 0) };
+    for entry in entries.flatten() {
+        let Ok(metadata) = entry.path().symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            let (all_inside, own_inside) = size(&entry.path());
+            all += all_inside;
+            own += own_inside;
+        } else {
+            all += metadata.len();
+            own += if metadata.nlink() == 1 { metadata.len() } else { 0 };
+        }
+    }
+    (all, own)
+}
