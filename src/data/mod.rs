@@ -1,10 +1,31 @@
 //! Images with captions: reading them, splitting them, counting their words, and turning them into tensors.
 
+mod batch;
+mod dataset;
+pub mod images;
+mod layouts;
+mod loader;
 mod random;
+pub mod scenes;
+mod splits;
+pub mod statistics;
+mod text_file;
+mod vocabulary;
 
+pub use batch::pad;
+pub use dataset::{Dataset, Layout, captions_of};
+pub use images::Preprocess;
+pub use loader::{Batch, ImageLoader, LoadSummary, LoaderConfig, Skipped};
 pub use random::Random;
+pub use scenes::ScenesConfig;
+pub use splits::SplitConfig;
+pub use vocabulary::{Coverage, Vocabulary, VocabularyConfig};
 
 use std::path::PathBuf;
+
+use image::RgbImage;
+
+use crate::Result;
 
 /// Which part of a data set an image belongs to. Splits are by image, never by caption: one image in two splits would
 /// leak the test set.
@@ -71,31 +92,12 @@ pub struct Example {
     pub links: Vec<PhraseLink>,
 }
 
-/// How a data set is laid out on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// The embedded pictures that the project draws itself.
-    Scenes,
-    /// Official Flickr30k: `results_20130124.token` and `flickr30k-images/`.
-    Flickr30kTokens,
-    /// Kaggle's Flickr30k `results.csv` or Flickr8k `captions.txt`.
-    Kaggle,
-    /// Karpathy's `dataset_flickr8k.json`, `dataset_flickr30k.json` or `dataset_coco.json`.
-    Karpathy,
-    /// Hugging Face's `flickr_annotations_30k.csv`.
-    HuggingFace,
-    /// COCO's `captions_*.json`.
-    Coco,
-    /// A folder of images and a CSV file of two columns: the user's own.
-    Folder,
-}
-
-/// A captioned data set: the examples, and what was noticed while reading them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Dataset {
-    pub name: String,
-    pub layout: Layout,
-    pub examples: Vec<Example>,
-    /// What was repaired or left out while reading, one sentence each.
-    pub notes: Vec<String>,
+impl Example {
+    /// The picture itself, in RGB, as large as it is.
+    ///
+    /// # Errors
+    /// As [`images::decode`], if the file cannot be read.
+    pub fn picture(&self) -> Result<RgbImage> {
+        images::decode_source(&self.image)
+    }
 }

@@ -1,0 +1,195 @@
+//! What a reader has found so far: images in the order of their file, each with its captions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use crate::data::Split;
+use crate::data::dataset::{Tally, counted};
+use crate::{Error, Result};
+
+/// The longest caption that is taken for one, in bytes: the longest of Flickr30k has about 450.
+const LONGEST_CAPTION: usize = 10_000;
+
+/// An image of the annotation file.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// As the data set calls it.
+    pub(super) name: String,
+    /// Folder in which the data set has it, such as `val2014`; most often none.
+    pub(super) folder: Option<String>,
+    pub(super) captions: Vec<String>,
+    /// The numbers of the captions, for those that have one.
+    numbers: Vec<Option<u64>>,
+    pub(super) split: Option<Split>,
+}
+
+/// Where a caption stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) path: &'a Path,
+    /// `None` in JSON, which is often all on one line.
+    pub(super) line: Option<u64>,
+}
+
+impl Place<'_> {
+    pub(super) fn error(&self, problem: impl Into<String>, help: impl Into<String>) -> Error {
+        Error::data(self.path, self.line, problem, help)
+    }
+
+    /// `line 7`, or the file's name.
+    fn short(&self) -> String {
+        match self.line {
+            Some(line) => format!("line {line}"),
+            None => self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    records: Vec<Record>,
+    by_name: HashMap<String, usize>,
+    pub(super) notes: Vec<String>,
+    empty: Tally,
+    repeated: Tally,
+    number_taken: Tally,
+}
+
+impl Collected {
+    /// The image called `name`, new or known already; its number for [`Collected::add_caption`].
+    pub(super) fn image(
+        &mut self,
+        place: Place,
+        name: &str,
+        folder: Option<&str>,
+        split: Option<Split>,
+    ) -> Result<usize> {
+        // The captions of an image mostly follow one another.
+        let last = self.records.len().wrapping_sub(1);
+        let known = match self.records.get(last) {
+            Some(record) if record.name == name => Some(last),
+            _ => self.by_name.get(name).copied(),
+        };
+        let index = match known {
+            Some(index) => index,
+            None => {
+                check_name(place, name)?;
+                if let Some(folder) = folder {
+                    check_name(place, folder)?;
+                }
+                let index = self.records.len();
+                self.by_name.insert(name.to_owned(), index);
+                let folder = folder.map(str::to_owned);
+                let (name, captions, numbers) = (name.to_owned(), Vec::new(), Vec::new());
+                self.records.push(Record { name, folder, captions, numbers, split });
+                index
+            }
+        };
+        if let Some(record) = self.records.get_mut(index)
+            && record.split != split
+        {
+            if let (Some(_), Some(_)) = (record.split, split) {
+                return Err(place.error(
+                    format!("`{name}` is in two splits, so that the test would leak into the training"),
+                    "Leave it in one of them.",
+                ));
+            }
+            record.split = record.split.or(split);
+        }
+        Ok(index)
+    }
+
+    /// Adds a caption to an image. `number` tells the captions of one image apart, where the layout has numbers: the same
+    /// one twice is noted, and left out where the caption is the same as well.
+    pub(super) fn add_caption(&mut self, place: Place, image: usize, number: Option<u64>, caption: &str) -> Result<()> {
+        let caption = caption.trim();
+        if caption.len() > LONGEST_CAPTION {
+            return Err(place.error(
+                format!("a caption of {} bytes, where {LONGEST_CAPTION} is the most", caption.len()),
+                "Check that every caption is on a line of its own, and that quotation marks are closed.",
+            ));
+        }
+        let Some(record) = self.records.get_mut(image) else { return Ok(()) };
+        if caption.is_empty() {
+            self.empty.add(|| format!("{} ({})", record.name, place.short()));
+            return Ok(());
+        }
+        let caption = caption.replace(['\n', '\r'], " ");
+        if number.is_some()
+            && let Some(taken) = record.numbers.iter().position(|other| *other == number)
+        {
+            if record.captions.get(taken) == Some(&caption) {
+                self.repeated.add(|| format!("{} ({})", record.name, place.short()));
+                return Ok(());
+            }
+            self.number_taken.add(|| format!("{} ({})", record.name, place.short()));
+        }
+        record.captions.push(caption);
+        record.numbers.push(number);
+        Ok(())
+    }
+
+    /// The images that have captions, and what was noticed.
+    pub(super) fn finish(self, files: &[PathBuf]) -> Result<(Vec<Record>, Vec<String>)> {
+        let Self { mut records, mut notes, empty, repeated, number_taken, .. } = self;
+        if empty.count > 0 {
+            notes.push(format!("{} without a word left out: {}.", counted(empty.count, "caption"), empty.list()));
+        }
+        if repeated.count > 0 {
+            let (captions, list) = (counted(repeated.count, "caption"), repeated.list());
+            notes.push(format!("{captions} given twice with the same number and words, kept once: {list}."));
+        }
+        if number_taken.count > 0 {
+            let (captions, list) = (counted(number_taken.count, "caption"), number_taken.list());
+            notes.push(format!("{captions} with a number that another caption of the image has, kept: {list}."));
+        }
+        let mut without = Tally::default();
+        for record in records.iter().filter(|record| record.captions.is_empty()) {
+            without.add(|| record.name.clone());
+        }
+        if without.count > 0 {
+            let (images, list) = (counted(without.count, "image"), without.list());
+            notes.push(format!("{images} without a caption left out: {list}."));
+        }
+        records.retain(|record| !record.captions.is_empty());
+        if records.is_empty() {
+            let path = files.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+            return Err(Error::data(path, None, "there is no caption in it", "Check that this is the right file."));
+        }
+        notes.extend(note_on_numbers(&records));
+        Ok((records, notes))
+    }
+}
+
+/// What is to be said where not every image has five captions.
+fn note_on_numbers(records: &[Record]) -> Option<String> {
+    let mut images: BTreeMap<usize, usize> = BTreeMap::new();
+    for record in records {
+        *images.entry(record.captions.len()).or_default() += 1;
+    }
+    if images.keys().all(|&captions| captions == 5) {
+        return None;
+    }
+    let each = images.iter().map(|(&captions, &images)| {
+        let verb = if images == 1 { "has" } else { "have" };
+        format!("{} {verb} {}", counted(images, "image"), counted(captions, "caption"))
+    });
+    Some(format!("Not every image has five captions: {}.", each.collect::<Vec<_>>().join(", ")))
+}
+
+/// Refuses a name that would lead out of the folder of images.
+fn check_name(place: Place, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(place.error("a caption without the name of its image", "Write the name of the image file."));
+    }
+    let mut parts = name.split(['/', '\\']);
+    let drive = name.as_bytes().get(1) == Some(&b':');
+    if drive || name.contains('\0') || name.starts_with(['/', '\\', '~']) || parts.any(|part| part == "..") {
+        let shown: String = name.chars().take(80).collect();
+        return Err(place.error(
+            format!("the image name `{}` leads out of the folder of images", shown.escape_debug()),
+            "Name images relative to the folder that holds them, without `..`.",
+        ));
+    }
+    Ok(())
+}

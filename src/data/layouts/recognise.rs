@@ -1,0 +1,233 @@
+//! Which layout a path holds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{images, json, table, tokens};
+use crate::data::Layout;
+use crate::data::text_file::{is_a_folder, read_beginning};
+use crate::{Error, Result};
+
+const KNOWN: &str = "Known are results_20130124.token (or .gz), Kaggle's results.csv and captions.txt, \
+    dataset_*.json (Karpathy), flickr_annotations_30k.csv (Hugging Face), captions_*.json (COCO), \
+    and a CSV file with the columns `image,caption` beside its images.";
+
+/// A data set on disk, recognised but not read.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) layout: Layout,
+    /// The annotation files to read, in order.
+    pub(super) files: Vec<PathBuf>,
+    /// The folder of the annotation files, where split lists are.
+    pub(super) folder: PathBuf,
+    /// The folder below which the images are.
+    pub(super) root: PathBuf,
+    pub(super) name: String,
+    pub(super) notes: Vec<String>,
+}
+
+pub(super) fn recognise(path: &Path) -> Result<Source> {
+    let metadata = fs::metadata(path).map_err(|source| {
+        let help = "Check the path: name the folder of the data set, or the file of its captions.";
+        Error::file(path, "open the data set", source, help)
+    })?;
+    if metadata.is_dir() { in_folder(path) } else { from_file(path) }
+}
+
+/// Takes the one file that was asked for, and looks for nothing else but its images and split lists.
+fn from_file(path: &Path) -> Result<Source> {
+    let layout = layout_of(path)?;
+    let folder = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_path_buf(),
+        None => PathBuf::from("."),
+    };
+    // COCO keeps captions in `annotations/`, Flickr8k in `Flickr8k_text/`, with the images beside that folder.
+    let is_for_text = folder.file_name().and_then(|name| name.to_str()).is_some_and(is_folder_for_text);
+    let root = folder.parent().filter(|_| is_for_text).map_or_else(|| folder.clone(), Path::to_path_buf);
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Source { layout, files: vec![path.to_path_buf()], folder, root, name, notes: Vec::new() })
+}
+
+fn is_folder_for_text(name: &str) -> bool {
+    name == "annotations" || name.to_ascii_lowercase().ends_with("_text")
+}
+
+fn in_folder(root: &Path) -> Result<Source> {
+    let here = Candidates::in_folder(root)?;
+    if !here.found.is_empty() {
+        return choose(root, root, here.found);
+    }
+    let mut below = Vec::new();
+    for folder in &here.folders {
+        // A folder that may not be listed cannot be the one that was meant.
+        if let Ok(candidates) = Candidates::in_folder(folder)
+            && !candidates.found.is_empty()
+        {
+            below.push((folder, candidates.found));
+        }
+    }
+    if below.len() > 1 {
+        let folders: Vec<String> = below.iter().map(|(folder, _)| folder.display().to_string()).collect();
+        let problem = format!("several folders in it hold captions: {}", folders.join(", "));
+        return Err(Error::data(root, None, problem, "Open one of them."));
+    }
+    if let Some((folder, found)) = below.pop() {
+        return choose(root, folder, found);
+    }
+    if let Some(problem) = here.problem {
+        return Err(problem);
+    }
+    match images::count_images(root) {
+        0 => Err(Error::data(root, None, "no file of captions is recognised in this folder", KNOWN)),
+        images => Err(Error::data(
+            root,
+            None,
+            format!("{images} images, but no file of captions is in this folder"),
+            "Write captions.csv with the header `image,caption`, and an image and a caption a line.",
+        )),
+    }
+}
+
+/// What a folder holds that could be annotation files.
+struct Candidates {
+    found: Vec<(Layout, PathBuf)>,
+    folders: Vec<PathBuf>,
+    /// Why the first file that is called like one is none.
+    problem: Option<Error>,
+}
+
+impl Candidates {
+    fn in_folder(folder: &Path) -> Result<Self> {
+        let failed = |source| Error::file(folder, "list the folder", source, "Check that you may read it.");
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if !name.starts_with('.') && !images::is_image_name(&name) {
+                paths.push((name, entry.path()));
+            }
+        }
+        paths.sort_unstable();
+        let mut candidates = Self { found: Vec::new(), folders: Vec::new(), problem: None };
+        for (name, path) in paths {
+            let is_called_so = is_called_like_annotations(&name);
+            if path.is_dir() {
+                if is_called_so {
+                    candidates.problem.get_or_insert_with(|| is_a_folder(&path));
+                }
+                candidates.folders.push(path);
+            } else if is_called_so {
+                match layout_of(&path) {
+                    Ok(layout) => candidates.found.push((layout, path)),
+                    Err(error) => {
+                        candidates.problem.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        Ok(candidates)
+    }
+}
+
+fn is_called_like_annotations(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    // Flickr8k brings its captions a second time as lemmas.
+    is_called_like_tokens(&lower) && !lower.contains("lemma")
+        || lower.ends_with(".json") && (lower.starts_with("dataset") || lower.starts_with("captions"))
+        || lower.ends_with(".csv")
+        || lower.ends_with(".tsv")
+        || lower == "captions.txt"
+}
+
+fn is_called_like_tokens(lower: &str) -> bool {
+    let plain = lower.strip_suffix(".gz").unwrap_or(lower);
+    plain.ends_with(".token") || plain.ends_with(".token.txt")
+}
+
+/// The layout of one annotation file, by its name and its beginning.
+fn layout_of(path: &Path) -> Result<Layout> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    if is_called_like_tokens(&name) {
+        return Ok(Layout::Flickr30kTokens);
+    }
+    if images::is_image_name(&name) {
+        return Err(Error::data(path, None, "this is an image, not the captions of images", KNOWN));
+    }
+    if name.ends_with(".json") {
+        if name.starts_with("dataset_") {
+            return Ok(Layout::Karpathy);
+        }
+        if name.starts_with("captions_") {
+            return Ok(Layout::Coco);
+        }
+        return Ok(if json::is_coco(path)? { Layout::Coco } else { Layout::Karpathy });
+    }
+    if tokens::looks_like_tokens(&read_beginning(path, 1 << 16)?) {
+        return Ok(Layout::Flickr30kTokens);
+    }
+    Ok(table::shape(path)?.layout)
+}
+
+/// Takes the layout that brings its splits before the others, and says what else there is.
+fn choose(root: &Path, folder: &Path, mut found: Vec<(Layout, PathBuf)>) -> Result<Source> {
+    let rank = |layout: Layout| match layout {
+        Layout::Karpathy => 0,
+        Layout::HuggingFace => 1,
+        Layout::Coco => 2,
+        Layout::Flickr30kTokens => 3,
+        Layout::Kaggle => 4,
+        Layout::Folder | Layout::Scenes => 5,
+    };
+    found.sort_by_key(|(layout, _)| rank(*layout));
+    let layout = found.first().map_or(Layout::Folder, |(layout, _)| *layout);
+    let (taken, left): (Vec<_>, Vec<_>) = found.into_iter().partition(|(other, _)| *other == layout);
+    let mut files: Vec<PathBuf> = taken.into_iter().map(|(_, file)| file).collect();
+    let mut unread: Vec<PathBuf> = left.into_iter().map(|(_, file)| file).collect();
+    if layout == Layout::Flickr30kTokens {
+        // The same file, packed and unpacked: alphabetical order puts the unpacked one first.
+        let all = files.clone();
+        files.retain(|file| file.extension().is_none_or(|end| end != "gz") || !all.contains(&file.with_extension("")));
+    }
+    let belong_together = layout == Layout::Coco && one_of_each_split(&files);
+    if files.len() > 1 && !belong_together {
+        let names: Vec<String> = files.iter().map(|file| file_name(file)).collect();
+        let problem = format!("several files of captions are in this folder: {}", names.join(", "));
+        return Err(Error::data(folder, None, problem, "Open the one that you mean by its own path."));
+    }
+    let mut notes = Vec::new();
+    if !unread.is_empty() {
+        unread.sort_unstable();
+        let read: Vec<String> = files.iter().map(|file| file_name(file)).collect();
+        let unread: Vec<String> = unread.iter().map(|file| file_name(file)).collect();
+        notes.push(format!(
+            "Captions and splits are those of {}; {} beside it was not read.",
+            read.join(" and "),
+            unread.join(", ")
+        ));
+    }
+    let named =
+        if root.file_name().is_some() { root.to_path_buf() } else { fs::canonicalize(root).unwrap_or_default() };
+    let name = file_name(&named);
+    Ok(Source { layout, files, folder: folder.to_path_buf(), root: root.to_path_buf(), name, notes })
+}
+
+/// Whether COCO files are the splits of one year: `captions_train2014.json` and `captions_val2014.json`.
+fn one_of_each_split(files: &[PathBuf]) -> bool {
+    let mut splits: Vec<String> = Vec::new();
+    let mut years: Vec<String> = Vec::new();
+    for file in files {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let split = stem.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        years.push(stem.get(split.len()..).unwrap_or_default().to_owned());
+        splits.push(split.to_owned());
+    }
+    splits.sort_unstable();
+    splits.dedup();
+    years.dedup();
+    splits.len() == files.len() && years.len() == 1
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

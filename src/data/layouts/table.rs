@@ -1,0 +1,224 @@
+//! Tables: Kaggle's `results.csv` and `captions.txt`, Hugging Face's `flickr_annotations_30k.csv`, and the user's own CSV.
+
+use std::path::Path;
+
+use csv::{ReaderBuilder, StringRecord};
+
+use super::collected::{Collected, Place};
+use super::images::is_image_name;
+use crate::data::Layout;
+use crate::data::dataset::{Tally, counted};
+use crate::data::splits::split_of_word;
+use crate::data::text_file::{read_beginning, read_text};
+use crate::{Error, Result};
+
+const IMAGE_COLUMNS: [&str; 8] =
+    ["image", "image_name", "filename", "file_name", "file", "image_path", "image_file", "name"];
+const CAPTION_COLUMNS: [&str; 6] = ["caption", "captions", "comment", "text", "description", "sentence"];
+const NUMBER_COLUMNS: [&str; 2] = ["comment_number", "caption_number"];
+const HELP: &str = "Write a header `image,caption`, then an image and a caption a line; \
+    put captions with commas in quotation marks.";
+
+/// What the first lines of a table say of it.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) layout: Layout,
+    separator: u8,
+    has_header: bool,
+    columns: usize,
+    image: usize,
+    caption: usize,
+    number: Option<usize>,
+    split: Option<usize>,
+    /// The caption column holds a JSON list of all captions of the image.
+    is_list: bool,
+}
+
+/// Reads off the first lines how a table is built.
+///
+/// # Errors
+/// [`Error::Data`] where they are not those of a table of images and captions.
+pub(super) fn shape(path: &Path) -> Result<Shape> {
+    let beginning = read_beginning(path, 1 << 16)?;
+    if beginning.is_empty() {
+        return Err(Error::data(path, None, "the file is empty", HELP));
+    }
+    let place = Place { path, line: Some(1) };
+    let first = beginning.lines().next().unwrap_or_default();
+    let Some(separator) = separator_of(first) else {
+        return Err(place.error("no comma, semicolon, tab or `|` between the columns", HELP));
+    };
+    let mut rows = reader(separator).from_reader(beginning.as_bytes()).into_records().map_while(|row| row.ok());
+    let first = rows.next().unwrap_or_default();
+    let columns = first.len();
+    let names: Vec<String> = first.iter().map(|name| name.trim().to_lowercase()).collect();
+    let find = |known: &[&str]| names.iter().position(|name| known.contains(&name.as_str()));
+    let number = find(&NUMBER_COLUMNS);
+    let split = find(&["split"]);
+    let shape = |layout, image, caption, is_list| Shape {
+        layout,
+        separator,
+        has_header: true,
+        columns,
+        image,
+        caption,
+        number,
+        split,
+        is_list,
+    };
+    if let (Some(image), Some(raw)) = (find(&IMAGE_COLUMNS), find(&["raw"])) {
+        return Ok(shape(Layout::HuggingFace, image, raw, true));
+    }
+    if let (Some(image), Some(caption)) = (find(&IMAGE_COLUMNS), find(&CAPTION_COLUMNS)) {
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_kaggle = matches!(file, "results.csv" | "captions.txt") || number.is_some();
+        let layout = if is_kaggle { Layout::Kaggle } else { Layout::Folder };
+        return Ok(shape(layout, image, caption, false));
+    }
+    let names_image = |row: &StringRecord| row.get(0).is_some_and(|name| is_image_name(name.trim()));
+    if columns >= 2 && names_image(&first) {
+        // Without a header, whatever follows the first separator is the caption.
+        return Ok(Shape { has_header: false, columns: 2, ..shape(Layout::Folder, 0, 1, false) });
+    }
+    if columns == 2 && rows.next().is_some_and(|row| names_image(&row)) {
+        return Ok(shape(Layout::Folder, 0, 1, false));
+    }
+    let missing = match (find(&IMAGE_COLUMNS), find(&CAPTION_COLUMNS)) {
+        (Some(_), None) => "no column for the caption",
+        (None, Some(_)) => "no column for the image",
+        _ => "no columns for the image and the caption",
+    };
+    let shown: Vec<String> = first.iter().take(8).map(|name| name.trim().chars().take(40).collect()).collect();
+    Err(place.error(format!("{missing} among `{}`", shown.join("`, `")), HELP))
+}
+
+pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<()> {
+    let shape = shape(path)?;
+    let text = read_text(path)?;
+    let mut table = reader(shape.separator).from_reader(text.as_bytes());
+    let mut row = StringRecord::new();
+    let mut header = shape.has_header;
+    let mut unquoted = Tally::default();
+    let mut lines = Lines { text: text.as_bytes(), byte: 0, line: 1 };
+    loop {
+        lines.advance(table.position().byte());
+        let line = lines.line;
+        let place = Place { path, line: Some(line) };
+        match table.read_record(&mut row) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => return Err(place.error(format!("not a row of a table: {error}"), HELP)),
+        }
+        if std::mem::take(&mut header) || row.iter().all(|field| field.trim().is_empty()) {
+            continue;
+        }
+        let name = row.get(shape.image).unwrap_or_default().trim();
+        let mut number = shape.number.and_then(|column| row.get(column)).and_then(|number| number.trim().parse().ok());
+        let caption = match row.get(shape.caption) {
+            Some(caption) if row.len() == shape.columns => caption.to_owned(),
+            Some(caption) if row.len() > shape.columns && shape.caption + 1 == shape.columns => {
+                unquoted.add(|| format!("line {}", line));
+                let separator = char::from(shape.separator).to_string();
+                let rest = row.iter().skip(shape.caption + 1);
+                rest.fold(caption.to_owned(), |caption, part| caption + &separator + part)
+            }
+            None if let Some((repaired, caption)) = glued(&shape, &row) => {
+                number = Some(repaired);
+                collected.notes.push(format!(
+                    "{}, line {}: the separator after the comment number is missing; repaired.",
+                    path.file_name().unwrap_or_default().to_string_lossy(),
+                    line
+                ));
+                caption
+            }
+            _ => {
+                let separator = char::from(shape.separator).escape_default().to_string();
+                return Err(place.error(
+                    format!("{}, where {} are expected", counted(row.len(), "column"), shape.columns),
+                    format!("Columns are separated by `{separator}`; text that holds it needs quotation marks."),
+                ));
+            }
+        };
+        if runs_over_rows(&caption, shape.separator) {
+            return Err(place.error(
+                "a quotation mark opens here and is not closed before the next row",
+                "Close it, or write a quotation mark inside a quoted caption twice.",
+            ));
+        }
+        let split = match shape.split.and_then(|column| row.get(column)).map(str::trim) {
+            None | Some("") => None,
+            Some(word) => Some(split_of_word(word).map_err(|known| {
+                let word: String = word.chars().take(40).collect();
+                place.error(format!("the split `{word}` is not known"), format!("A split is {known}."))
+            })?),
+        };
+        let image = collected.image(place, name, None, split)?;
+        let captions: Vec<String> = if shape.is_list {
+            serde_json::from_str(&caption).map_err(|error| {
+                place.error(format!("the captions are not a JSON list of strings: {error}"), "Check the download.")
+            })?
+        } else {
+            vec![caption]
+        };
+        for caption in captions {
+            collected.add_caption(place, image, number, &caption)?;
+        }
+    }
+    if unquoted.count > 0 {
+        let (captions, list) = (counted(unquoted.count, "caption"), unquoted.list());
+        let separator = char::from(shape.separator).escape_default().to_string();
+        collected.notes.push(format!("{captions} with `{separator}` outside quotation marks, taken whole: {list}."));
+    }
+    Ok(())
+}
+
+/// The caption and its number in a row such as row 19,999 of Kaggle's Flickr30k, `2199200615.jpg| 4   A dog runs`, where
+/// the separator between them is missing.
+fn glued(shape: &Shape, row: &StringRecord) -> Option<(u64, String)> {
+    let glued = shape.number.filter(|number| number + 1 == shape.caption && row.len() == shape.caption)?;
+    let (number, caption) = row.get(glued)?.trim().split_once(char::is_whitespace)?;
+    Some((number.parse().ok()?, caption.trim().to_owned()))
+}
+
+/// Whether a caption holds the beginning of another row, because a quotation mark was never closed.
+fn runs_over_rows(caption: &str, separator: u8) -> bool {
+    let mut rows = caption.split('\n').skip(1);
+    rows.any(|row| row.split_once(char::from(separator)).is_some_and(|(name, _)| is_image_name(name.trim())))
+}
+
+/// The first of `,`, `;`, tab and `|` in a line that is not within quotation marks.
+fn separator_of(line: &str) -> Option<u8> {
+    let mut quoted = false;
+    line.bytes().find(|&byte| {
+        quoted ^= byte == b'"';
+        !quoted && matches!(byte, b',' | b';' | b'\t' | b'|')
+    })
+}
+
+fn reader(separator: u8) -> ReaderBuilder {
+    let mut builder = ReaderBuilder::new();
+    // Kaggle's file with `|` does not quote, and its captions hold quotation marks.
+    builder.has_headers(false).flexible(true).delimiter(separator).quoting(separator != b'|');
+    builder
+}
+
+/// Counts the lines of a text up to the rows of a table: the table reader's own count is off where lines are blank or end
+/// with CRLF.
+struct Lines<'a> {
+    text: &'a [u8],
+    byte: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// Goes on to the row that follows `byte`.
+    fn advance(&mut self, byte: u64) {
+        while let Some(next) = self.text.get(self.byte) {
+            if self.byte as u64 >= byte && !matches!(next, b'\r' | b'\n') {
+                break;
+            }
+            self.line += u64::from(*next == b'\n');
+            self.byte += 1;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Text files read whole, with errors that name the line; and files written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::{Error, Result};
+
+/// The largest annotation file that is read, unpacked. COCO's and Karpathy's largest is about 150 MB.
+const LARGEST_FILE: u64 = 2 << 30;
+
+/// The text of a file of UTF-8, plain or gzipped, without its byte order mark.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be read; [`Error::Data`] where it is a folder, empty, too large, a broken archive, or
+/// not UTF-8 (naming the line).
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    if path.is_dir() {
+        return Err(is_a_folder(path));
+    }
+    let mut file = File::open(path).map_err(|source| cannot_read(path, source))?;
+    let mut bytes = Vec::new();
+    let mut head = [0; 2];
+    let head_len = read_up_to(&mut file, &mut head).map_err(|source| cannot_read(path, source))?;
+    let head = head.get(..head_len).unwrap_or_default();
+    let rest = head.chain(file);
+    if head == [0x1f, 0x8b] {
+        MultiGzDecoder::new(rest).take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|source| {
+            Error::data(path, None, format!("the gzip archive is broken ({source})"), "Download it again.")
+        })?;
+    } else {
+        rest.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|source| cannot_read(path, source))?;
+    }
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(Error::data(
+            path,
+            None,
+            "the file is larger than 2 GiB, which no file of captions is",
+            "Check that this is the file that you meant.",
+        ));
+    }
+    decode(path, bytes)
+}
+
+/// The first bytes of a file, at most `limit` of them, for telling what it is; what is not UTF-8 is replaced.
+pub(super) fn read_beginning(path: &Path, limit: u64) -> Result<String> {
+    if path.is_dir() {
+        return Err(is_a_folder(path));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|source| cannot_read(path, source))?;
+    refuse_utf16(path, &bytes)?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Writes a file whole: beside its place first, and renamed when it is complete.
+pub(super) fn write_whole(path: &Path, text: &str, what: &str) -> Result<()> {
+    let failed = |source| {
+        Error::file(path, format!("write {what}"), source, "Check that the folder is there, writable and has room.")
+    };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let beside = Path::new(&beside);
+    let written = File::create(beside)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(beside, path));
+    written.map_err(|source| {
+        // What is left of the attempt is of no use; the error to report is the first one.
+        let _ = fs::remove_file(beside);
+        failed(source)
+    })
+}
+
+fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<String> {
+    refuse_utf16(path, &bytes)?;
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    if bytes.is_empty() {
+        return Err(Error::data(path, None, "the file is empty", "Check the download, or write the captions into it."));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes().iter().take(valid).filter(|&&byte| byte == b'\n').count() as u64;
+        let byte = error.as_bytes().get(valid).copied().unwrap_or_default();
+        Error::data(path, line, format!("the text is not UTF-8 (byte 0x{byte:02X})"), "Save the file as UTF-8.")
+    })
+}
+
+fn refuse_utf16(path: &Path, bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(Error::data(path, 1, "the text is UTF-16, not UTF-8", "Save it as UTF-8."));
+    }
+    Ok(())
+}
+
+fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+pub(super) fn is_a_folder(path: &Path) -> Error {
+    Error::data(path, None, "this is a folder, where a file belongs", "Name the file inside it.")
+}
+
+fn cannot_read(path: &Path, source: std::io::Error) -> Error {
+    Error::file(path, "read the file", source, "Check the path, and that you may read it.")
+}
