@@ -6,5 +6,9 @@
 
 pub mod data;
 pub mod error;
+pub mod show;
 
 pub use error::{Error, Result};
+/// Data frames: the crate that [`show::data_frame`] takes them from.
+#[cfg(feature = "tables")]
+pub use polars;

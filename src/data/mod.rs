@@ -2,8 +2,11 @@
 
 mod batch;
 mod dataset;
+#[cfg(feature = "tables")]
+mod frame;
 pub mod images;
 mod layouts;
+mod lessons;
 mod loader;
 mod random;
 pub mod scenes;
@@ -15,6 +18,7 @@ mod vocabulary;
 pub use batch::pad;
 pub use dataset::{Dataset, Layout, captions_of};
 pub use images::Preprocess;
+pub use lessons::lessons_are_small;
 pub use loader::{Batch, ImageLoader, LoadSummary, LoaderConfig, Skipped};
 pub use random::Random;
 pub use scenes::ScenesConfig;

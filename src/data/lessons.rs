@@ -1,0 +1,38 @@
+//! Which data the lessons use, and how much of it.
+
+use std::env;
+
+use super::scenes::ScenesConfig;
+use super::{Dataset, SplitConfig};
+use crate::Result;
+
+/// Images of quick runs of the lessons: training, validation, test.
+const FEW: [usize; 3] = [160, 40, 40];
+
+/// Whether the lessons are only tried out: `CAPTIONLAB_SMALL` is set, as `cargo xtask test` does. Every cell then runs, on
+/// little data and for a short time.
+pub fn lessons_are_small() -> bool {
+    env::var_os("CAPTIONLAB_SMALL").is_some_and(|value| !value.is_empty())
+}
+
+impl Dataset {
+    /// The data set of the lessons: the one that the environment variable `CAPTIONLAB_DATA` names, or Scenes.
+    ///
+    /// A data set without splits gets random ones, by image, always the same.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], if `CAPTIONLAB_DATA` does not name a data set.
+    pub fn for_lessons() -> Result<Self> {
+        let Some(folder) = env::var_os("CAPTIONLAB_DATA").filter(|folder| !folder.is_empty()) else {
+            let full = ScenesConfig::default();
+            let [train, validation, test] = FEW;
+            let few = ScenesConfig { train, validation, test, ..full.clone() };
+            return Self::scenes(if lessons_are_small() { &few } else { &full });
+        };
+        let mut dataset = Self::open(folder)?;
+        if !dataset.has_splits() {
+            dataset = dataset.with_random_split(&SplitConfig::default())?;
+        }
+        Ok(if lessons_are_small() { dataset.limit(FEW.iter().sum()) } else { dataset })
+    }
+}

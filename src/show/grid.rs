@@ -1,0 +1,261 @@
+//! Pictures side by side, each with its captions below.
+
+use image::RgbImage;
+
+use super::canvas::{Align, Canvas};
+use super::figure::{Figure, headed, one_paragraph};
+use super::style::{Ink, MARGIN, TITLE};
+use super::text::{TextStyle, Typeface};
+use crate::{Error, Result};
+
+/// Between columns, and between rows.
+const GAP: f32 = 28.0;
+
+/// Pictures that the text alternative describes one by one.
+const MOST_DESCRIBED: usize = 24;
+
+/// A picture, and what is said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaptionedImage {
+    /// The picture, of any size and shape.
+    pub image: RgbImage,
+    /// Shown below the picture, each from a line of its own. Empty ones are left out.
+    pub captions: Vec<String>,
+    /// Shown above the picture in bold: its name, or whose captions these are.
+    pub title: Option<String>,
+}
+
+impl CaptionedImage {
+    /// A picture with captions and no title.
+    pub fn new<S: Into<String>>(image: RgbImage, captions: impl IntoIterator<Item = S>) -> Self {
+        Self { image, captions: captions.into_iter().map(Into::into).collect(), title: None }
+    }
+
+    /// The same with a title.
+    pub fn with_title(self, title: impl Into<String>) -> Self {
+        Self { title: Some(title.into()), ..self }
+    }
+}
+
+/// How a grid of captioned pictures is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GridConfig {
+    /// Pictures side by side, 1 to 12. Default 4. Fewer pictures make a narrower figure.
+    pub columns: usize,
+    /// Width of a picture in pixels, 64 to 1024. Default 280. The size of the text goes with it.
+    pub image_width: u32,
+    /// Lines after which a caption is cut with "…", 1 to 100. Default 5.
+    pub caption_lines: usize,
+    /// Above the whole grid. Default none.
+    pub title: Option<String>,
+}
+
+impl Default for GridConfig {
+    fn default() -> Self {
+        Self { columns: 4, image_width: 280, caption_lines: 5, title: None }
+    }
+}
+
+impl GridConfig {
+    /// # Errors
+    /// [`Error::Config`] for a setting out of its range.
+    pub fn validate(&self) -> Result<()> {
+        if !(1..=12).contains(&self.columns) {
+            return Err(Error::config("grid.columns", self.columns, "must be from 1 to 12"));
+        }
+        if !(64..=1024).contains(&self.image_width) {
+            return Err(Error::config("grid.image_width", self.image_width, "must be from 64 to 1024 pixels"));
+        }
+        if !(1..=100).contains(&self.caption_lines) {
+            return Err(Error::config("grid.caption_lines", self.caption_lines, "must be from 1 to 100"));
+        }
+        Ok(())
+    }
+}
+
+/// Pictures side by side, with their captions below.
+///
+/// Pictures keep their shape; those that are higher than wide stand in a square. Long captions are wrapped, and cut with
+/// "…" after [`GridConfig::caption_lines`].
+///
+/// # Errors
+/// [`Error::Argument`] without pictures, or if one has no pixels; [`Error::Config`] for a setting out of its range;
+/// [`Error::Figure`] if there are more pictures than a figure can hold.
+pub fn captioned_grid(images: &[CaptionedImage], config: &GridConfig) -> Result<Figure> {
+    config.validate()?;
+    if images.is_empty() {
+        return Err(Error::argument("a grid of no pictures", "Give at least one picture."));
+    }
+    if let Some(index) = images.iter().position(|item| item.image.width() == 0 || item.image.height() == 0) {
+        return Err(Error::argument(
+            format!("picture {} of the grid has no pixels", index + 1),
+            "Leave it out, or check how it was read.",
+        ));
+    }
+    let typeface = Typeface::new()?;
+    let columns = config.columns.min(images.len());
+    let column_width = config.image_width as f32;
+    let width = 2.0 * MARGIN + columns as f32 * (column_width + GAP) - GAP;
+    let title =
+        config.title.as_deref().map_or_else(Vec::new, |title| typeface.wrap(title, width - 2.0 * MARGIN, 2, TITLE));
+    let cells: Vec<Cell<'_>> = images.iter().map(|item| Cell::new(item, config, &typeface)).collect();
+    let rows: Vec<Row<'_>> = cells.chunks(columns).map(Row::new).collect();
+    let title_height = if title.is_empty() { 0.0 } else { title.len() as f32 * TITLE.line_height() + 14.0 };
+    let height = 2.0 * MARGIN + title_height + rows.iter().map(|row| row.height() + GAP).sum::<f32>() - GAP;
+
+    let mut canvas = Canvas::new(width, height)?;
+    let mut top = MARGIN;
+    for (line, text) in title.iter().enumerate() {
+        let baseline = top + line as f32 * TITLE.line_height() + TITLE.size * 0.9;
+        canvas.text(text, (MARGIN, baseline), Align::Left, TITLE, Ink::TEXT);
+    }
+    top += title_height;
+    for row in &rows {
+        for (column, cell) in row.cells.iter().enumerate() {
+            cell.draw(&mut canvas, MARGIN + column as f32 * (column_width + GAP), top, row)?;
+        }
+        top += row.height() + GAP;
+    }
+    Figure::from_image(&canvas.into_image()?, alternative(images, config))
+}
+
+/// A picture of the grid with its text broken into lines.
+struct Cell<'a> {
+    image: &'a RgbImage,
+    /// Width of the column, and the largest height of the picture.
+    side: f32,
+    /// Size of the picture in the figure.
+    width: u32,
+    height: u32,
+    look: TextStyle,
+    title: Vec<String>,
+    captions: Vec<Vec<String>>,
+}
+
+impl<'a> Cell<'a> {
+    fn new(item: &'a CaptionedImage, config: &GridConfig, typeface: &Typeface) -> Self {
+        let side = config.image_width as f32;
+        let (width, height) = (item.image.width() as f32, item.image.height() as f32);
+        let scale = (side / width).min(side / height);
+        let look = TextStyle::regular((side * 0.08).clamp(14.0, 26.0).round());
+        let bold = TextStyle { bold: true, ..look };
+        let captions: Vec<&String> = item.captions.iter().filter(|caption| !caption.trim().is_empty()).collect();
+        let indent = if captions.len() > 1 { bullet_indent(look) } else { 0.0 };
+        let wrap = |caption: &&String| typeface.wrap(caption, side - indent, config.caption_lines, look);
+        let title = item.title.as_deref().filter(|title| !title.trim().is_empty());
+        Self {
+            image: &item.image,
+            side,
+            width: ((width * scale).round() as u32).max(1),
+            height: ((height * scale).round() as u32).max(1),
+            look,
+            title: title.map_or_else(Vec::new, |title| typeface.wrap(title, side, 2, bold)),
+            captions: captions.iter().map(wrap).collect(),
+        }
+    }
+
+    fn title_height(&self) -> f32 {
+        if self.title.is_empty() { 0.0 } else { self.title.len() as f32 * self.look.line_height() + 6.0 }
+    }
+
+    fn captions_height(&self) -> f32 {
+        let lines: usize = self.captions.iter().map(Vec::len).sum();
+        let between = self.captions.len().saturating_sub(1) as f32 * caption_gap(self.look);
+        if lines == 0 { 0.0 } else { 6.0 + lines as f32 * self.look.line_height() + between }
+    }
+
+    fn draw(&self, canvas: &mut Canvas, left: f32, top: f32, row: &Row<'_>) -> Result<()> {
+        let (look, line_height) = (self.look, self.look.line_height());
+        let bold = TextStyle { bold: true, ..look };
+        // Titles stand right above their pictures, also where a neighbour's has two lines.
+        let mut y = top + row.title - self.title_height() + look.size * 0.95;
+        for line in &self.title {
+            canvas.text(line, (left, y), Align::Left, bold, Ink::TEXT);
+            y += line_height;
+        }
+        let picture_top = top + row.title;
+        if self.width < self.side as u32 || self.height < row.picture as u32 {
+            canvas.rectangle(left, picture_top, self.side, row.picture, Ink::PANEL);
+        }
+        let x = left + (self.side - self.width as f32) / 2.0;
+        let y = picture_top + (row.picture - self.height as f32) / 2.0;
+        canvas.picture(self.image, x as u32, y as u32, self.width, self.height)?;
+
+        let indent = if self.captions.len() > 1 { bullet_indent(look) } else { 0.0 };
+        let mut y = picture_top + row.picture + 6.0 + look.size;
+        for caption in &self.captions {
+            if indent > 0.0 {
+                canvas.disc((left + look.size * 0.2, y - look.size * 0.3), look.size * 0.13, Ink::QUIET_TEXT);
+            }
+            for line in caption {
+                canvas.text(line, (left + indent, y), Align::Left, look, Ink::TEXT);
+                y += line_height;
+            }
+            y += caption_gap(look);
+        }
+        Ok(())
+    }
+}
+
+/// Pictures side by side, and the heights that they share.
+struct Row<'a> {
+    cells: &'a [Cell<'a>],
+    title: f32,
+    picture: f32,
+    captions: f32,
+}
+
+impl<'a> Row<'a> {
+    fn new(cells: &'a [Cell<'a>]) -> Self {
+        let highest = |height: fn(&Cell<'_>) -> f32| cells.iter().map(|cell| height(cell)).fold(0.0, f32::max).ceil();
+        Self {
+            cells,
+            title: highest(|cell| cell.title_height()),
+            picture: highest(|cell| cell.height as f32),
+            captions: highest(|cell| cell.captions_height()),
+        }
+    }
+
+    fn height(&self) -> f32 {
+        self.title + self.picture + self.captions
+    }
+}
+
+fn bullet_indent(look: TextStyle) -> f32 {
+    (look.size * 0.65).round()
+}
+
+fn caption_gap(look: TextStyle) -> f32 {
+    (look.size * 0.25).round()
+}
+
+/// The grid in words.
+fn alternative(images: &[CaptionedImage], config: &GridConfig) -> String {
+    let kind = match images {
+        [_] => "A picture".to_owned(),
+        _ => format!("Grid of {} pictures", images.len()),
+    };
+    let mut text = headed(&kind, config.title.as_deref().unwrap_or_default());
+    for (index, item) in images.iter().take(MOST_DESCRIBED).enumerate() {
+        if images.len() > 1 {
+            text += &format!(" Picture {}", index + 1);
+        }
+        if let Some(title) = &item.title {
+            text += &format!(" ({title})");
+        }
+        let captions: Vec<String> = item.captions.iter().map(|caption| cut(caption.trim(), 200)).collect();
+        let said: Vec<&str> = captions.iter().map(String::as_str).filter(|caption| !caption.is_empty()).collect();
+        text += &if said.is_empty() { ": no caption.".to_owned() } else { format!(": \"{}\"", said.join("\", \"")) };
+    }
+    if let Some(more) = images.len().checked_sub(MOST_DESCRIBED).filter(|&more| more > 0) {
+        text += &format!(" And {more} more.");
+    }
+    one_paragraph(&text)
+}
+
+/// At most so many characters of a text.
+fn cut(text: &str, most: usize) -> String {
+    let mut characters = text.chars();
+    let kept: String = characters.by_ref().take(most).collect();
+    if characters.next().is_some() { kept + "…" } else { kept }
+}

@@ -1,0 +1,46 @@
+//! Figures and tables that display themselves when they are the last expression of a notebook cell.
+//!
+//! Every figure is a PNG with a text alternative: it shows wherever notebooks are shown, and says in words what is to be
+//! seen. Nothing depends on the machine: the typeface (DejaVu Sans) is part of the crate.
+//!
+//! | to show | call |
+//! |---|---|
+//! | pictures with their captions | [`captioned_grid`] |
+//! | how a value goes along | [`curves`], [`curves_with`] for logarithmic axes |
+//! | how values are spread | [`histogram`] |
+//! | amounts to compare | [`bar_chart`], [`grouped_bar_chart`] |
+//! | rows and columns | [`Table`], and `data_frame` with the feature `tables` |
+//!
+//! ```
+//! use captionlab::show::{self, Series};
+//! let loss = Series::new("training loss", vec![(0.0, 5.1), (100.0, 2.4), (200.0, 1.9)]);
+//! let figure = show::curves("The captioner learns", "step", "loss", &[loss])?;
+//! assert!(figure.alternative.contains("training loss: from 5.1 at 0 to 1.9 at 200"));
+//! # Ok::<(), captionlab::Error>(())
+//! ```
+
+mod axis;
+mod bars;
+mod canvas;
+mod chart;
+mod curves;
+#[cfg(feature = "tables")]
+mod data_frame;
+mod examples;
+mod figure;
+mod grid;
+mod histogram;
+mod palette;
+mod style;
+mod table;
+mod text;
+
+pub use bars::{bar_chart, grouped_bar_chart};
+pub use curves::{CurvesConfig, Scale, Series, curves, curves_with};
+#[cfg(feature = "tables")]
+pub use data_frame::{data_frame, data_frame_rows};
+pub use examples::{captioned_examples, written_captions};
+pub use figure::Figure;
+pub use grid::{CaptionedImage, GridConfig, captioned_grid};
+pub use histogram::histogram;
+pub use table::Table;

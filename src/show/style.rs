@@ -1,0 +1,89 @@
+//! The look that all figures share: readable from the back row, and without telling colours apart.
+
+use plotters::style::RGBColor;
+use plotters_backend::BackendColor;
+
+use super::canvas::Canvas;
+use super::text::TextStyle;
+
+/// An opaque colour: red, green, blue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ink(pub [u8; 3]);
+
+impl Ink {
+    pub const TEXT: Self = Self([34, 34, 34]);
+    pub const QUIET_TEXT: Self = Self([85, 85, 85]);
+    pub const AXIS: Self = Self([85, 85, 85]);
+    pub const GRID: Self = Self([221, 221, 221]);
+    pub const FAINT_GRID: Self = Self([240, 240, 240]);
+    pub const PANEL: Self = Self([244, 244, 244]);
+
+    /// What plotters asks for; `None` where it asks for something invisible.
+    pub fn of(colour: BackendColor) -> Option<Self> {
+        let (red, green, blue) = colour.rgb;
+        (colour.alpha > 0.0).then_some(Self([red, green, blue]))
+    }
+
+    pub fn rgb(self) -> RGBColor {
+        let Self([red, green, blue]) = self;
+        RGBColor(red, green, blue)
+    }
+}
+
+pub(super) const TITLE: TextStyle = TextStyle::bold(30.0);
+pub(super) const LABEL: TextStyle = TextStyle::regular(25.0);
+pub(super) const TICK: TextStyle = TextStyle::regular(22.0);
+pub(super) const NOTE: TextStyle = TextStyle::regular(20.0);
+
+/// Between the figure's edge and what is in it.
+pub(super) const MARGIN: f32 = 24.0;
+
+/// The palette of Okabe and Ito (2008), which people of every colour vision can tell apart, without its black and its
+/// yellow, which is too pale for a line on white.
+const PALETTE: [Ink; 6] = [
+    Ink([0, 114, 178]),
+    Ink([213, 94, 0]),
+    Ink([0, 158, 115]),
+    Ink([204, 121, 167]),
+    Ink([230, 159, 0]),
+    Ink([86, 180, 233]),
+];
+
+/// Lengths of a dash and the gap after it, in line widths; none for a solid line.
+const DASHES: [Option<(f32, f32)>; 4] = [None, Some((3.0, 1.6)), Some((1.1, 1.1)), Some((5.4, 1.4))];
+
+/// How one of several lines or groups looks: by colour, and also by dash and marker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    number: usize,
+}
+
+impl Mark {
+    pub fn new(number: usize) -> Self {
+        Self { number }
+    }
+
+    pub fn ink(self) -> Ink {
+        PALETTE[self.number % PALETTE.len()]
+    }
+
+    /// Lengths of a dash and the gap after it, for a line of this width; `None` for a solid line.
+    pub fn dash(self, width: f32) -> Option<(f32, f32)> {
+        // A second round through the palette shifts the dashes, so that line 7 is not line 1 again.
+        let index = self.number + self.number / PALETTE.len();
+        DASHES[index % DASHES.len()].map(|(on, off)| (on * width, off * width))
+    }
+
+    /// The marker of a point: disc, square, triangle, diamond, triangle on its tip.
+    pub fn draw(self, canvas: &mut Canvas, (x, y): (f32, f32), radius: f32) {
+        let corners: &[(f32, f32)] = match self.number % 5 {
+            0 => return canvas.disc((x, y), radius, self.ink()),
+            1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            2 => &[(0.0, -1.2), (1.15, 0.85), (-1.15, 0.85)],
+            3 => &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],
+            _ => &[(0.0, 1.2), (1.15, -0.85), (-1.15, -0.85)],
+        };
+        let at = |(dx, dy): &(f32, f32)| (x + dx * radius, y + dy * radius);
+        canvas.polygon(&corners.iter().map(at).collect::<Vec<_>>(), self.ink());
+    }
+}

@@ -1,0 +1,305 @@
+//! What a reader of a lesson relies on when a cell shows a figure or a table.
+
+use captionlab::Error;
+use captionlab::show::{
+    CaptionedImage, CurvesConfig, Figure, GridConfig, Series, Table, bar_chart, captioned_grid, curves, curves_with,
+    grouped_bar_chart, histogram,
+};
+use image::{Rgb, RgbImage};
+
+/// The figure's pixels, after checking that its parts agree.
+fn pixels(figure: &Figure) -> RgbImage {
+    let decoded = image::load_from_memory(&figure.png).unwrap().to_rgb8();
+    assert_eq!(decoded.dimensions(), (figure.width, figure.height));
+    let reader = png::Decoder::new(std::io::Cursor::new(&figure.png)).read_info().unwrap();
+    let description = reader.info().utf8_text.iter().find(|chunk| chunk.keyword == "Description").unwrap();
+    assert_eq!(description.get_text().unwrap(), figure.alternative);
+    assert!(!figure.alternative.contains('\n') && !figure.alternative.is_empty());
+    decoded
+}
+
+/// Checks that nothing runs over the edge: the outermost pixels are white; and that something is there.
+fn assert_whole(figure: &Figure) {
+    let image = pixels(figure);
+    let (width, height) = image.dimensions();
+    let white = Rgb([255; 3]);
+    for (x, y, pixel) in image.enumerate_pixels() {
+        let is_edge = x < 2 || y < 2 || x + 2 >= width || y + 2 >= height;
+        assert!(!is_edge || *pixel == white, "ink at the edge, at {x}, {y}: {}", figure.alternative);
+    }
+    assert!(image.pixels().any(|pixel| *pixel != white));
+}
+
+fn refused(result: captionlab::Result<Figure>, words: &str) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::Argument { .. } | Error::Config { .. } | Error::Figure { .. }), "{error:?}");
+    assert!(error.to_string().contains(words), "{error} does not say {words:?}");
+}
+
+fn photograph(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| Rgb([(x * 7 + y) as u8, (x ^ y) as u8, (y * 3) as u8]))
+}
+
+fn line(values: &[f64]) -> Series {
+    Series::numbered("loss", values)
+}
+
+#[test]
+fn curves_draw_whatever_has_a_place() {
+    let long = "a very long name ".repeat(40);
+    let noise: Vec<f64> = (0..10_000).map(|i| f64::from(i * 7919 % 1009)).collect();
+    let cases: Vec<(&str, Vec<Series>)> = vec![
+        ("one point", vec![line(&[5.0])]),
+        ("two equal points", vec![line(&[5.0, 5.0])]),
+        ("all zero", vec![line(&[0.0; 50])]),
+        ("ten thousand points", vec![line(&noise)]),
+        ("huge", vec![line(&[-1e300, 1e300])]),
+        ("tiny", vec![line(&[5e-324, 1e-323])]),
+        ("close together", vec![line(&[1e15, 1e15 + 0.125])]),
+        ("a hole", vec![line(&[1.0, f64::NAN, 2.0, f64::INFINITY, 3.0, 2.0])]),
+        ("long names", vec![Series::new(long.clone(), vec![(0.0, 1.0)]), Series::new(long.clone(), vec![(1.0, 2.0)])]),
+        ("no name", vec![Series::new("", vec![(0.0, 1.0)]), Series::new("", vec![(1.0, 2.0)])]),
+        ("24 lines", (0..24).map(|i| Series::new(format!("run {i}"), vec![(0.0, f64::from(i)), (9.0, 1.0)])).collect()),
+    ];
+    for (name, series) in &cases {
+        for (title, label) in [(*name, "step"), ("", ""), (&long, &long), ("日本語 👩‍👧 \u{202e}\0", "\t")] {
+            assert_whole(&curves(title, label, label, series).unwrap());
+        }
+    }
+}
+
+#[test]
+fn curves_without_anything_to_draw_say_why() {
+    refused(curves("t", "x", "y", &[]), "without a series");
+    refused(curves("t", "x", "y", &[line(&[])]), "\"loss\" has no points");
+    refused(curves("t", "x", "y", &[line(&[1.0]), line(&[f64::NAN, f64::INFINITY])]), "finite number");
+    refused(curves("t", "x", "y", &[line(&[1e308])]), "finite number");
+    refused(curves_with("t", "x", "y", &[line(&[0.0, -1.0])], &CurvesConfig::LOG_Y), "logarithmic");
+    refused(curves("t", "x", "y", &vec![line(&[1.0]); 25]), "cannot be told apart");
+}
+
+#[test]
+fn points_without_a_place_on_a_logarithmic_axis_are_counted() {
+    let zipf = Series::new("words", vec![(0.0, 9.0), (1.0, 9.0), (10.0, 3.0), (100.0, 0.0), (1000.0, 1.0)]);
+    for config in [CurvesConfig::LOG_LOG, CurvesConfig::LOG_X, CurvesConfig::LOG_Y] {
+        assert_whole(&curves_with("Zipf", "rank", "count", std::slice::from_ref(&zipf), &config).unwrap());
+    }
+    let figure = curves_with("Zipf", "rank", "count", &[zipf], &CurvesConfig::LOG_LOG).unwrap();
+    assert_eq!(
+        figure.alternative,
+        "Line chart: Zipf. count against rank, both axes logarithmic. words: from 9 at 1 to 1 at 1,000. \
+         Left out: 2 points, not a finite number above 0, as a logarithmic axis needs."
+    );
+}
+
+#[test]
+fn the_words_for_a_curve_say_where_it_goes() {
+    let loss = Series::new("training loss", vec![(0.0, 5.1), (300.0, 0.9), (600.0, 1.2)]);
+    let figure = curves("What happened?", "step", "loss", &[loss]).unwrap();
+    assert_eq!(
+        figure.alternative,
+        "Line chart: What happened? loss against step. \
+         training loss: from 5.1 at 0 to 1.2 at 600, lowest 0.9 at 300."
+    );
+}
+
+#[test]
+fn a_histogram_counts_every_value_once() {
+    let figure = histogram("Lengths", "words", &[3.0, 4.0, 4.0, 9.0], 20).unwrap();
+    assert_eq!(
+        figure.alternative,
+        "Histogram: Lengths. words: 4 values from 3 to 9, median 4, mean 5. The fullest of 7 bins holds 2 values at 4."
+    );
+    let cases: &[&[f64]] = &[
+        &[1.0],
+        &[0.5; 9],
+        &[-1e300, 1e300],
+        &[5e-324, 0.0],
+        &[1e15, 1e15 + 0.125],
+        &[0.1, f64::NAN, 0.9],
+        &[-3.0, 7.5],
+    ];
+    for values in cases {
+        for bins in [1, 2, 7, 50, 500] {
+            assert_whole(&histogram("Values", "value", values, bins).unwrap());
+        }
+    }
+    let missing = histogram("t", "x", &[1.0, f64::NAN, 2.0], 5).unwrap();
+    assert!(missing.alternative.contains("Left out: 1 value"), "{}", missing.alternative);
+}
+
+#[test]
+fn a_histogram_of_nothing_says_why() {
+    refused(histogram("t", "x", &[], 10), "no values");
+    refused(histogram("t", "x", &[f64::NAN, f64::INFINITY], 10), "finite");
+    refused(histogram("t", "x", &[1.0], 0), "0 bins");
+    refused(histogram("t", "x", &[1.0], 501), "501 bins");
+}
+
+#[test]
+fn bars_hold_any_finite_value() {
+    let named = |values: &[f64]| -> Vec<(String, f64)> {
+        values.iter().enumerate().map(|(i, &value)| ("word ".repeat(i * i + 1), value)).collect()
+    };
+    let cases: &[&[f64]] = &[
+        &[1.0],
+        &[0.0],
+        &[0.0, 0.0],
+        &[3.0, -2.0, 0.0],
+        &[-1.0, -2.0],
+        &[1e300, -1e300],
+        &[5e-324],
+        &[265_509.0, 81_632.0, 61_369.0, 44_547.0, 12.0],
+    ];
+    for values in cases {
+        assert_whole(&bar_chart("Words", &named(values)).unwrap());
+        assert_whole(&bar_chart("", &named(values)).unwrap());
+    }
+    let figure = bar_chart("Words", &[("dog".into(), 1200.0), ("boat".into(), 45.0)]).unwrap();
+    assert_eq!(figure.alternative, "Bar chart: Words. dog 1,200; boat 45.");
+    let scores = [("BLEU-4".to_owned(), vec![0.18, 0.195])];
+    let figure = grouped_bar_chart("Scores", &["greedy", "beam"], &scores).unwrap();
+    assert_whole(&figure);
+    assert_eq!(figure.alternative, "Bar chart: Scores. BLEU-4: greedy 0.18, beam 0.195.");
+}
+
+#[test]
+fn bars_that_cannot_be_drawn_are_named() {
+    refused(bar_chart("t", &[]), "no bars");
+    refused(bar_chart("t", &[("dog".into(), f64::NAN)]), "\"dog\" would be not a number long");
+    refused(bar_chart("t", &[("dog".into(), 1e308)]), "\"dog\" would be 1×10³⁰⁸ long");
+    refused(grouped_bar_chart("t", &[], &[("dog".into(), vec![])]), "0 groups");
+    refused(grouped_bar_chart("t", &["a", "b"], &[("dog".into(), vec![1.0])]), "\"dog\" has 1 values for 2 groups");
+    refused(bar_chart("t", &vec![("dog".into(), 1.0); 100_000]), "pixels");
+}
+
+#[test]
+fn a_grid_holds_pictures_and_captions_of_any_size() {
+    let long = "a dog runs through the grass ".repeat(500);
+    let images = [
+        CaptionedImage::new(photograph(500, 375), ["A dog."]),
+        CaptionedImage::new(photograph(1, 1), ["", " "]),
+        CaptionedImage::new(photograph(3, 2000), [long.as_str(), &"x".repeat(5000)]).with_title(long.as_str()),
+        CaptionedImage::new(photograph(2000, 3), ["日本語の字幕", "👩‍👩‍👧", "e\u{301}", "\0\u{7}\n\t"]),
+        CaptionedImage::new(photograph(128, 128), Vec::<String>::new()).with_title("scene-000017"),
+    ];
+    for (columns, image_width) in [(1, 64), (2, 128), (3, 280), (12, 300)] {
+        let config = GridConfig { columns, image_width, title: Some("Pictures".into()), ..GridConfig::default() };
+        assert_whole(&captioned_grid(&images, &config).unwrap());
+    }
+}
+
+#[test]
+fn the_words_for_a_grid_are_its_captions() {
+    let images = [
+        CaptionedImage::new(photograph(8, 8), ["A dog.", "Dogs\nrun."]).with_title("one.jpg"),
+        CaptionedImage::new(photograph(8, 8), [""]),
+    ];
+    let figure = captioned_grid(&images, &GridConfig::default()).unwrap();
+    assert_eq!(
+        figure.alternative,
+        "Grid of 2 pictures. Picture 1 (one.jpg): \"A dog.\", \"Dogs run.\" Picture 2: no caption."
+    );
+}
+
+#[test]
+fn grids_that_cannot_be_drawn_say_why() {
+    let one = CaptionedImage::new(photograph(8, 8), ["a"]);
+    refused(captioned_grid(&[], &GridConfig::default()), "no pictures");
+    let empty = CaptionedImage::new(RgbImage::new(0, 5), ["a"]);
+    refused(captioned_grid(&[one.clone(), empty], &GridConfig::default()), "picture 2 of the grid has no pixels");
+    refused(captioned_grid(&vec![one.clone(); 1000], &GridConfig { columns: 1, ..GridConfig::default() }), "pixels");
+    let settings = [
+        (GridConfig { columns: 0, ..GridConfig::default() }, "grid.columns = 0"),
+        (GridConfig { image_width: 10, ..GridConfig::default() }, "grid.image_width = 10"),
+        (GridConfig { caption_lines: 0, ..GridConfig::default() }, "grid.caption_lines = 0"),
+    ];
+    for (config, words) in settings {
+        refused(captioned_grid(std::slice::from_ref(&one), &config), words);
+    }
+}
+
+#[test]
+fn a_figure_is_saved_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let figure = Figure::from_image(&photograph(40, 30), "a pattern\nof colours").unwrap();
+    assert_eq!(figure.alternative, "a pattern of colours");
+    let path = folder.path().join("figure.png");
+    figure.save(&path).unwrap();
+    figure.save(&path).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), figure.png);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let error = figure.save(folder.path().join("missing/figure.png")).unwrap_err();
+    assert!(matches!(&error, Error::File { .. }) && error.to_string().contains("missing"), "{error}");
+    assert!(Figure::from_image(&RgbImage::new(0, 0), "nothing").is_err());
+}
+
+#[test]
+fn the_same_figure_has_the_same_bytes() {
+    let draw = || captioned_grid(&[CaptionedImage::new(photograph(500, 375), ["A dog."])], &GridConfig::default());
+    assert_eq!(draw().unwrap(), draw().unwrap());
+}
+
+#[test]
+fn figures_stay_small_enough_for_a_notebook() {
+    let noise: Vec<f64> = (0..10_000).map(|i| f64::from(i * 7919 % 1009)).collect();
+    let chart = curves("Noise", "step", "value", &[line(&noise)]).unwrap();
+    assert!(chart.png.len() < 150_000, "{} bytes", chart.png.len());
+    let Ok(files) = std::fs::read_dir("../shared/flickr30k-sample/flickr30k-images") else {
+        println!("skipped: ../shared/flickr30k-sample is not here");
+        return;
+    };
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    let open = |path| CaptionedImage::new(image::open(path).unwrap().to_rgb8(), ["A caption of some words."]);
+    let images: Vec<CaptionedImage> = paths.iter().take(12).map(open).collect();
+    let grid = captioned_grid(&images, &GridConfig::default()).unwrap();
+    assert_whole(&grid);
+    assert!(grid.png.len() < 500_000, "{} bytes", grid.png.len());
+}
+
+#[test]
+fn a_table_is_safe_html_and_aligned_text() {
+    let mut table = Table::new("Scores <of> \"two\" models", ["model", "CIDEr-D"]);
+    table.push(["greedy & plain", "0.61"]);
+    table.push(["<script>alert('$x$')</script>", "10.5"]);
+    table.rows.push(vec!["short row".into()]);
+    let html = table.html();
+    assert!(!html.contains("<script>") && html.contains("&lt;script&gt;alert(&#39;&#36;x&#36;&#39;)"), "{html}");
+    assert!(html.contains("Scores &lt;of&gt; &quot;two&quot; models") && html.contains("greedy &amp; plain"), "{html}");
+    assert!(html.contains("<td style=\"text-align: right; padding: 4px 12px\">10.5</td>"), "{html}");
+    assert_eq!(
+        table.to_string(),
+        "Scores <of> \"two\" models\n\
+         model                          CIDEr-D\n\
+         -----------------------------  -------\n\
+         greedy & plain                    0.61\n\
+         <script>alert('$x$')</script>     10.5\n\
+         short row\n"
+    );
+}
+
+#[test]
+fn only_columns_of_numbers_align_to_the_right() {
+    let cases = [
+        (vec!["1", "−2.5", "3,000", "75 %", "—", "1e-4"], true),
+        (vec!["1", "two"], false),
+        (vec!["", ""], false),
+        (vec!["1", ""], true),
+    ];
+    for (cells, right) in cases {
+        let mut table = Table::new("", ["x"]);
+        cells.iter().for_each(|cell| table.push([*cell]));
+        assert_eq!(table.html().contains("text-align: right"), right, "{cells:?}");
+    }
+}
+
+#[test]
+fn nothing_in_a_table_ends_the_output_early() {
+    let mut table = Table::new("EVCXR_END_CONTENT\nEVCXR_END_CONTENT", ["a\nEVCXR_END_CONTENT\nb"]);
+    table.push(["x\nEVCXR_END_CONTENT\ny"]);
+    for text in [table.html(), table.to_string()] {
+        assert!(text.lines().all(|line| line != "EVCXR_END_CONTENT"), "{text}");
+    }
+    assert_eq!(Table::default().to_string(), "\n\n");
+}
