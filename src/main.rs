@@ -1,5 +1,162 @@
 //! The command line of captionlab.
 
-fn main() {
-    println!("captionlab {}", env!("CARGO_PKG_VERSION"));
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use captionlab::caption::{self, CaptionTraining, Captioner};
+use captionlab::data::scenes::ScenesConfig;
+use captionlab::data::{Dataset, Split};
+use captionlab::train::{Run, runs_folder};
+use captionlab::{Error, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Build an image captioner from nothing: trainings and evaluations of the lessons, from the command line.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trains a model; a training that was ended, however it was, is resumed with --resume.
+    #[command(subcommand)]
+    Train(Train),
+    /// Measures a model on pictures that it has not seen.
+    #[command(subcommand)]
+    Eval(Eval),
+}
+
+#[derive(Subcommand)]
+enum Train {
+    /// A captioner.
+    Captioner(TrainCaptioner),
+}
+
+#[derive(Subcommand)]
+enum Eval {
+    /// How true the captions of scenes are: prints the figures, and those of always saying the same.
+    Captioner(EvalCaptioner),
+}
+
+#[derive(Args)]
+struct TrainCaptioner {
+    /// A captioned data set in any of the layouts that are known; Scenes when left out.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The folder of the run; the next free saved_models/runs/captioner-<number> when left out.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Goes on with the run in this folder, as it was configured.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "epochs", "seed"])]
+    resume: Option<PathBuf>,
+    /// Which configuration.
+    #[arg(long, value_enum, default_value = "scenes")]
+    config: Preset,
+    /// How many times it goes over the training pictures.
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Where everything random comes from.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Preset {
+    /// Small: two minutes on Scenes.
+    Scenes,
+    /// The course's.
+    Course,
+    /// That of Karpathy & Fei-Fei (2015).
+    Paper,
+}
+
+#[derive(Args)]
+struct EvalCaptioner {
+    /// The folder of a run, or a file of weights; the newest run when left out.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Prints one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Train(Train::Captioner(options)) => train_captioner(options),
+        Command::Eval(Eval::Captioner(options)) => evaluate_captioner(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn train_captioner(options: TrainCaptioner) -> Result<()> {
+    let dataset = match &options.data {
+        Some(folder) => Dataset::open(folder)?,
+        None => Dataset::scenes(&ScenesConfig::default())?,
+    };
+    let mut run = match &options.resume {
+        Some(folder) => Run::resume(folder, &dataset)?,
+        None => {
+            let preset = match options.config {
+                Preset::Scenes => CaptionTraining::scenes(),
+                Preset::Course => CaptionTraining::course(),
+                Preset::Paper => CaptionTraining::paper(),
+            };
+            let training = CaptionTraining {
+                epochs: options.epochs.unwrap_or(preset.epochs),
+                seed: options.seed.unwrap_or(preset.seed),
+                folder: options.out,
+                ..preset
+            };
+            caption::train(&dataset, &training)?
+        }
+    };
+    println!("{}: {}", dataset.name, run.folder().display());
+    let result = run.wait();
+    for note in run.notes() {
+        println!("{note}");
+    }
+    result?;
+    for epoch in run.samples().last() {
+        for sample in &epoch.samples {
+            println!("{}: {}", sample.name, sample.text);
+        }
+    }
+    Ok(())
+}
+
+fn evaluate_captioner(options: EvalCaptioner) -> Result<()> {
+    let folder = match options.run {
+        Some(folder) => folder,
+        None => newest_run("captioner")?,
+    };
+    let evaluation =
+        caption::evaluate(&Captioner::load(&folder)?, &Dataset::scenes(&ScenesConfig::default())?, Split::Test)?;
+    match options.json {
+        true => println!("{}", serde_json::json!(evaluation)),
+        false => println!("{}\n{evaluation}", folder.display()),
+    }
+    Ok(())
+}
+
+/// The run of that kind with the highest number.
+fn newest_run(kind: &str) -> Result<PathBuf> {
+    let runs = runs_folder()?;
+    let number = |path: &PathBuf| -> Option<u32> {
+        path.file_name()?.to_str()?.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()
+    };
+    let folders = std::fs::read_dir(&runs).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.filter(|path| number(path).is_some()).max_by_key(number).ok_or_else(|| {
+        Error::argument(
+            format!("{} holds no run of a {kind}", runs.display()),
+            format!("Train one with `captionlab train {kind}`, or name one with --run."),
+        )
+    })
 }

@@ -1,0 +1,114 @@
+//! The captioner beside the same network in eager PyTorch, in interleaved rounds with the same number of threads: a training
+//! step, and captions drawn word by word.
+//!
+//! `cargo bench --bench captioner`; prints one line of JSON for each comparison.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use captionlab::Device;
+use captionlab::caption::{CaptionTraining, Decoding, Generator, PackedCaptions};
+use captionlab::data::Random;
+use captionlab::train::{Clip, Optimiser, OptimiserConfig};
+use captionlab::vision::Weights;
+use tch::Tensor;
+
+const VOCABULARY: usize = 5000;
+const SIZE: i64 = 512;
+const BATCH: usize = 100;
+const TOKENS: usize = 20;
+const ROUNDS: usize = 7;
+const STEPS: usize = 4;
+const PICTURES: usize = 64;
+
+struct Peer {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    fn start(threads: i32) -> Option<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(folder.join(".venv/bin/python"));
+        command.arg(folder.join("benches/captioner.py")).arg(threads.to_string());
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+        let (input, output) = (process.stdin.take()?, BufReader::new(process.stdout.take()?));
+        Some(Self { process, input, output })
+    }
+
+    /// Items a second.
+    fn measure(&mut self, mode: &str, count: usize) -> f64 {
+        writeln!(self.input, "{mode} {count}").expect("the peer listens");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the peer answers");
+        line.trim().parse().expect("the peer answers with a number")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn rate(items: usize, work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    items as f64 / start.elapsed().as_secs_f64()
+}
+
+fn main() {
+    let Some(mut peer) = Peer::start(tch::get_num_threads()) else {
+        println!("skipped: .venv/bin/python is not here");
+        return;
+    };
+    let training = CaptionTraining::course();
+    let mut weights = Weights::new(1, Device::Cpu);
+    let generator = Generator::new(&training.captioner, SIZE as usize, VOCABULARY, &mut weights)
+        .expect("the course's sizes are valid");
+    let mut optimiser = Optimiser::new(OptimiserConfig::rms_prop(1e-4), Clip::Norm(5.0), weights.trainable())
+        .expect("the course's settings are valid");
+    let features = Weights::new(2, Device::Cpu).uniform("features", &[BATCH as i64, SIZE], 1.7).detach();
+    let mut random = Random::new(3);
+    // With its end a caption is TOKENS words to say.
+    let captions: Vec<Vec<i64>> =
+        (0..BATCH).map(|_| (1..TOKENS).map(|_| (4 + random.below(VOCABULARY - 4)) as i64).collect()).collect();
+    let mut step = || {
+        let captions: Vec<(usize, &[i64])> = captions.iter().map(Vec::as_slice).enumerate().collect();
+        let loss = generator.loss(&features, &PackedCaptions::new(&captions, TOKENS), Some(&mut random));
+        optimiser.zero_gradients();
+        loss.backward();
+        optimiser.step(1.0).expect("the step can be made");
+        assert!(loss.double_value(&[]).is_finite());
+    };
+    let pictures: Tensor = features.narrow(0, 0, PICTURES as i64);
+    // Untrained, it hardly ever ends a caption early.
+    let decoding = Decoding { max_words: TOKENS, ..Decoding::temperature(0.3, 1) };
+    let caption = || drop(generator.generate(&pictures, &decoding, 0).expect("the features fit"));
+
+    step();
+    peer.measure("train", 1);
+    caption();
+    peer.measure("caption", PICTURES);
+    let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for _ in 0..ROUNDS {
+        ours[0].push(rate(STEPS * BATCH, || (0..STEPS).for_each(|_| step())));
+        theirs[0].push(peer.measure("train", STEPS));
+        ours[1].push(rate(PICTURES, caption));
+        theirs[1].push(peer.measure("caption", PICTURES));
+    }
+    for ((bench, unit), (ours, peer)) in
+        [("captioner training step", "pairs/s"), ("captions drawn word by word", "pictures/s")]
+            .into_iter()
+            .zip(ours.iter().zip(&theirs))
+    {
+        let line = serde_json::json!({
+            "bench": bench, "unit": unit, "better": "higher", "ours": ours, "peer": peer, "peer_name": "PyTorch eager",
+        });
+        println!("{line}");
+    }
+}

@@ -1,0 +1,86 @@
+//! Captions of a batch, packed so that no arithmetic is spent on padding.
+
+use tch::Tensor;
+
+use crate::data::Vocabulary;
+
+/// The captions of a batch, step after step: first the first words of all captions, then the second words of those that
+/// have one, and so on. The captions are sorted by length, longest first, so the captions of a step are always the first
+/// ones.
+#[derive(Debug)]
+pub struct PackedCaptions {
+    /// What the generator reads, `[tokens]`: `<start>` and the words.
+    pub inputs: Tensor,
+    /// What it is to say then, `[tokens]`: the words and `<end>`.
+    pub targets: Tensor,
+    /// Which picture each token belongs to, `[tokens]`.
+    pub pictures: Tensor,
+    /// How many captions still go on at each step; never grows, and sums to the number of tokens.
+    pub steps: Vec<i64>,
+}
+
+impl PackedCaptions {
+    /// Packs captions given as (number of the picture, words without specials); each is cut after `max_words` words.
+    pub fn new(captions: &[(usize, &[i64])], max_words: usize) -> Self {
+        let cut = |words: &[i64]| words.len().min(max_words);
+        let mut sorted: Vec<(usize, &[i64])> = captions.to_vec();
+        // Stable: captions of one length keep their order, and so the sums theirs.
+        sorted.sort_by_key(|(_, words)| std::cmp::Reverse(cut(words)));
+        let tokens = sorted.iter().map(|(_, words)| cut(words) + 1).sum();
+        let (mut inputs, mut targets, mut pictures) =
+            (Vec::with_capacity(tokens), Vec::with_capacity(tokens), Vec::with_capacity(tokens));
+        let longest = sorted.first().map_or(0, |(_, words)| cut(words) + 1);
+        let mut steps = Vec::with_capacity(longest);
+        for step in 0..longest {
+            let mut going_on = 0;
+            for (picture, words) in sorted.iter().take_while(|(_, words)| step <= cut(words)) {
+                let before = step.checked_sub(1).and_then(|before| words.get(before));
+                inputs.push(before.copied().unwrap_or(Vocabulary::START));
+                targets.push(words.get(step).copied().unwrap_or(Vocabulary::END));
+                pictures.push(*picture as i64);
+                going_on += 1;
+            }
+            steps.push(going_on);
+        }
+        Self {
+            inputs: Tensor::from_slice(&inputs),
+            targets: Tensor::from_slice(&targets),
+            pictures: Tensor::from_slice(&pictures),
+            steps,
+        }
+    }
+
+    /// How many captions there are.
+    pub fn captions(&self) -> usize {
+        self.steps.first().map_or(0, |&captions| captions as usize)
+    }
+
+    /// How many words are to be said, ends included.
+    pub fn tokens(&self) -> usize {
+        self.steps.iter().sum::<i64>() as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captions_are_packed_step_by_step_longest_first() {
+        let packed = PackedCaptions::new(&[(0, &[10]), (1, &[20, 21]), (1, &[]), (2, &[30])], 40);
+        assert_eq!(packed.steps, [4, 3, 1]);
+        assert_eq!((packed.captions(), packed.tokens()), (4, 8));
+        let numbers = |tensor: &Tensor| Vec::<i64>::try_from(tensor).unwrap();
+        assert_eq!(numbers(&packed.inputs), [1, 1, 1, 1, 20, 10, 30, 21]);
+        assert_eq!(numbers(&packed.targets), [20, 10, 30, 2, 21, 2, 2, 2]);
+        assert_eq!(numbers(&packed.pictures), [1, 0, 2, 1, 1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn a_caption_that_is_cut_does_not_learn_to_end_there() {
+        let packed = PackedCaptions::new(&[(0, &[10, 11, 12])], 2);
+        let numbers = |tensor: &Tensor| Vec::<i64>::try_from(tensor).unwrap();
+        assert_eq!(numbers(&packed.inputs), [1, 10, 11]);
+        assert_eq!(numbers(&packed.targets), [10, 11, 12]);
+    }
+}

@@ -1,0 +1,299 @@
+//! Training a captioner on a data set.
+
+use std::path::Path;
+
+use serde_json::json;
+use tch::Tensor;
+
+use super::pictures::Pictures;
+use super::{CaptionTraining, Captioner, Decoding, PackedCaptions};
+use crate::data::{Dataset, Example, Random, Split, Vocabulary};
+use crate::train::{Checkpoint, Position, Progress, Run, Sample, Task, next_folder};
+use crate::vision::Weights;
+use crate::{Error, Result};
+
+/// Starts to train a captioner on the training examples of a data set, in a new folder of its own.
+///
+/// ```no_run
+/// use captionlab::caption::{self, CaptionTraining, Decoding};
+/// use captionlab::data::Dataset;
+/// let dataset = Dataset::open("flickr30k")?;
+/// let mut run = caption::train(&dataset, &CaptionTraining::course())?;
+/// run.wait()?;
+/// let captions = run.captioner()?.caption(&dataset.examples[..8], &Decoding::greedy())?;
+/// # Ok::<(), captionlab::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Config`] for a setting out of its range, [`Error::Argument`] when the data set has no training examples,
+/// [`Error::Run`] when the named folder holds a run already, [`Error::File`] when it cannot be written.
+pub fn train(dataset: &Dataset, training: &CaptionTraining) -> Result<Run> {
+    training.validate()?;
+    let examples = examples_of(dataset, Split::Train);
+    if examples.is_empty() {
+        return Err(Error::argument(
+            format!("{} has no training examples with captions", dataset.name),
+            "Give its examples splits, `train` among them.",
+        ));
+    }
+    let captions: Vec<&str> = examples.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
+    let vocabulary = Vocabulary::build(&captions, &training.vocabulary)?;
+    let mut captioner = Captioner::new(&training.captioner, vocabulary, training.seed, training.device)?;
+    captioner.generator.start_from_counts(&target_counts(captioner.vocabulary(), &captions))?;
+    let folder = match &training.folder {
+        Some(folder) => folder.clone(),
+        None => next_folder("captioner")?,
+    };
+    Run::start(folder, Box::new(Training::new(dataset, training, captioner)), training.run_settings())
+}
+
+impl Run {
+    /// Goes on with a run from its last checkpoint, as if it had never stopped.
+    ///
+    /// `dataset` is the one that it was started with; its pictures are read again.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the folder holds no run, or another process trains it; [`Error::Argument`] when the data set is
+    /// another one.
+    pub fn resume(folder: impl AsRef<Path>, dataset: &Dataset) -> Result<Run> {
+        let folder = folder.as_ref();
+        let description = Checkpoint::read(folder)?.description;
+        let training = description.get("training").cloned().unwrap_or_default();
+        let training: CaptionTraining = serde_json::from_value(training).map_err(|error| Error::Run {
+            problem: format!("{} is not the run of a captioner: {error}", folder.display()),
+            help: "Name the folder of a captioner's run.".to_string(),
+        })?;
+        training.validate()?;
+        if description.get("data") != Some(&data_description(dataset)) {
+            let was = description.get("data").cloned().unwrap_or_default();
+            return Err(Error::argument(
+                format!("{} was started with another data set than {}: {was}", folder.display(), dataset.name),
+                "Resume it with the data set that it was started with; its examples and captions must be the same.",
+            ));
+        }
+        let captioner = Captioner::load(folder)?.to_device(training.device)?;
+        Run::go_on(folder, Box::new(Training::new(dataset, &training, captioner)), training.run_settings())
+    }
+}
+
+/// The examples of a split that have captions.
+fn examples_of(dataset: &Dataset, split: Split) -> Vec<&Example> {
+    dataset.examples.iter().filter(|example| example.split == Some(split) && !example.captions.is_empty()).collect()
+}
+
+/// How often each word is to be said in the captions, by number, `<end>` and `<unknown>` included.
+fn target_counts(vocabulary: &Vocabulary, captions: &[&str]) -> Vec<usize> {
+    let mut counts = vec![0; vocabulary.len()];
+    for caption in captions {
+        for word in vocabulary.encode(caption).into_iter().chain([Vocabulary::END]) {
+            if let Some(count) = counts.get_mut(word as usize) {
+                *count += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// What tells one data set from another: FNV-1a over names, splits and captions.
+fn data_description(dataset: &Dataset) -> serde_json::Value {
+    let mut hash = 0xCBF2_9CE4_8422_2325u64;
+    let mut take = |text: &str| {
+        for byte in text.bytes().chain([0xFF]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    };
+    for example in &dataset.examples {
+        take(&example.name);
+        take(&format!("{:?}", example.split));
+        example.captions.iter().for_each(|caption| take(caption));
+    }
+    json!({ "name": dataset.name, "examples": dataset.examples.len(), "fingerprint": format!("{hash:016x}") })
+}
+
+/// Examples with their captions as numbers, and, once they are loaded, their pictures.
+struct Part {
+    examples: Vec<Example>,
+    captions: Vec<Vec<Vec<i64>>>,
+    pictures: Pictures,
+}
+
+impl Part {
+    fn new(examples: Vec<&Example>, vocabulary: &Vocabulary) -> Self {
+        let encode = |example: &&Example| example.captions.iter().map(|caption| vocabulary.encode(caption)).collect();
+        Self {
+            captions: examples.iter().map(encode).collect(),
+            examples: examples.into_iter().cloned().collect(),
+            pictures: Pictures::default(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.captions.len()
+    }
+}
+
+/// A captioner in training.
+struct Training {
+    training: CaptionTraining,
+    description: serde_json::Value,
+    captioner: Captioner,
+    train: Part,
+    validation: Part,
+    samples: Part,
+    /// The order of the training pictures in the epoch under way, and which epoch that is.
+    order: Option<(u64, Vec<usize>)>,
+}
+
+/// The independent sequences that are drawn from the seed of a training.
+enum Draw {
+    /// The order of the pictures in an epoch.
+    Order,
+    /// Everything in a step: captions, shifts, dropout.
+    Step,
+}
+
+impl Training {
+    fn new(dataset: &Dataset, training: &CaptionTraining, captioner: Captioner) -> Self {
+        let vocabulary = captioner.vocabulary();
+        let validation = examples_of(dataset, Split::Validation);
+        let unseen = if validation.is_empty() { examples_of(dataset, Split::Test) } else { validation.clone() };
+        let shown = if unseen.is_empty() { examples_of(dataset, Split::Train) } else { unseen };
+        let mut description = captioner.description();
+        description["training"] = json!(training);
+        description["data"] = data_description(dataset);
+        description["threads"] = json!(tch::get_num_threads());
+        Self {
+            description,
+            train: Part::new(examples_of(dataset, Split::Train), vocabulary),
+            validation: Part::new(spread(&validation, training.validation_pictures), vocabulary),
+            samples: Part::new(spread(&shown, training.sample_pictures), vocabulary),
+            training: training.clone(),
+            captioner,
+            order: None,
+        }
+    }
+
+    fn random(&self, draw: Draw, index: u64) -> Random {
+        let sequence = match draw {
+            Draw::Order => 1,
+            Draw::Step => 2,
+        };
+        Random::stream(Random::stream(self.training.seed, sequence).next_u64(), index)
+    }
+
+    /// The loss on validation pictures, a mean over words; `None` when the run is to stop.
+    fn validation_loss(&self, progress: &Progress) -> Result<Option<f64>> {
+        let (mut sum, mut tokens) = (0.0, 0);
+        let indices: Vec<usize> = (0..self.validation.len()).collect();
+        for part in indices.chunks(self.training.batch_pictures.max(64)) {
+            if progress.should_stop() {
+                return Ok(None);
+            }
+            let captions: Vec<(usize, &[i64])> = part
+                .iter()
+                .enumerate()
+                .flat_map(|(row, &index)| {
+                    self.validation.captions[index].iter().map(move |words| (row, words.as_slice()))
+                })
+                .collect();
+            let captions = PackedCaptions::new(&captions, self.training.max_words);
+            let pictures = self.validation.pictures.batch(part, None, self.training.device);
+            let loss =
+                tch::no_grad(|| self.captioner.generator.loss(&self.captioner.features(&pictures), &captions, None));
+            sum += loss.f_double_value(&[])? * captions.tokens() as f64;
+            tokens += captions.tokens();
+        }
+        Ok(Some(sum / tokens.max(1) as f64))
+    }
+}
+
+/// At most `most` items, evenly spread.
+fn spread<'a>(items: &[&'a Example], most: usize) -> Vec<&'a Example> {
+    let count = items.len().min(most);
+    (0..count).map(|index| items[index * items.len() / count]).collect()
+}
+
+impl Task for Training {
+    fn items(&self) -> &'static str {
+        "pairs"
+    }
+
+    fn description(&self) -> serde_json::Value {
+        self.description.clone()
+    }
+
+    fn weights(&self) -> &Weights {
+        &self.captioner.weights
+    }
+
+    fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.captioner.weights
+    }
+
+    fn prepare(&mut self, progress: &Progress) -> Result<()> {
+        let side = self.training.captioner.encoder.image_size;
+        let parts = [&mut self.train, &mut self.validation, &mut self.samples];
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let mut before = 0;
+        let mut problems = Vec::new();
+        for part in parts {
+            let loaded = Pictures::load(&part.examples, side, self.training.memory_limit, |done| {
+                progress.preparing(before + done, total);
+                !progress.should_stop()
+            })?;
+            before += part.len();
+            part.captions = loaded.examples.iter().map(|&index| part.captions[index].clone()).collect();
+            part.examples = loaded.examples.iter().map(|&index| part.examples[index].clone()).collect();
+            part.pictures = loaded.pictures;
+            problems.extend(loaded.problems);
+        }
+        problems.dedup();
+        if !problems.is_empty() {
+            progress.note(format!("{} pictures could not be read and are left out:", problems.len()));
+            problems.into_iter().for_each(|problem| progress.note(problem));
+        }
+        Ok(())
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.train.len().div_ceil(self.training.batch_pictures) as u64
+    }
+
+    fn loss(&mut self, position: Position) -> Result<(Tensor, usize)> {
+        if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != position.epoch) {
+            let mut order: Vec<usize> = (0..self.train.len()).collect();
+            self.random(Draw::Order, position.epoch).shuffle(&mut order);
+            self.order = Some((position.epoch, order));
+        }
+        let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
+        let size = self.training.batch_pictures;
+        let batch: Vec<usize> = order.iter().copied().skip(position.step_in_epoch as usize * size).take(size).collect();
+
+        let mut random = self.random(Draw::Step, position.step);
+        let mut captions: Vec<(usize, &[i64])> = Vec::with_capacity(batch.len() * self.training.captions_per_picture);
+        for (row, &index) in batch.iter().enumerate() {
+            let mut of_picture: Vec<&[i64]> = self.train.captions[index].iter().map(Vec::as_slice).collect();
+            random.shuffle(&mut of_picture);
+            captions.extend(of_picture.into_iter().take(self.training.captions_per_picture).map(|words| (row, words)));
+        }
+        let captions = PackedCaptions::new(&captions, self.training.max_words);
+        let pictures =
+            self.train.pictures.batch(&batch, Some((self.training.shift_pixels, &mut random)), self.training.device);
+        let features = self.captioner.features(&pictures);
+        Ok((self.captioner.generator.loss(&features, &captions, Some(&mut random)), captions.captions()))
+    }
+
+    fn end_of_epoch(&mut self, progress: &Progress) -> Result<Option<(Option<f64>, Vec<Sample>)>> {
+        let validation_loss = match self.validation.len() {
+            0 => None,
+            _ => match self.validation_loss(progress)? {
+                None => return Ok(None),
+                loss => loss,
+            },
+        };
+        let captions = self.captioner.caption_batches(&self.samples.pictures, &Decoding::greedy(), 0)?;
+        let names = self.samples.examples.iter().map(|example| example.name.clone());
+        let samples = names.zip(captions).map(|(name, text)| Sample { name, text }).collect();
+        Ok(Some((validation_loss, samples)))
+    }
+}

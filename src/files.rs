@@ -1,0 +1,68 @@
+//! Files that are never half-written.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Writes `bytes` beside `path`, makes them durable, and renames: whoever opens `path` finds the old file or the whole new
+/// one, also after a crash.
+///
+/// # Errors
+/// [`Error::File`] when the folder cannot be written; `action` says what was tried ("write the checkpoint").
+pub(crate) fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()> {
+    let beside = beside(path);
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        std::fs::rename(&beside, path)?;
+        // The rename itself becomes durable with the folder; where folders cannot be opened there is nothing to do.
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
+            && let Ok(folder) = File::open(folder)
+        {
+            folder.sync_all().ok();
+        }
+        Ok(())
+    };
+    write().map_err(|source| {
+        std::fs::remove_file(&beside).ok();
+        Error::file(
+            path,
+            action,
+            source,
+            "Check that the folder exists, that it may be written, and that the disk has room.",
+        )
+    })
+}
+
+/// A name in the same folder (a rename must not cross file systems) that no other process uses.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_stays_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.txt");
+        write_whole(&path, "write the file", b"first, and longer").unwrap();
+        write_whole(&path, "write the file", b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nowhere").join("file.txt");
+        let message = write_whole(&path, "write the file", b"text").unwrap_err().to_string();
+        assert!(message.contains("file.txt") && message.contains("write the file"), "{message}");
+    }
+}

@@ -1,0 +1,189 @@
+//! A training that is killed and resumed ends as one that was left alone, bit for bit.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use captionlab::caption::{self, CaptionTraining, CaptionerConfig};
+use captionlab::data::{Dataset, Example, ImageSource, Layout, Random, Split};
+use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Run};
+use captionlab::vision::SmallCnnConfig;
+
+const FOLDER: &str = "CAPTIONLAB_TEST_RUN_FOLDER";
+const PICTURES: &str = "CAPTIONLAB_TEST_PICTURES";
+
+/// Plain squares in three colours; the captions name the colour.
+fn dataset(folder: &Path) -> Dataset {
+    let colours = [("red", [200, 30, 30]), ("green", [30, 180, 40]), ("blue", [40, 50, 210])];
+    let examples = (0..48).map(|index| {
+        let (colour, pixel) = colours[index % 3];
+        let path = folder.join(format!("{index}.png"));
+        if !path.exists() {
+            image::RgbImage::from_pixel(24, 20, image::Rgb(pixel)).save(&path).unwrap();
+        }
+        Example {
+            name: format!("{index}.png"),
+            image: ImageSource::File(path),
+            captions: vec![format!("a {colour} square"), format!("the square is {colour}"), format!("{colour}")],
+            split: Some(if index < 40 { Split::Train } else { Split::Validation }),
+            regions: vec![],
+            links: vec![],
+        }
+    });
+    Dataset { name: "squares".into(), layout: Layout::Folder, examples: examples.collect(), notes: vec![] }
+}
+
+fn training(folder: PathBuf) -> CaptionTraining {
+    CaptionTraining {
+        captioner: CaptionerConfig {
+            encoder: SmallCnnConfig { image_size: 16, channels: vec![16, 16] },
+            word_size: 16,
+            image_size: 16,
+            hidden_size: 24,
+            ..CaptionerConfig::scenes()
+        },
+        epochs: 20,
+        batch_pictures: 8,
+        captions_per_picture: 2,
+        shift_pixels: 2,
+        // After every step: many of the kills hit the writing of a checkpoint.
+        checkpoint_seconds: 0.0,
+        folder: Some(folder),
+        ..CaptionTraining::scenes()
+    }
+}
+
+/// Not a test by itself: what the test below starts, kills, and starts again.
+#[test]
+fn child_that_trains() {
+    let (Ok(folder), Ok(pictures)) = (std::env::var(FOLDER), std::env::var(PICTURES)) else { return };
+    let (folder, dataset) = (PathBuf::from(folder), dataset(Path::new(&pictures)));
+    let mut run = match folder.join(CHECKPOINT_FILE).exists() {
+        true => Run::resume(&folder, &dataset).unwrap(),
+        false => caption::train(&dataset, &training(folder)).unwrap(),
+    };
+    run.wait().unwrap();
+}
+
+fn start_child(folder: &Path, pictures: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_trains", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .env(PICTURES, pictures)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The log without the wall time, which differs from run to run.
+fn log(folder: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+    let entry = |line: &str| {
+        let mut entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        entry.as_object_mut().unwrap().remove("seconds");
+        entry
+    };
+    text.lines().map(entry).collect()
+}
+
+#[test]
+fn a_killed_run_resumes_and_ends_with_the_same_bits() {
+    let pictures = tempfile::tempdir().unwrap();
+    dataset(pictures.path());
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert!(start_child(whole.path(), pictures.path()).wait().unwrap().success());
+
+    let step = || Checkpoint::read(killed.path()).map_or(0, |checkpoint| checkpoint.position.step);
+    let mut random = Random::new(std::process::id().into());
+    let mut kills = Vec::new();
+    loop {
+        let mut child = start_child(killed.path(), pictures.path());
+        // Once it has moved on, it lives for a moment longer.
+        let (before, started) = (step(), Instant::now());
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if step() > before {
+                std::thread::sleep(Duration::from_micros(random.below(120_000) as u64));
+                break child.try_wait().unwrap();
+            }
+            assert!(started.elapsed() < Duration::from_secs(120), "the training does not move on from step {before}");
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        match ended {
+            Some(status) => {
+                assert!(status.success(), "the child failed after kills at steps {kills:?}");
+                break;
+            }
+            None => {
+                // SIGKILL: nothing can be tidied up.
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills.push(step());
+            }
+        }
+        if kills.len() == 12 {
+            assert!(start_child(killed.path(), pictures.path()).wait().unwrap().success());
+            break;
+        }
+    }
+    println!("killed after steps {kills:?}");
+    assert!(!kills.is_empty(), "the training ended before it could be killed");
+
+    let (whole_end, killed_end) = (Checkpoint::read(whole.path()).unwrap(), Checkpoint::read(killed.path()).unwrap());
+    assert_eq!((whole_end.position.epoch, whole_end.position.step), (20, 100));
+    assert_eq!((killed_end.position.epoch, killed_end.position.step), (20, 100));
+    assert_eq!(whole_end.tensors.keys().collect::<Vec<_>>(), killed_end.tensors.keys().collect::<Vec<_>>());
+    for (name, tensor) in &whole_end.tensors {
+        let bits = |tensor: &tch::Tensor| -> Vec<u32> {
+            Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap().into_iter().map(f32::to_bits).collect()
+        };
+        assert_eq!(bits(tensor), bits(&killed_end.tensors[name]), "{name} differs after kills at steps {kills:?}");
+    }
+    assert_eq!(log(whole.path()), log(killed.path()));
+}
+
+#[test]
+fn a_run_is_resumed_with_its_own_data_only() {
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut dataset = dataset(pictures.path());
+    let mut run = caption::train(&dataset, &training(folder.path().into())).unwrap();
+    run.stop().unwrap();
+    dataset.examples[5].captions[0].push('s');
+    let error = Run::resume(folder.path(), &dataset).unwrap_err().to_string();
+    assert!(error.contains("another data set"), "{error}");
+}
+
+#[test]
+fn python_opens_a_checkpoint() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    if !python.exists() {
+        println!("skipped: {} is not here", python.display());
+        return;
+    }
+    let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut run = caption::train(&dataset(pictures.path()), &training(folder.path().into())).unwrap();
+    run.stop().unwrap();
+    let script = "
+import sys, torch
+from safetensors.torch import load_file
+from safetensors import safe_open
+weights = load_file(sys.argv[1])
+lstm = torch.nn.LSTM(32, 24)
+lstm.load_state_dict({name[5:]: weight for name, weight in weights.items() if name.startswith('lstm.')})
+assert weights['optimiser.square.lstm.weight_ih_l0'].shape == lstm.weight_ih_l0.shape
+assert 'captionlab' in safe_open(sys.argv[1], 'pt').metadata()
+print(float(weights['output.weight'].double().sum()))";
+    let file = folder.path().join(CHECKPOINT_FILE);
+    let output = Command::new(&python).args(["-c", script]).arg(&file).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    if error.contains("No module named 'safetensors'") {
+        println!("skipped: this Python has no safetensors");
+        return;
+    }
+    assert!(output.status.success(), "{error}");
+    let theirs: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    let ours = &Checkpoint::read(folder.path()).unwrap().tensors["output.weight"];
+    assert!((ours.sum(tch::Kind::Double).double_value(&[]) - theirs).abs() < 1e-9);
+}
