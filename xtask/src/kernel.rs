@@ -15,6 +15,29 @@ use crate::{Result, checks, tree};
 /// Set while a build folder is being warmed: the kernel then works in this folder itself, not in a copy.
 const BUILD_FOLDER: &str = "CAPTIONLAB_KERNEL_BUILD";
 
+/// How kernels compile. Cells are compiled at every step, so they are not optimised at all; what draws and decodes pictures is,
+/// and the rest just enough: data frames alone would take minutes more.
+const BUILD_PROFILE: &str = "\
+[profile.dev.package.ctx]
+opt-level = 0
+[profile.dev.package.'*']
+opt-level = 1
+[profile.dev.package.tiny-skia]
+opt-level = 3
+[profile.dev.package.tiny-skia-path]
+opt-level = 3
+[profile.dev.package.zune-jpeg]
+opt-level = 3
+[profile.dev.package.fast_image_resize]
+opt-level = 3
+[profile.dev.package.png]
+opt-level = 3
+[profile.dev.package.fdeflate]
+opt-level = 3
+[profile.dev.package.miniz_oxide]
+opt-level = 3
+";
+
 /// Installs evcxr_jupyter into the cache folder.
 pub fn install(paths: &Paths) -> Result<()> {
     let root = paths.kernel_root();
@@ -81,9 +104,8 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
     fs::create_dir_all(&builds)?;
     fs::write(builds.join("checkout"), paths.checkout.as_os_str().as_encoded_bytes())?;
     remove_stale_copies(&builds);
-    // Cells are compiled at every step, so they are not optimised; the crate and what it uses are compiled once, and are.
     fs::create_dir_all(builds.join(".cargo"))?;
-    write_whole(&builds.join(".cargo/config.toml"), "[profile.dev.package.ctx]\nopt-level = 0\n")?;
+    write_whole(&builds.join(".cargo/config.toml"), BUILD_PROFILE)?;
 
     let warmed = paths.warmed();
     let state = crate_state(paths, libtorch)?;
@@ -91,7 +113,7 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
         ready("Kernel's build folder");
         return Ok(());
     }
-    let seed = paths.seed("kernel-seed", libtorch)?;
+    let seed = paths.seed(&format!("kernel-seed-{}", key(BUILD_PROFILE.as_bytes())), libtorch)?;
     let name = if seed.exists() || warmed.exists() {
         "Kernel's build folder, compiled for this checkout (about 2 minutes)"
     } else {
@@ -191,7 +213,7 @@ fn crate_state(paths: &Paths, libtorch: &Path) -> Result<String> {
     ];
     files_below(&paths.checkout.join("src"), &mut files)?;
     files.sort();
-    let mut all = format!("{} {EVCXR_VERSION} {}", libtorch.display(), rust_version()).into_bytes();
+    let mut all = format!("{} {EVCXR_VERSION} {} {BUILD_PROFILE}", libtorch.display(), rust_version()).into_bytes();
     for file in files {
         all.extend(file.as_os_str().as_encoded_bytes());
         all.extend(fs::read(file)?);
