@@ -272,7 +272,7 @@ mod tests {
             let targets: Vec<i64> = words.iter().copied().chain([Vocabulary::END]).collect();
             let vectors = generator.word_embedding.index_select(0, &Tensor::from_slice(&inputs));
             let image = generator.image_vector(&features.narrow(0, *picture as i64, 1));
-            let mut images = image.repeat([inputs.len() as i64, 1]);
+            let images = image.repeat([inputs.len() as i64, 1]);
             if generator.config.image_entry == ImageEntry::FirstStep {
                 let _ = images.narrow(0, 1, words.len() as i64).zero_();
             }
@@ -340,7 +340,7 @@ mod tests {
         let (_weights, generator) = small(ImageEntry::EveryStep);
         let features = features(5);
         let greedy = generator.generate(&features, &Decoding::greedy(), 0).unwrap();
-        assert_eq!(generator.generate(&features, &Decoding::temperature(1e-4, 7), 0).unwrap(), greedy);
+        assert_eq!(generator.generate(&features, &Decoding::temperature(1e-7, 7), 0).unwrap(), greedy);
         let decoding = Decoding::temperature(5.0, 7);
         let captions = generator.generate(&features, &decoding, 0).unwrap();
         assert!(captions.iter().all(|caption| caption.len() <= decoding.max_words));

@@ -314,30 +314,33 @@ mod tests {
             return;
         }
         let script = "
-import json, sys, torch
-make = {'rms': lambda p: torch.optim.RMSprop(p, 3e-3, alpha=.95, eps=1e-6), 'adam': lambda p: torch.optim.AdamW(p, 3e-3, betas=(.8, .99), weight_decay=.05)}[sys.argv[1]]
-clip = {'none': lambda p: None, 'value': lambda p: torch.nn.utils.clip_grad_value_(p, .5), 'norm': lambda p: torch.nn.utils.clip_grad_norm_(p, .5)}[sys.argv[2]]
-w = torch.tensor([(i % 17 - 8) / 4 for i in range(100)], requires_grad=True)
+import json, torch
+makers = [lambda p: torch.optim.RMSprop(p, 3e-3, alpha=.95, eps=1e-6), lambda p: torch.optim.AdamW(p, 3e-3, betas=(.8, .99), weight_decay=.05)]
+clips = [lambda p: None, lambda p: torch.nn.utils.clip_grad_value_(p, .5), lambda p: torch.nn.utils.clip_grad_norm_(p, .5)]
 s = torch.tensor([(i % 23 - 11) / 2 for i in range(100)])
-o = make([w])
-for _ in range(200):
-    o.zero_grad(); ((w * s) ** 2).sum().backward(); clip([w]); o.step()
-print(json.dumps(w.tolist()))";
+results = []
+for make in makers:
+    for clip in clips:
+        w = torch.tensor([(i % 17 - 8) / 4 for i in range(100)], requires_grad=True)
+        o = make([w])
+        for _ in range(200):
+            o.zero_grad(); ((w * s) ** 2).sum().backward(); clip([w]); o.step()
+        results.append(w.tolist())
+print(json.dumps(results))";
+        let output = std::process::Command::new(&python).args(["-c", script]).output().unwrap();
+        let expected: Vec<Vec<f32>> = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
         let start: Vec<f32> = (0..100).map(|i| (i % 17 - 8) as f32 / 4.0).collect();
         let scales: Vec<f32> = (0..100).map(|i| (i % 23 - 11) as f32 / 2.0).collect();
         let rms_prop = OptimiserConfig::RmsProp { learning_rate: 3e-3, smoothing: 0.95, epsilon: 1e-6 };
         let adam =
             OptimiserConfig::Adam { learning_rate: 3e-3, beta1: 0.8, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.05 };
-        for (config, config_name) in [(rms_prop, "rms"), (adam, "adam")] {
-            for (clip, clip_name) in [(Clip::None, "none"), (Clip::Value(0.5), "value"), (Clip::Norm(0.5), "norm")] {
-                let output = std::process::Command::new(&python).args(["-c", script, config_name, clip_name]).output();
-                let output = output.unwrap();
-                let expected: Vec<f32> = serde_json::from_slice(&output.stdout)
-                    .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-                let weights = descend(config, clip, &start, &scales, 200);
-                let difference = weights.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(difference < 2e-5, "{config_name}, {clip_name}: largest difference {difference}");
-            }
+        let clips = [Clip::None, Clip::Value(0.5), Clip::Norm(0.5)];
+        let cases = [rms_prop, adam].into_iter().flat_map(|config| clips.map(|clip| (config, clip)));
+        for ((config, clip), expected) in cases.zip(expected) {
+            let weights = descend(config, clip, &start, &scales, 200);
+            let difference = weights.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(difference < 2e-5, "{config:?}, {clip:?}: largest difference {difference}");
         }
     }
 

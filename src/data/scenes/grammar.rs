@@ -14,16 +14,11 @@ const CLEARLY: f32 = 8.0;
 /// Writes the five captions of a scene, with their links and what they mean.
 pub(super) fn write_captions(scene: &mut Scene, random: &mut Random) {
     let mut lines: Vec<Line> = Vec::with_capacity(CAPTIONS);
-    let mut attempts = 0;
     while lines.len() < CAPTIONS {
-        let mut writer = Writer { scene, random, line: Line::default() };
-        if writer.sentence(attempts).is_none() {
-            attempts += 1;
-            continue;
-        }
+        let mut writer = Writer { scene, random, line: Line::default(), joins: false };
+        let suits = writer.sentence().is_some();
         let line = writer.line;
-        attempts += 1;
-        if lines.iter().all(|other| other.text() != line.text()) {
+        if suits && lines.iter().all(|other| other.text() != line.text()) {
             lines.push(line);
         }
     }
@@ -83,6 +78,8 @@ struct Writer<'a> {
     scene: &'a Scene,
     random: &'a mut Random,
     line: Line,
+    /// Two things are joined by "and", so what they wear is said in few words.
+    joins: bool,
 }
 
 /// The finite forms of a verb, or its participle.
@@ -94,18 +91,18 @@ enum Form {
 
 impl Writer<'_> {
     /// Writes one sentence; `None` where the sort of sentence drawn does not suit the picture.
-    fn sentence(&mut self, attempt: usize) -> Option<()> {
-        const SORTS: usize = 16;
+    fn sentence(&mut self) -> Option<()> {
+        const SORTS: usize = 21;
         let subject = self.subject();
         match self.random.below(SORTS) {
-            0..=2 => {
+            0..=1 => {
                 self.name(&subject, true);
                 self.act(&subject, Form::Finite)?;
                 if self.random.chance(0.7) {
                     self.place(&subject);
                 }
             }
-            3..=5 => {
+            2..=6 => {
                 let (relation, object) = self.relation(&subject)?;
                 let mention = self.name(&subject, true);
                 if self.random.chance(0.75) && self.scene.things[subject[0]].kind.is_alive() {
@@ -115,7 +112,7 @@ impl Writer<'_> {
                 }
                 self.relate(mention, relation, &object);
             }
-            6 => {
+            7..=8 => {
                 self.line.say(if subject.len() == 1 { "there is" } else { "there are" });
                 let mention = self.name(&subject, true);
                 if self.random.chance(0.4) {
@@ -126,13 +123,13 @@ impl Writer<'_> {
                     None => self.place(&subject),
                 }
             }
-            7..=8 => {
+            9..=10 => {
                 self.opener();
                 self.name(&subject, true);
                 self.act(&subject, Form::Participle)?;
                 self.place(&subject);
             }
-            9 => {
+            11 => {
                 let places = lexicon::places(self.scene.backdrop());
                 let opening = *self.random.choose(places.opening);
                 self.say_place(opening);
@@ -140,9 +137,10 @@ impl Writer<'_> {
                 self.name(&subject, true);
                 self.act(&subject, Form::Finite)?;
             }
-            10..=11 => {
-                let other = self.other(&subject)?;
+            12..=13 => {
+                let other = self.other(&subject).filter(|other| !self.bonded(&subject, other))?;
                 self.opener();
+                self.joins = true;
                 let first = self.name(&subject, true);
                 self.line.say("and");
                 let second = self.name(&other, true);
@@ -159,7 +157,7 @@ impl Writer<'_> {
                     None => {}
                 }
             }
-            12..=13 => {
+            14..=15 => {
                 let other = self.other(&subject)?;
                 self.name(&subject, true);
                 self.act(&subject, Form::Finite)?;
@@ -175,7 +173,7 @@ impl Writer<'_> {
                     self.place(&other);
                 }
             }
-            14 => {
+            16..=17 => {
                 let (relation, object) = self.relation(&subject)?;
                 self.opener();
                 let mention = self.name(&subject, true);
@@ -184,13 +182,13 @@ impl Writer<'_> {
                     self.place(&subject);
                 }
             }
-            _ => self.bond(attempt)?,
+            _ => self.bond()?,
         }
         Some(())
     }
 
     /// "A boy in red flies a kite.": who holds what is what people see first.
-    fn bond(&mut self, _attempt: usize) -> Option<()> {
+    fn bond(&mut self) -> Option<()> {
         let bond = (!self.scene.bonds.is_empty()).then(|| *self.random.choose(&self.scene.bonds))?;
         let (subject, object) = (vec![bond.subject], vec![bond.object]);
         let (holder, held) = (self.scene.things[bond.subject].kind, self.scene.things[bond.object].kind);
@@ -250,7 +248,8 @@ impl Writer<'_> {
         let kind = self.scene.things[chosen].kind;
         let group: Vec<usize> =
             (0..self.scene.things.len()).filter(|&index| self.scene.things[index].kind == kind).collect();
-        if self.random.chance(0.75) { group } else { vec![chosen] }
+        let alike = group.iter().all(|&index| self.scene.things[index].colour == self.scene.things[chosen].colour);
+        if self.random.chance(if alike { 0.8 } else { 0.45 }) { group } else { vec![chosen] }
     }
 
     fn opener(&mut self) {
@@ -266,7 +265,7 @@ impl Writer<'_> {
         let alike = |value: &dyn Fn(usize) -> bool| group.iter().all(|&index| value(index));
         let one_colour = alike(&|index| self.scene.things[index].colour == first.colour);
         let one_size = alike(&|index| self.scene.things[index].size == first.size);
-        let says_colour = one_colour && self.random.chance(if is_subject { 0.86 } else { 0.72 });
+        let says_colour = one_colour && self.random.chance(if is_subject { 0.95 } else { 0.86 });
         let says_size = one_size && first.size != Size::Medium && self.random.chance(0.45);
         let count = group.len();
         let start = self.line.words.len();
@@ -303,7 +302,8 @@ impl Writer<'_> {
         if says_colour && kind.is_person() {
             let cold = self.scene.backdrop() == Backdrop::Snow;
             let (garment, garments) = *self.random.choose(lexicon::garments(kind, cold));
-            let clothes = match self.random.below(10) {
+            let forms = if self.joins { 8 } else { 10 };
+            let clothes = match self.random.below(forms) {
                 0..=3 => format!("in {colour_word}"),
                 4..=7 if count == 1 => format!("in a {colour_word} {garment}"),
                 4..=7 => format!("in {colour_word} {garments}"),
@@ -360,10 +360,12 @@ impl Writer<'_> {
     fn act_as(&mut self, mention: Mention, group: &[usize], form: Form) -> Option<()> {
         let action = self.action_of(group)?;
         let verb = self.verb(action, &[mention.kind])?;
+        // Nobody says that a house is standing.
+        let stiff = !mention.kind.is_alive() && matches!(verb.participle, "standing" | "lying");
         let (is, finite) = if group.len() == 1 { ("is", verb.singular) } else { ("are", verb.plural) };
         match form {
             Form::Participle => self.line.say(verb.participle),
-            Form::Finite if self.random.chance(0.4) => {
+            Form::Finite if !stiff && self.random.chance(0.4) => {
                 self.line.say(is);
                 self.line.say(verb.participle);
             }
@@ -376,17 +378,11 @@ impl Writer<'_> {
     /// A relation that clearly holds between these and something else.
     fn relation(&mut self, subject: &[usize]) -> Option<(Relation, Vec<usize>)> {
         let object = self.other(subject)?;
-        let bonded = |a: usize, b: usize| {
-            self.scene
-                .bonds
-                .iter()
-                .any(|bond| (bond.subject, bond.object) == (a, b) || (bond.object, bond.subject) == (a, b))
-        };
-        let pairs: Vec<(usize, usize)> =
-            subject.iter().flat_map(|&first| object.iter().map(move |&second| (first, second))).collect();
-        if pairs.iter().any(|&(first, second)| bonded(first, second)) {
+        if self.bonded(subject, &object) {
             return None;
         }
+        let pairs: Vec<(usize, usize)> =
+            subject.iter().flat_map(|&first| object.iter().map(move |&second| (first, second))).collect();
         let mut possible = Vec::new();
         for (relation, weight) in [
             (Relation::LeftOf, 2),
@@ -404,9 +400,18 @@ impl Writer<'_> {
         if possible.is_empty() { None } else { Some((*self.random.choose(&possible), object)) }
     }
 
+    /// Whether one of these holds one of those or plays with it, so that another relation would say too little.
+    fn bonded(&self, these: &[usize], those: &[usize]) -> bool {
+        let among = |a: usize, b: usize| these.contains(&a) && those.contains(&b);
+        self.scene.bonds.iter().any(|bond| among(bond.subject, bond.object) || among(bond.object, bond.subject))
+    }
+
     fn relate(&mut self, mention: Mention, relation: Relation, object: &[usize]) {
-        let phrases: Vec<&[&str]> =
-            RELATIONS.iter().filter(|(of, _)| *of == relation).map(|(_, phrase)| *phrase).collect();
+        let phrases: Vec<&[&str]> = RELATIONS
+            .iter()
+            .filter(|(of, phrase)| *of == relation && !["left", "right"].contains(&phrase[0]))
+            .map(|(_, phrase)| *phrase)
+            .collect();
         let phrase = self.random.choose(&phrases).join(" ");
         self.line.say(&phrase);
         let object = self.name(object, false);

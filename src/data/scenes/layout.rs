@@ -64,11 +64,13 @@ pub(super) fn extent(kind: Kind, action: Action) -> (f32, f32) {
     match (kind, action) {
         (Kind::Man | Kind::Woman, Action::Sit) => (32.0, 44.0),
         (Kind::Man | Kind::Woman, Action::Run) => (36.0, 62.0),
+        (Kind::Man | Kind::Woman, Action::Wave) => (33.0, 62.0),
+        (Kind::Boy | Kind::Girl, Action::Wave) => (33.0, 47.0),
         (Kind::Man | Kind::Woman, Action::Jump) => (34.0, 70.0),
         (Kind::Man | Kind::Woman, _) => (28.0, 62.0),
         (Kind::Boy | Kind::Girl, Action::Sit) => (28.0, 36.0),
         (Kind::Boy | Kind::Girl, Action::Run) => (32.0, 47.0),
-        (Kind::Boy | Kind::Girl, Action::Jump) => (30.0, 54.0),
+        (Kind::Boy | Kind::Girl, Action::Jump) => (33.0, 54.0),
         (Kind::Boy | Kind::Girl, _) => (25.0, 47.0),
         (Kind::Dog, Action::Sit) => (28.0, 34.0),
         (Kind::Dog, Action::Sleep) => (40.0, 20.0),
@@ -123,7 +125,6 @@ fn cast(backdrop: Backdrop) -> &'static [(Kind, u32)] {
             (Umbrella, 3),
             (Balloon, 5),
             (Flower, 9),
-            (Chair, 2),
         ],
         Backdrop::Sea => &[
             (Boat, 26),
@@ -135,7 +136,7 @@ fn cast(backdrop: Backdrop) -> &'static [(Kind, u32)] {
             (Bird, 9),
             (Kite, 5),
             (Ball, 8),
-            (Umbrella, 10),
+            (Umbrella, 9),
             (Balloon, 3),
             (Chair, 5),
             (Cat, 2),
@@ -172,7 +173,6 @@ fn cast(backdrop: Backdrop) -> &'static [(Kind, u32)] {
             (Ball, 4),
             (Horse, 7),
             (Balloon, 4),
-            (Umbrella, 5),
             (Kite, 2),
         ],
         Backdrop::Night => &[
@@ -187,7 +187,6 @@ fn cast(backdrop: Backdrop) -> &'static [(Kind, u32)] {
             (Car, 12),
             (Balloon, 6),
             (Horse, 6),
-            (Umbrella, 4),
             (Bird, 6),
             (Flower, 4),
         ],
@@ -202,7 +201,6 @@ fn cast(backdrop: Backdrop) -> &'static [(Kind, u32)] {
             (Balloon, 8),
             (Chair, 15),
             (Flower, 11),
-            (Umbrella, 3),
         ],
     }
 }
@@ -315,11 +313,16 @@ fn choose_things(random: &mut Random, backdrop: Backdrop) -> Vec<Draft> {
     while drafts.len() < wanted {
         let room = wanted - drafts.len();
         let kind = weighted(random, cast(backdrop));
-        if drafts.iter().any(|other| other.kind == kind) {
+        let dull_alone = matches!(kind, Kind::Ball | Kind::Kite | Kind::Umbrella | Kind::Chair | Kind::Balloon);
+        if drafts.iter().any(|other| other.kind == kind) || wanted == 1 && dull_alone {
             continue;
         }
         let index = drafts.len();
-        let first = draft(random, kind, backdrop);
+        let mut first = draft(random, kind, backdrop);
+        if wanted == 1 {
+            // Nothing beside it would show how large it is.
+            first.size = Size::Medium;
+        }
         drafts.push(first);
         if room < 2 {
             continue;
@@ -417,7 +420,9 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
     let (width, height) = extent(draft.kind, draft.action);
     let mut faces_right = random.chance(0.5);
     let details = random.next_u64();
-    let factor = size_factor(draft.size);
+    // The fewer there are, the closer the view.
+    let closeness = [1.25, 1.25, 1.1, 1.0, 0.96][drafts.len().min(4)];
+    let factor = size_factor(draft.size) * closeness;
     let mut string_to = None;
 
     let (x, base, scale) = if let Some((holder, relation)) = draft.bond {
@@ -426,7 +431,7 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
         faces_right = person.faces_right;
         if relation == Relation::PlayingWith {
             let reach = extent(drafts[holder].kind, drafts[holder].action).0 / 2.0 * person.scale;
-            let scale = 0.95 * person.scale * factor;
+            let scale = 0.95 * person.scale * size_factor(draft.size);
             let gap = random.between(0.4, 0.75) * width * scale;
             (person.x + forward * (reach + gap), person.base + random.between(0.0, 2.0), scale)
         } else {
@@ -444,8 +449,8 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
                     let scale = random.between(0.85, 1.0) * factor;
                     (hand.0 + forward * random.between(0.0, 8.0), hand.1 - random.between(20.0, 28.0), scale)
                 }
-                Kind::Umbrella => (hand.0 - forward * 5.0, hand.1 + 2.0, person.scale.max(0.85)),
-                _ => (hand.0 + forward * 1.5, hand.1 + 6.0, person.scale.max(0.9)),
+                Kind::Umbrella => (hand.0 - forward, hand.1 + 2.0, person.scale),
+                _ => (hand.0 + forward * 1.5, hand.1 + 6.0, person.scale),
             }
         }
     } else if draft.kind == Kind::Boat {
@@ -457,10 +462,7 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
         let scale = random.between(0.85, 1.05) * factor;
         let lowest = if stage.backdrop == Backdrop::Room { stage.horizon - 14.0 } else { stage.horizon + 2.0 };
         let highest = height * scale + 3.0;
-        if highest >= lowest {
-            return None;
-        }
-        (random.between(8.0, SIDE - 8.0), random.between(highest, lowest), scale)
+        (random.between(8.0, SIDE - 8.0), random.between(highest, lowest.max(highest + 4.0)), scale)
     } else {
         let (nearest, farthest) = match stage.backdrop {
             Backdrop::Sea => (SIDE - 4.0, stage.shore + 8.0),
@@ -537,22 +539,16 @@ fn get_along(a: (&Draft, &Place), b: (&Draft, &Place), bonded: bool) -> bool {
 pub(super) fn order(things: &[Thing], bonds: &[Bond]) -> Vec<usize> {
     let depth = |index: usize| -> f32 {
         let thing = &things[index];
-        let holder = bonds.iter().find(|bond| bond.object == index && bond.relation == Relation::Holding);
-        match holder {
-            // In the hand, so right before the one who holds it.
-            Some(bond) if thing.action == Action::Held => things[bond.subject].place.base + 0.01,
-            Some(_) => things[bond_subject(holder, index)].place.base - 0.01,
-            None if thing.is_aloft() => -1000.0 + thing.place.base,
+        match bonds.iter().find(|bond| bond.object == index && bond.relation == Relation::Holding) {
+            // Right behind the one who holds its string, or right before the one who holds it in the hand.
+            Some(bond) => things[bond.subject].place.base + if thing.action == Action::Held { 0.01 } else { -0.01 },
+            None if thing.is_aloft() => thing.place.base - 1000.0,
             None => thing.place.base,
         }
     };
     let mut order: Vec<usize> = (0..things.len()).collect();
     order.sort_by(|&a, &b| depth(a).total_cmp(&depth(b)));
     order
-}
-
-fn bond_subject(bond: Option<&Bond>, otherwise: usize) -> usize {
-    bond.map_or(otherwise, |bond| bond.subject)
 }
 
 /// Composes a picture: the stage, the things on it with the boxes of what can be seen of them, and who holds what.
@@ -562,9 +558,12 @@ pub(super) fn compose(random: &mut Random) -> (Stage, Vec<Thing>, Vec<Bond>) {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        // A crowd that cannot be placed gets smaller; a single thing always finds its place in the end.
-        if attempts % 12 == 0 && drafts.len() > 1 {
+        // A crowd that cannot be placed gets smaller, and what cannot be placed at all gives way to something else.
+        if attempts % 12 == 0 {
             drafts.pop();
+            if drafts.is_empty() {
+                drafts = choose_things(random, stage.backdrop);
+            }
         }
         if let Some(composed) = place_all(random, &stage, &drafts) {
             let (things, bonds) = composed;

@@ -142,10 +142,30 @@ fn meadow(canvas: &mut Canvas, stage: &Stage, random: &mut Random) {
         ];
         canvas.wash(&Shape::soft(&path, 14.0), Tint(238, 218, 164), 210);
     }
+    if random.chance(0.35) {
+        fence(canvas, random, horizon + 6.0);
+    }
     strokes(canvas, random, horizon + 2.0, 46, Tint(82, 150, 78), Tint(196, 230, 140), true);
     for _ in 0..16 {
         let (x, y) = (random.between(0.0, SIDE), random.between(horizon + 8.0, SIDE));
         canvas.wash(&Shape::circle(x, y, 0.75), Tint(255, 252, 236), 220);
+    }
+}
+
+/// A low fence from one side of the picture, far away.
+fn fence(canvas: &mut Canvas, random: &mut Random, foot: f32) {
+    let (from, to) =
+        if random.chance(0.5) { (-2.0, random.between(30.0, 60.0)) } else { (random.between(68.0, 98.0), 130.0) };
+    let wood = Tint(250, 246, 236);
+    for rail in [4.6, 2.2] {
+        canvas.line(&Shape::curve(&[(from, foot - rail), (to, foot - rail)]), Tint(206, 204, 190), 1.3);
+    }
+    let posts = ((to - from) / 5.0) as i32;
+    for post in 0..=posts {
+        let x = from + 5.0 * post as f32;
+        let picket = [(x - 1.1, foot), (x - 1.1, foot - 5.6), (x, foot - 7.2), (x + 1.1, foot - 5.6), (x + 1.1, foot)];
+        canvas.fill(&Shape::polygon(&picket), wood);
+        canvas.faint_line(&Shape::polygon(&picket), Tint(150, 150, 130), 0.5, 200);
     }
 }
 

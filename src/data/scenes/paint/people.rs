@@ -34,8 +34,8 @@ fn pose(thing: &Thing, adult: bool) -> Pose {
     };
     match thing.action {
         Action::Wave => {
-            pose.elbows[1] = (12.0 * arm, shoulder + 1.0);
-            pose.hands[1] = (13.2 * arm, head_y - 1.0);
+            pose.elbows[1] = (13.5, shoulder + 1.0);
+            pose.hands[1] = (14.5, head_y - 3.0);
         }
         Action::Walk => {
             pose.feet = [(-8.0, -1.6), (8.0, -1.4)];
@@ -57,8 +57,8 @@ fn pose(thing: &Thing, adult: bool) -> Pose {
             }
             pose.knees = [(-8.0, hip_y * 0.75 - 5.0), (8.5, hip_y * 0.75 - 5.0)];
             pose.feet = [(-10.0, -7.5), (5.0, -8.5)];
-            pose.elbows = [(-11.0 * arm, shoulder - 8.0), (11.0 * arm, shoulder - 8.0)];
-            pose.hands = [(-14.0 * arm, head_y - 11.0), (14.5 * arm, head_y - 11.0)];
+            pose.elbows = [(-14.0, shoulder - 7.0), (14.0, shoulder - 7.0)];
+            pose.hands = [(-13.5, head_y - 14.0), (14.0, head_y - 14.0)];
         }
         Action::Sit => {
             let drop = hip_y + 6.0;
