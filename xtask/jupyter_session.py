@@ -81,7 +81,7 @@ class Session:
     def seconds_since_compiled(self):
         """Seconds since the last cell's library was written: the time that the cell itself ran. None where unknown."""
         root = os.environ.get("CAPTIONLAB_KERNEL_BUILDS")
-        libraries = Path(root or "/nowhere", f"kernel-{self.manager.provisioner.pid}").glob("target/*/debug/deps/libcode_*.*")
+        libraries = Path(root or "/nowhere", f"kernel-{self.manager.provisioner.pid}").glob("target/*/debug/libcode_*.*")
         newest = max((library.stat().st_mtime for library in libraries), default=None)
         return None if newest is None else max(0.0, time.time() - newest)
 

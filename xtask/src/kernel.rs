@@ -15,13 +15,41 @@ use crate::{Result, checks, tree};
 /// Set while a build folder is being warmed: the kernel then works in this folder itself, not in a copy.
 const BUILD_FOLDER: &str = "CAPTIONLAB_KERNEL_BUILD";
 
-/// How kernels compile. Cells are compiled at every step, so they are not optimised at all; what draws and decodes pictures is,
-/// and the rest just enough: data frames alone would take minutes more.
+/// How kernels compile. Cells are compiled at every step, so they are not optimised at all; what draws and decodes pictures is;
+/// the rest just enough. The crates of data frames are not: they alone would take minutes, and our frames are small.
 const BUILD_PROFILE: &str = "\
 [profile.dev.package.ctx]
 opt-level = 0
 [profile.dev.package.'*']
 opt-level = 1
+[profile.dev.package.polars]
+opt-level = 0
+[profile.dev.package.polars-arrow]
+opt-level = 0
+[profile.dev.package.polars-async]
+opt-level = 0
+[profile.dev.package.polars-buffer]
+opt-level = 0
+[profile.dev.package.polars-compute]
+opt-level = 0
+[profile.dev.package.polars-config]
+opt-level = 0
+[profile.dev.package.polars-core]
+opt-level = 0
+[profile.dev.package.polars-dtype]
+opt-level = 0
+[profile.dev.package.polars-error]
+opt-level = 0
+[profile.dev.package.polars-io]
+opt-level = 0
+[profile.dev.package.polars-ops]
+opt-level = 0
+[profile.dev.package.polars-row]
+opt-level = 0
+[profile.dev.package.polars-schema]
+opt-level = 0
+[profile.dev.package.polars-utils]
+opt-level = 0
 [profile.dev.package.tiny-skia]
 opt-level = 3
 [profile.dev.package.tiny-skia-path]
