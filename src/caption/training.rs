@@ -72,7 +72,14 @@ impl Run {
             ));
         }
         let captioner = Captioner::load(folder)?.to_device(training.device)?;
-        Run::go_on(folder, Box::new(Training::new(dataset, &training, captioner)), training.run_settings())
+        let mut task = Training::new(dataset, &training, captioner);
+        if description.get("threads") != task.description.get("threads") {
+            let (before, now) = (&description["threads"], &task.description["threads"]);
+            task.notes.push(format!(
+                "the run used {before} threads before and {now} now: it goes on, but sums may differ in their last bits"
+            ));
+        }
+        Run::go_on(folder, Box::new(task), training.run_settings())
     }
 }
 
@@ -142,6 +149,8 @@ struct Training {
     samples: Part,
     /// The order of the training pictures in the epoch under way, and which epoch that is.
     order: Option<(u64, Vec<usize>)>,
+    /// What is to be said when the run begins.
+    notes: Vec<String>,
 }
 
 /// The independent sequences that are drawn from the seed of a training.
@@ -170,6 +179,7 @@ impl Training {
             training: training.clone(),
             captioner,
             order: None,
+            notes: Vec::new(),
         }
     }
 
@@ -231,6 +241,7 @@ impl Task for Training {
     }
 
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
+        self.notes.drain(..).for_each(|note| progress.note(note));
         let side = self.training.captioner.encoder.image_size;
         let parts = [&mut self.train, &mut self.validation, &mut self.samples];
         let total: usize = parts.iter().map(|part| part.len()).sum();
