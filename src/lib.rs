@@ -16,8 +16,8 @@ pub use error::{Error, Result};
 /// Data frames: the crate that [`show::data_frame`] takes them from.
 #[cfg(feature = "tables")]
 pub use polars;
-/// Where tensors live and are computed: `Device::Cpu`, `Device::Cuda(0)`, `Device::Mps`.
-pub use tch::Device;
+/// libtorch's tensors, and where they live and are computed: `Device::Cpu`, `Device::Cuda(0)`, `Device::Mps`.
+pub use tch::{Device, Tensor};
 
 /// What the lessons use, in one line: `use captionlab::prelude::*;`.
 pub mod prelude {
@@ -34,5 +34,5 @@ pub mod prelude {
         curves_with, histogram,
     };
     pub use crate::train::Run;
-    pub use crate::{Device, Error, Result};
+    pub use crate::{Device, Error, Result, Tensor};
 }

@@ -14,6 +14,7 @@ mod splits;
 pub mod statistics;
 mod text_file;
 mod vocabulary;
+mod word_map;
 
 pub use batch::pad;
 pub use dataset::{Dataset, Layout, captions_of};

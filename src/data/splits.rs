@@ -1,6 +1,6 @@
 //! Which images train, validate and test.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -162,31 +162,26 @@ pub(super) fn split_of_word(word: &str) -> Result<Split, &'static str> {
 /// Puts images into the splits that lists give, and says what was noticed.
 pub(super) fn apply_split_lists(examples: &mut [Example], lists: &[(Split, PathBuf)]) -> Result<Vec<String>> {
     let mut notes = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::with_capacity(2 * examples.len());
-    for (index, example) in examples.iter().enumerate() {
-        // Flickr30k Entities lists images without `.jpg`.
-        if let Some((stem, _)) = example.name.rsplit_once('.') {
-            places.insert(stem.to_owned(), index);
-        }
-    }
-    for (index, example) in examples.iter().enumerate() {
-        places.insert(example.name.clone(), index);
-    }
+    let mut splits: Vec<Option<Split>> = examples.iter().map(|example| example.split).collect();
+    let names = || examples.iter().map(|example| example.name.as_str()).zip(0..);
+    // Flickr30k Entities lists images without `.jpg`. Whole names come last, so that they win.
+    let stems = names().filter_map(|(name, index)| Some((name.rsplit_once('.')?.0, index)));
+    let places: HashMap<&str, usize> = stems.chain(names()).collect();
     for (split, path) in lists {
         let text = read_text(path)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let (mut unknown, mut found) = (Tally::default(), HashSet::new());
+        let (mut unknown, mut found) = (Tally::default(), false);
         for (line, name) in (1..).zip(text.lines()) {
             let name = name.trim();
             if name.is_empty() {
                 continue;
             }
             let place = places.get(name).or_else(|| places.get(name.rsplit('/').next()?));
-            let Some((&place, example)) = place.and_then(|place| Some((place, examples.get_mut(*place)?))) else {
+            let Some(known) = place.and_then(|&place| splits.get_mut(place)) else {
                 unknown.add(|| name.chars().take(40).collect());
                 continue;
             };
-            if example.split.is_some_and(|other| other != *split) {
+            if known.is_some_and(|other| other != *split) {
                 return Err(Error::data(
                     path,
                     line,
@@ -194,15 +189,18 @@ pub(super) fn apply_split_lists(examples: &mut [Example], lists: &[(Split, PathB
                     "Leave it in one list only.",
                 ));
             }
-            example.split = Some(*split);
-            found.insert(place);
+            *known = Some(*split);
+            found = true;
         }
-        if found.is_empty() {
+        if !found {
             notes.push(format!("{file} names no image of the data set and was not used."));
         } else if unknown.count > 0 {
             let (names, list) = (counted(unknown.count, "name"), unknown.list());
             notes.push(format!("{file} has {names} of no image of the data set: {list}."));
         }
+    }
+    for (example, split) in examples.iter_mut().zip(splits) {
+        example.split = split;
     }
     Ok(notes)
 }

@@ -13,9 +13,10 @@
 //! assert_eq!(caption_agreement(&captions)[..3], [("dog".into(), 3), ("a".into(), 2), ("brown".into(), 2)]);
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::vocabulary::{by_frequency, count_words, for_each_word};
+use super::word_map::WordMap;
 
 /// Number of words of each caption, in the order of the captions.
 pub fn caption_lengths<S: AsRef<str>>(captions: &[S]) -> Vec<usize> {
@@ -37,8 +38,8 @@ pub fn word_counts<S: AsRef<str>>(captions: &[S]) -> Vec<(String, usize)> {
 /// reaches over the end of a caption. Equally frequent ones are in alphabetical order.
 pub fn most_common_bigrams<S: AsRef<str>>(captions: &[S], n: usize) -> Vec<(String, usize)> {
     // Pairs of numbers are much quicker to count than pairs of words.
-    let mut ids: HashMap<String, usize> = HashMap::new();
-    let mut counts: HashMap<(usize, usize), usize> = HashMap::new();
+    let mut ids: WordMap<String, usize> = WordMap::default();
+    let mut counts: WordMap<(usize, usize), usize> = WordMap::default();
     let mut buffer = String::new();
     for caption in captions {
         let mut previous = None;
@@ -62,7 +63,7 @@ pub fn most_common_bigrams<S: AsRef<str>>(captions: &[S], n: usize) -> Vec<(Stri
     let Some(&least) = n.checked_sub(1).and_then(|last| frequencies.get(last).or(frequencies.last())) else {
         return Vec::new();
     };
-    let words: HashMap<usize, &str> = ids.iter().map(|(word, &id)| (id, word.as_str())).collect();
+    let words: WordMap<usize, &str> = ids.iter().map(|(word, &id)| (id, word.as_str())).collect();
     let spelled = counts
         .iter()
         .filter(|&(_, &count)| count >= least)

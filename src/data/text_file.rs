@@ -10,6 +10,8 @@ use crate::{Error, Result};
 
 /// The largest annotation file that is read, unpacked. COCO's and Karpathy's largest is about 150 MB.
 const LARGEST_FILE: u64 = 2 << 30;
+const GZIP_MARK: &[u8] = b"\x1f\x8b";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The text of a file of UTF-8, plain or gzipped, without its byte order mark.
 ///
@@ -17,22 +19,7 @@ const LARGEST_FILE: u64 = 2 << 30;
 /// [`Error::File`] where it cannot be read; [`Error::Data`] where it is a folder, empty, too large, a broken archive, or
 /// not UTF-8 (naming the line).
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    if path.is_dir() {
-        return Err(is_a_folder(path));
-    }
-    let mut file = File::open(path).map_err(|source| cannot_read(path, source))?;
-    let mut bytes = Vec::new();
-    let mut head = [0; 2];
-    let head_len = read_up_to(&mut file, &mut head).map_err(|source| cannot_read(path, source))?;
-    let head = head.get(..head_len).unwrap_or_default();
-    let rest = head.chain(file);
-    if head == [0x1f, 0x8b] {
-        MultiGzDecoder::new(rest).take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|source| {
-            Error::data(path, None, format!("the gzip archive is broken ({source})"), "Download it again.")
-        })?;
-    } else {
-        rest.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|source| cannot_read(path, source))?;
-    }
+    let bytes = read_bytes(path, LARGEST_FILE + 1)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(Error::data(
             path,
@@ -44,17 +31,10 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     decode(path, bytes)
 }
 
-/// The first bytes of a file, at most `limit` of them, for telling what it is; what is not UTF-8 is replaced.
+/// The first bytes of such a file, at most `limit` of them, for telling what it is; what is not UTF-8 is replaced.
 pub(super) fn read_beginning(path: &Path, limit: u64) -> Result<String> {
-    if path.is_dir() {
-        return Err(is_a_folder(path));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(|source| cannot_read(path, source))?;
-    refuse_utf16(path, &bytes)?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let bytes = read_bytes(path, limit)?;
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
@@ -76,10 +56,33 @@ pub(super) fn write_whole(path: &Path, text: &str, what: &str) -> Result<()> {
     })
 }
 
+fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    if path.is_dir() {
+        return Err(is_a_folder(path));
+    }
+    let cannot_read = |source| Error::file(path, "read the file", source, "Check the path, and that you may read it.");
+    let mut file = File::open(path).map_err(cannot_read)?;
+    let mut bytes = Vec::new();
+    Read::by_ref(&mut file).take(2).read_to_end(&mut bytes).map_err(cannot_read)?;
+    if bytes == GZIP_MARK {
+        let mut unpacked = Vec::new();
+        let packed = MultiGzDecoder::new(GZIP_MARK.chain(file));
+        packed.take(limit).read_to_end(&mut unpacked).map_err(|source| {
+            Error::data(path, None, format!("the gzip archive is broken ({source})"), "Download it again.")
+        })?;
+        bytes = unpacked;
+    } else {
+        file.take(limit.saturating_sub(2)).read_to_end(&mut bytes).map_err(cannot_read)?;
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(Error::data(path, 1, "the text is UTF-16, not UTF-8", "Save it as UTF-8."));
+    }
+    Ok(bytes)
+}
+
 fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<String> {
-    refuse_utf16(path, &bytes)?;
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        bytes.drain(..3);
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     if bytes.is_empty() {
         return Err(Error::data(path, None, "the file is empty", "Check the download, or write the captions into it."));
@@ -92,28 +95,6 @@ fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<String> {
     })
 }
 
-fn refuse_utf16(path: &Path, bytes: &[u8]) -> Result<()> {
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(Error::data(path, 1, "the text is UTF-16, not UTF-8", "Save it as UTF-8."));
-    }
-    Ok(())
-}
-
-fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest)? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
-}
-
 pub(super) fn is_a_folder(path: &Path) -> Error {
     Error::data(path, None, "this is a folder, where a file belongs", "Name the file inside it.")
-}
-
-fn cannot_read(path: &Path, source: std::io::Error) -> Error {
-    Error::file(path, "read the file", source, "Check the path, and that you may read it.")
 }

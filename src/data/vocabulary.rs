@@ -1,12 +1,12 @@
 //! Words and their numbers.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::text_file::{read_text, write_whole};
+use super::word_map::WordMap;
 use crate::{Error, Result};
 
 /// Which words a [`Vocabulary`] keeps.
@@ -79,7 +79,7 @@ pub struct Vocabulary {
     words: Vec<String>,
     /// By number; 0 for the special tokens.
     counts: Vec<usize>,
-    ids: HashMap<String, i64>,
+    ids: WordMap<String, i64>,
 }
 
 /// What is written to disk.
@@ -361,7 +361,7 @@ pub(super) fn for_each_word(caption: &str, buffer: &mut String, mut take: impl F
 
 /// The words of captions with how often each stands there: most frequent first, equally frequent ones alphabetical.
 pub(super) fn count_words<S: AsRef<str>>(captions: &[S]) -> Vec<(String, usize)> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut counts: WordMap<String, usize> = WordMap::default();
     let mut buffer = String::new();
     for caption in captions {
         for_each_word(caption.as_ref(), &mut buffer, |word| match counts.get_mut(word) {

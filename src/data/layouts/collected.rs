@@ -20,6 +20,8 @@ pub(super) struct Record {
     pub(super) captions: Vec<String>,
     /// The numbers of the captions, for those that have one.
     numbers: Vec<Option<u64>>,
+    /// The highest of them: a number above it is new without a search.
+    highest: Option<u64>,
     pub(super) split: Option<Split>,
 }
 
@@ -80,8 +82,8 @@ impl Collected {
                 let index = self.records.len();
                 self.by_name.insert(name.to_owned(), index);
                 let folder = folder.map(str::to_owned);
-                let (name, captions, numbers) = (name.to_owned(), Vec::new(), Vec::new());
-                self.records.push(Record { name, folder, captions, numbers, split });
+                let (captions, numbers) = (Vec::new(), Vec::new());
+                self.records.push(Record { name: name.to_owned(), folder, captions, numbers, highest: None, split });
                 index
             }
         };
@@ -114,8 +116,12 @@ impl Collected {
             self.empty.add(|| format!("{} ({})", record.name, place.short()));
             return Ok(());
         }
-        let caption = caption.replace(['\n', '\r'], " ");
+        let caption = match caption.contains(['\n', '\r']) {
+            true => caption.replace(['\n', '\r'], " "),
+            false => caption.to_owned(),
+        };
         if number.is_some()
+            && number <= record.highest
             && let Some(taken) = record.numbers.iter().position(|other| *other == number)
         {
             if record.captions.get(taken) == Some(&caption) {
@@ -126,6 +132,7 @@ impl Collected {
         }
         record.captions.push(caption);
         record.numbers.push(number);
+        record.highest = record.highest.max(number);
         Ok(())
     }
 

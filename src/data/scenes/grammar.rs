@@ -234,7 +234,8 @@ impl Writer<'_> {
             let thing = &self.scene.things[index];
             let bounds = thing.bounds;
             let area = (bounds.right - bounds.left) * (bounds.bottom - bounds.top);
-            area * if thing.kind.is_alive() { 1.8 } else { 1.0 }
+            let interest = area * if thing.kind.is_alive() { 1.6 } else { 1.0 };
+            interest * interest
         };
         let mut left = self.random.unit() * among.iter().map(|&index| weight(index)).sum::<f32>();
         let mut chosen = among[among.len() - 1];

@@ -229,17 +229,21 @@ fn actions(kind: Kind, backdrop: Backdrop) -> &'static [(Action, u32)] {
 fn colours(kind: Kind) -> &'static [(Colour, u32)] {
     use Colour::*;
     match kind {
+        Kind::Man | Kind::Boy => &[(Red, 5), (Blue, 5), (Yellow, 3), (Green, 4)],
+        Kind::Woman | Kind::Girl => &[(Red, 5), (Blue, 4), (Yellow, 3), (Pink, 3), (Purple, 2)],
         Kind::Dog => &[(Brown, 5), (Black, 3), (White, 4)],
-        Kind::Cat => &[(Black, 4), (White, 4), (Orange, 5)],
+        Kind::Cat => &[(Black, 3), (White, 3), (Orange, 5)],
         Kind::Horse => &[(Brown, 5), (Black, 3), (White, 4)],
-        Kind::Bird => &[(Red, 4), (Blue, 4), (Yellow, 4), (Black, 3), (White, 2)],
-        Kind::Tree => &[(Green, 9), (Orange, 3), (Pink, 3), (Yellow, 2)],
-        Kind::Flower => &[(Red, 5), (Yellow, 5), (Pink, 4), (Purple, 4), (White, 3), (Blue, 3)],
-        Kind::House => &[(Red, 5), (Yellow, 4), (Blue, 4), (White, 4), (Pink, 2), (Green, 2), (Brown, 3)],
-        Kind::Car => &[(Red, 6), (Blue, 5), (Yellow, 4), (Green, 3), (Orange, 2), (Black, 3), (White, 2), (Purple, 1)],
-        Kind::Chair => &[(Brown, 4), (Red, 4), (Blue, 4), (Green, 3), (Yellow, 2), (Purple, 2)],
-        Kind::Boat => &[(Red, 5), (Blue, 4), (Yellow, 4), (White, 3), (Green, 2), (Brown, 3), (Orange, 2)],
-        _ => &[(Red, 6), (Blue, 6), (Yellow, 5), (Green, 4), (Orange, 3), (Purple, 3), (Pink, 3), (White, 1)],
+        Kind::Bird => &[(Red, 4), (Blue, 4), (Yellow, 4), (Black, 2)],
+        Kind::Tree => &[(Green, 5), (Orange, 3), (Pink, 2)],
+        Kind::Flower => &[(Red, 5), (Yellow, 5), (Pink, 3), (Purple, 3), (White, 3)],
+        Kind::House => &[(Red, 5), (Yellow, 4), (Blue, 4), (White, 4)],
+        Kind::Car => &[(Red, 6), (Blue, 5), (Yellow, 4), (Green, 3)],
+        Kind::Chair => &[(Brown, 4), (Red, 4), (Blue, 4), (Green, 3)],
+        Kind::Boat => &[(Red, 5), (Blue, 4), (Yellow, 4), (Green, 2), (White, 2)],
+        Kind::Kite | Kind::Ball | Kind::Umbrella | Kind::Balloon => {
+            &[(Red, 6), (Blue, 5), (Yellow, 5), (Green, 3), (Purple, 3)]
+        }
     }
 }
 
@@ -308,7 +312,7 @@ fn draft(random: &mut Random, kind: Kind, backdrop: Backdrop) -> Draft {
 
 /// Chooses what is in the picture.
 fn choose_things(random: &mut Random, backdrop: Backdrop) -> Vec<Draft> {
-    let wanted = weighted(random, &[(1usize, 20), (2, 38), (3, 28), (4, 14)]);
+    let wanted = weighted(random, &[(1usize, 34), (2, 39), (3, 18), (4, 9)]);
     let mut drafts: Vec<Draft> = Vec::with_capacity(wanted);
     while drafts.len() < wanted {
         let room = wanted - drafts.len();
@@ -358,7 +362,7 @@ fn choose_things(random: &mut Random, backdrop: Backdrop) -> Vec<Draft> {
             ball.size = Size::Medium;
             drafts[index].action = Action::Run;
             drafts.push(ball);
-        } else if random.chance(0.36) && kind != Kind::House {
+        } else if random.chance(0.3) && kind != Kind::House {
             let twins = if room >= 3 && random.chance(0.35) { 2 } else { 1 };
             let same_colour = random.chance(0.6);
             let same_action = random.chance(0.7);
@@ -421,7 +425,7 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
     let mut faces_right = random.chance(0.5);
     let details = random.next_u64();
     // The fewer there are, the closer the view.
-    let closeness = [1.25, 1.25, 1.1, 1.0, 0.96][drafts.len().min(4)];
+    let closeness = [1.45, 1.45, 1.22, 1.08, 1.0][drafts.len().min(4)];
     let factor = size_factor(draft.size) * closeness;
     let mut string_to = None;
 

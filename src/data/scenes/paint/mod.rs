@@ -159,7 +159,7 @@ fn around(canvas: &mut Canvas, thing: &Thing, stage: &Stage) {
             random.next_u64();
             random.next_u64();
             let chimney = *random.choose(&[-14.0, 13.0]);
-            if place.details % 3 != 0 {
+            if !place.details.is_multiple_of(3) {
                 let (from_x, from_y) = (x + forward * chimney * scale, base - 61.0 * scale);
                 for puff in 0..4 {
                     let share = puff as f32;

@@ -81,6 +81,16 @@ fn pose(thing: &Thing, adult: bool) -> Pose {
     pose
 }
 
+/// What differs from face to face.
+struct Looks {
+    skin: Tint,
+    hair: Tint,
+    /// Which of three: hair, beard, cap, collar.
+    style: usize,
+    /// Dressed for winter.
+    cold: bool,
+}
+
 pub(super) fn person(canvas: &mut Canvas, thing: &Thing, backdrop: Backdrop) {
     let mut random = Random::new(thing.place.details);
     let skin = *random.choose(&[
@@ -195,7 +205,7 @@ pub(super) fn person(canvas: &mut Canvas, thing: &Thing, backdrop: Backdrop) {
     }
     sleeve(canvas, &pose, 1, cloth, skin, arm_width);
 
-    head(canvas, thing, pose.head, radius, skin, hair, style, cold);
+    head(canvas, thing, pose.head, radius, &Looks { skin, hair, style, cold });
 }
 
 fn sleeve(canvas: &mut Canvas, pose: &Pose, near: usize, cloth: Tint, skin: Tint, width: f32) {
@@ -207,9 +217,8 @@ fn sleeve(canvas: &mut Canvas, pose: &Pose, near: usize, cloth: Tint, skin: Tint
     canvas.limb(&[shoulder, elbow, wrist], cloth, width);
 }
 
-#[allow(clippy::too_many_arguments)]
-fn head(canvas: &mut Canvas, thing: &Thing, at: Spot, radius: f32, skin: Tint, hair: Tint, style: usize, cold: bool) {
-    let (x, y) = at;
+fn head(canvas: &mut Canvas, thing: &Thing, (x, y): Spot, radius: f32, looks: &Looks) {
+    let &Looks { skin, hair, style, cold } = looks;
     let cloth = tint(thing.colour);
     if thing.kind == Kind::Girl {
         for side in [-1.0, 1.0] {
