@@ -312,7 +312,7 @@ fn draft(random: &mut Random, kind: Kind, backdrop: Backdrop) -> Draft {
 
 /// Chooses what is in the picture.
 fn choose_things(random: &mut Random, backdrop: Backdrop) -> Vec<Draft> {
-    let wanted = weighted(random, &[(1usize, 34), (2, 39), (3, 18), (4, 9)]);
+    let wanted = weighted(random, &[(1usize, 33), (2, 44), (3, 16), (4, 7)]);
     let mut drafts: Vec<Draft> = Vec::with_capacity(wanted);
     while drafts.len() < wanted {
         let room = wanted - drafts.len();
@@ -425,7 +425,7 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
     let mut faces_right = random.chance(0.5);
     let details = random.next_u64();
     // The fewer there are, the closer the view.
-    let closeness = [1.45, 1.45, 1.22, 1.08, 1.0][drafts.len().min(4)];
+    let closeness = [1.5, 1.5, 1.32, 1.12, 1.0][drafts.len().min(4)];
     let factor = size_factor(draft.size) * closeness;
     let mut string_to = None;
 
