@@ -30,8 +30,8 @@ pub mod prelude {
         VocabularyConfig, pad,
     };
     pub use crate::show::{
-        self, CaptionedImage, CurvesConfig, Figure, GridConfig, Scale, Series, Table, bar_chart, captioned_grid, curves,
-        curves_with, histogram,
+        self, CaptionedImage, CurvesConfig, Figure, GridConfig, Scale, Series, Table, bar_chart, captioned_grid,
+        curves, curves_with, histogram,
     };
     pub use crate::train::Run;
     pub use crate::{Device, Error, Result, Tensor};

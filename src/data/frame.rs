@@ -14,7 +14,9 @@ impl Dataset {
     pub fn captions_frame(&self) -> Result<DataFrame> {
         let rows = || {
             let examples = self.examples.iter();
-            examples.flat_map(|example| example.captions.iter().enumerate().map(move |(number, caption)| (example, number, caption)))
+            examples.flat_map(|example| {
+                example.captions.iter().enumerate().map(move |(number, caption)| (example, number, caption))
+            })
         };
         let name = |split: Split| match split {
             Split::Train => "train",
@@ -28,6 +30,8 @@ impl Dataset {
             "words" => rows().map(|(.., caption)| Vocabulary::words(caption).len() as u32).collect::<Vec<_>>(),
             "caption" => rows().map(|(.., caption)| caption.as_str()).collect::<Vec<_>>(),
         )
-        .map_err(|error| Error::argument(format!("the captions do not make a data frame: {error}"), "Is the data set whole?"))
+        .map_err(|error| {
+            Error::argument(format!("the captions do not make a data frame: {error}"), "Is the data set whole?")
+        })
     }
 }

@@ -103,10 +103,9 @@ pub fn libtorch(paths: &Paths) -> Result<PathBuf> {
         check_libtorch(&own).map_err(|error| format!("LIBTORCH is set, but {error}"))?;
         return Ok(own);
     }
-    if let Some(active) = env::var_os("VIRTUAL_ENV").map(PathBuf::from).filter(|active| *active != paths.venv()) {
-        if let Some(torch) = torch_in(&active).filter(|torch| check_libtorch(torch).is_ok()) {
-            return Ok(torch);
-        }
+    let active = env::var_os("VIRTUAL_ENV").map(PathBuf::from).filter(|active| *active != paths.venv());
+    if let Some(torch) = active.and_then(|active| torch_in(&active)).filter(|torch| check_libtorch(torch).is_ok()) {
+        return Ok(torch);
     }
     let shared = paths.shared_venv()?;
     let torch = torch_in(&shared)

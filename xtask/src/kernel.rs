@@ -86,7 +86,7 @@ pub fn install(paths: &Paths) -> Result<()> {
             .arg(root.join("build"))
             .current_dir(&root);
         run_logged(
-            &mut without_cargo_settings(&mut install),
+            without_cargo_settings(&mut install),
             &paths.cache.join("logs/kernel.log"),
             "Is there a network, and space on the disk? Call again: it goes on where it was.",
         )?;
@@ -130,7 +130,9 @@ pub fn write_kernelspec(paths: &Paths, libtorch: &Path) -> Result<()> {
 pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
     let builds = paths.kernel_builds();
     fs::create_dir_all(&builds)?;
-    fs::write(builds.join("checkout"), paths.checkout.as_os_str().as_encoded_bytes())?;
+    // Two commands in one checkout must not warm the same folder.
+    let lock = File::create(builds.join("warming"))?;
+    lock.lock()?;
     remove_stale_copies(&builds);
     fs::create_dir_all(builds.join(".cargo"))?;
     write_whole(&builds.join(".cargo/config.toml"), BUILD_PROFILE)?;
