@@ -47,14 +47,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     // One round each that does not count: files into memory, workers started.
-    (run_ours(&sources)?, run_peer()?);
+    run_ours(&sources)?;
+    run_peer()?;
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         ours.push(run_ours(&sources)?);
         peer.push(run_peer()?);
         eprintln!("round {round} of {ROUNDS}: ours {:.0}, peer {:.0} images/s", ours[round - 1], peer[round - 1]);
     }
-    drop(run_peer);
     drop(ask);
     python.wait()?;
     let line = serde_json::json!({

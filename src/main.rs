@@ -124,7 +124,7 @@ fn train_captioner(options: TrainCaptioner) -> Result<()> {
         println!("{note}");
     }
     result?;
-    for epoch in run.samples().last() {
+    if let Some(epoch) = run.samples().last() {
         for sample in &epoch.samples {
             println!("{}: {}", sample.name, sample.text);
         }
