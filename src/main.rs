@@ -64,7 +64,7 @@ struct TrainCaptioner {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Preset {
-    /// Small: two minutes on Scenes.
+    /// Small: about four minutes on Scenes.
     Scenes,
     /// The course's.
     Course,

@@ -59,7 +59,7 @@ impl CaptionerConfig {
         Self { image_entry: ImageEntry::FirstStep, image_dropout: 0.5, output_dropout: 0.5, ..Self::course() }
     }
 
-    /// A small one, which learns the project's own pictures within two minutes on two processor cores.
+    /// A small one, which learns the project's own pictures in about four minutes on two processor cores.
     pub fn scenes() -> Self {
         Self {
             encoder: SmallCnnConfig { image_size: 64, channels: vec![32, 64, 128, 256] },
@@ -176,7 +176,7 @@ impl CaptionTraining {
         }
     }
 
-    /// For the lessons: small, Adam, all five captions of a picture at a time, two minutes on two processor cores.
+    /// For the lessons: small, Adam, all five captions of a picture at a time, about four minutes on two processor cores.
     pub fn scenes() -> Self {
         Self {
             captioner: CaptionerConfig::scenes(),
