@@ -21,7 +21,8 @@ pub use tch::{Device, Tensor};
 
 /// What the lessons use, in one line: `use captionlab::prelude::*;`.
 pub mod prelude {
-    pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, ImageEntry};
+    pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, EyeTraining, ImageEntry};
+    pub use crate::data::scenes::ScenesConfig;
     pub use crate::data::statistics::{
         caption_agreement, caption_lengths, coverage_by_size, most_common_bigrams, vocabulary_sizes, word_counts,
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use captionlab::caption::{self, CaptionTraining, Captioner};
+use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{Dataset, Split};
 use captionlab::train::{Run, runs_folder};
@@ -30,6 +30,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Train {
+    /// The eye of a captioner: which words people use of a picture.
+    Eye(TrainEye),
     /// A captioner.
     Captioner(TrainCaptioner),
 }
@@ -41,6 +43,25 @@ enum Eval {
 }
 
 #[derive(Args)]
+struct TrainEye {
+    /// A captioned data set in any of the layouts that are known; Scenes when left out.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The folder of the run; the next free saved_models/runs/eye-<number> when left out.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Goes on with the run in this folder, as it was configured.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["epochs", "seed"])]
+    resume: Option<PathBuf>,
+    /// How many times it goes over the training pictures.
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Where everything random comes from.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Args)]
 struct TrainCaptioner {
     /// A captioned data set in any of the layouts that are known; Scenes when left out.
     #[arg(long, value_name = "DIR")]
@@ -49,11 +70,14 @@ struct TrainCaptioner {
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Goes on with the run in this folder, as it was configured.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "epochs", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "eye", "epochs", "seed"])]
     resume: Option<PathBuf>,
     /// Which configuration.
     #[arg(long, value_enum, default_value = "scenes")]
     config: Preset,
+    /// The folder of the run of the eye that it sees with; a new one learns to look together with the words when left out.
+    #[arg(long, value_name = "DIR")]
+    eye: Option<PathBuf>,
     /// How many times it goes over the training pictures.
     #[arg(long)]
     epochs: Option<u64>,
@@ -64,7 +88,7 @@ struct TrainCaptioner {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Preset {
-    /// Small: about four minutes on Scenes.
+    /// Small, for Scenes: about a minute, with an eye.
     Scenes,
     /// The course's.
     Course,
@@ -84,6 +108,7 @@ struct EvalCaptioner {
 
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
+        Command::Train(Train::Eye(options)) => train_eye(options),
         Command::Train(Train::Captioner(options)) => train_captioner(options),
         Command::Eval(Eval::Captioner(options)) => evaluate_captioner(options),
     };
@@ -96,12 +121,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn train_captioner(options: TrainCaptioner) -> Result<()> {
-    let dataset = match &options.data {
-        Some(folder) => Dataset::open(folder)?,
-        None => Dataset::scenes(&ScenesConfig::default())?,
+fn training_data(folder: Option<&PathBuf>) -> Result<Dataset> {
+    match folder {
+        Some(folder) => Dataset::open(folder),
+        None => Dataset::scenes(&ScenesConfig::for_captioning()),
+    }
+}
+
+fn train_eye(options: TrainEye) -> Result<()> {
+    let dataset = training_data(options.data.as_ref())?;
+    let preset = EyeTraining::scenes();
+    let run = match &options.resume {
+        Some(folder) => Run::resume(folder, &dataset)?,
+        None => caption::train_eye(
+            &dataset,
+            &EyeTraining {
+                epochs: options.epochs.unwrap_or(preset.epochs),
+                seed: options.seed.unwrap_or(preset.seed),
+                folder: options.out,
+                ..preset
+            },
+        )?,
     };
-    let mut run = match &options.resume {
+    wait(run, &dataset)
+}
+
+fn train_captioner(options: TrainCaptioner) -> Result<()> {
+    let dataset = training_data(options.data.as_ref())?;
+    let run = match &options.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
         None => {
             let preset = match options.config {
@@ -112,12 +159,18 @@ fn train_captioner(options: TrainCaptioner) -> Result<()> {
             let training = CaptionTraining {
                 epochs: options.epochs.unwrap_or(preset.epochs),
                 seed: options.seed.unwrap_or(preset.seed),
+                eye: options.eye,
                 folder: options.out,
                 ..preset
             };
             caption::train(&dataset, &training)?
         }
     };
+    wait(run, &dataset)
+}
+
+/// Waits for a run with a line of progress, and prints its last samples.
+fn wait(mut run: Run, dataset: &Dataset) -> Result<()> {
     println!("{}: {}", dataset.name, run.folder().display());
     let result = run.wait();
     for note in run.notes() {

@@ -36,7 +36,7 @@ fn dataset(folder: &Path) -> Dataset {
 fn training(folder: PathBuf) -> CaptionTraining {
     CaptionTraining {
         captioner: CaptionerConfig {
-            encoder: SmallCnnConfig { image_size: 16, channels: vec![16, 16] },
+            encoder: SmallCnnConfig { image_size: 16, channels: vec![16, 16], strides: vec![2, 2], feature_size: 32 },
             word_size: 16,
             image_size: 16,
             hidden_size: 24,

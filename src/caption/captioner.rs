@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 
 use super::pictures::Pictures;
 use super::{CaptionerConfig, Decoding, Generator};
-use crate::data::{Example, Vocabulary, images::decode_source};
+use crate::data::{Example, Vocabulary};
 use crate::train::{CHECKPOINT_FILE, Run};
 use crate::vision::{SmallCnn, Weights, read_tensors, write_tensors};
 use crate::{Error, Result};
@@ -52,7 +52,7 @@ impl Captioner {
         config.validate()?;
         let mut weights = Weights::new(seed, device);
         let encoder = SmallCnn::new(&config.encoder, "encoder", &mut weights)?;
-        let generator = Generator::new(config, config.encoder.feature_size(), vocabulary.len(), &mut weights)?;
+        let generator = Generator::new(config, config.encoder.feature_size, vocabulary.len(), &mut weights)?;
         Ok(Self { config: config.clone(), vocabulary, weights, encoder, generator })
     }
 
@@ -124,11 +124,7 @@ impl Captioner {
     pub fn caption(&self, examples: &[Example], decoding: &Decoding) -> Result<Vec<String>> {
         let mut captions = Vec::with_capacity(examples.len());
         for part in examples.chunks(BATCH) {
-            let pictures: Vec<RgbImage> = {
-                use rayon::prelude::*;
-                part.par_iter().map(|example| decode_source(&example.image)).collect::<Result<_>>()?
-            };
-            let pictures = Pictures::of(&pictures, self.config.encoder.image_size)?;
+            let pictures = Pictures::decode(part, self.config.encoder.image_size)?;
             captions.extend(self.caption_batches(&pictures, decoding, captions.len())?);
         }
         Ok(captions)
@@ -154,7 +150,7 @@ impl Captioner {
         let indices: Vec<usize> = (0..pictures.len()).collect();
         for part in indices.chunks(BATCH) {
             let batch = pictures.batch(part, None, self.weights.device());
-            let features = tch::no_grad(|| self.features(&batch));
+            let features = tch::no_grad(|| self.features(&batch, false));
             for words in self.generator.generate(&features, decoding, first + captions.len())? {
                 captions.push(self.vocabulary.decode(&words));
             }
@@ -163,8 +159,8 @@ impl Captioner {
     }
 
     /// Features of pictures: `[batch, side, side, 3]` bytes to `[batch, feature_size]`.
-    pub(super) fn features(&self, pictures: &Tensor) -> Tensor {
-        self.encoder.forward(pictures)
+    pub(super) fn features(&self, pictures: &Tensor, training: bool) -> Tensor {
+        self.encoder.forward(pictures, training)
     }
 }
 

@@ -8,13 +8,17 @@
 //!
 //! Karpathy & Fei-Fei (2015) show the image vector to the network at the first step only; the course shows it at every step
 //! ([`ImageEntry`]). Everything else of the two is a [`CaptionTraining`] as well: [`CaptionTraining::paper`],
-//! [`CaptionTraining::course`], and [`CaptionTraining::scenes`], which trains in two minutes.
+//! [`CaptionTraining::course`], and [`CaptionTraining::scenes`], a small one.
+//!
+//! The encoder may learn on its own first, which words people use of a picture ([`train_eye`]); the captioner then learns to
+//! make sentences of what it sees.
 
 mod captioner;
 mod captions;
 mod config;
 mod decoding;
 mod evaluation;
+mod eye;
 mod generator;
 mod lstm;
 mod pictures;
@@ -25,5 +29,6 @@ pub use captions::PackedCaptions;
 pub use config::{CaptionTraining, CaptionerConfig, ImageEntry};
 pub use decoding::Decoding;
 pub use evaluation::{CaptionEvaluation, Truth, evaluate};
+pub use eye::{Eye, EyeTraining, train_eye};
 pub use generator::Generator;
 pub use training::train;

@@ -72,6 +72,12 @@ impl Pictures {
         Ok(loaded)
     }
 
+    /// Decodes the pictures of a few examples, all of which must be readable.
+    pub(crate) fn decode(examples: &[Example], side: usize) -> Result<Self> {
+        let decode = |example: &Example| decode_source(&example.image);
+        Self::of(&examples.par_iter().map(decode).collect::<Result<Vec<_>>>()?, side)
+    }
+
     /// Pictures that are decoded already, resized to `side` × `side`.
     pub(crate) fn of(pictures: &[RgbImage], side: usize) -> Result<Self> {
         let resized: Vec<RgbImage> = pictures.par_iter().map(|picture| fit(picture, side)).collect::<Result<_>>()?;

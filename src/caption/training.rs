@@ -5,11 +5,12 @@ use std::path::Path;
 use serde_json::json;
 use tch::Tensor;
 
+use super::eye::Looking;
 use super::pictures::Pictures;
-use super::{CaptionTraining, Captioner, Decoding, PackedCaptions};
+use super::{CaptionTraining, Captioner, Decoding, Eye, EyeTraining, PackedCaptions};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
-use crate::train::{Checkpoint, Position, Progress, Run, Sample, Task, next_folder};
-use crate::vision::Weights;
+use crate::train::{CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, Task, next_folder};
+use crate::vision::{Weights, read_tensors};
 use crate::{Error, Result};
 
 /// Starts to train a captioner on the training examples of a data set, in a new folder of its own.
@@ -29,22 +30,30 @@ use crate::{Error, Result};
 /// [`Error::Run`] when the named folder holds a run already, [`Error::File`] when it cannot be written.
 pub fn train(dataset: &Dataset, training: &CaptionTraining) -> Result<Run> {
     training.validate()?;
-    let examples = examples_of(dataset, Split::Train);
-    if examples.is_empty() {
-        return Err(Error::argument(
-            format!("{} has no training examples with captions", dataset.name),
-            "Give its examples splits, `train` among them.",
-        ));
-    }
+    let mut training = training.clone();
+    // The eye's own sizes are the encoder's.
+    let eye = match &training.eye {
+        Some(folder) => {
+            let (tensors, _) = read_tensors(&folder.join(CHECKPOINT_FILE))?;
+            training.captioner.encoder = Eye::load(folder)?.config().clone();
+            Some((folder, tensors))
+        }
+        None => None,
+    };
+    training.validate()?;
+    let examples = training_examples(dataset)?;
     let captions: Vec<&str> = examples.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
     let vocabulary = Vocabulary::build(&captions, &training.vocabulary)?;
     let mut captioner = Captioner::new(&training.captioner, vocabulary, training.seed, training.device)?;
     captioner.generator.start_from_counts(&target_counts(captioner.vocabulary(), &captions))?;
+    if let Some((folder, tensors)) = eye {
+        captioner.weights.assign_prefix("encoder.", &tensors, folder)?;
+    }
     let folder = match &training.folder {
         Some(folder) => folder.clone(),
         None => next_folder("captioner")?,
     };
-    Run::start(folder, Box::new(Training::new(dataset, training, captioner)), training.run_settings())
+    Run::start(folder, Box::new(Training::new(dataset, &training, captioner)), training.run_settings())
 }
 
 impl Run {
@@ -59,11 +68,11 @@ impl Run {
         let folder = folder.as_ref();
         let description = Checkpoint::read(folder)?.description;
         let training = description.get("training").cloned().unwrap_or_default();
-        let training: CaptionTraining = serde_json::from_value(training).map_err(|error| Error::Run {
-            problem: format!("{} is not the run of a captioner: {error}", folder.display()),
-            help: "Name the folder of a captioner's run.".to_string(),
-        })?;
-        training.validate()?;
+        let is_eye = description.get("kind") == Some(&json!("eye"));
+        let other = |error: serde_json::Error| Error::Run {
+            problem: format!("{} is not the run of a captioner or an eye: {error}", folder.display()),
+            help: "Name the folder of such a run.".to_string(),
+        };
         if description.get("data") != Some(&data_description(dataset)) {
             let was = description.get("data").cloned().unwrap_or_default();
             return Err(Error::argument(
@@ -71,6 +80,14 @@ impl Run {
                 "Resume it with the data set that it was started with; its examples and captions must be the same.",
             ));
         }
+        if is_eye {
+            let training: EyeTraining = serde_json::from_value(training).map_err(other)?;
+            training.validate()?;
+            let task = Looking::resume(folder, dataset, &training)?;
+            return Run::go_on(folder, Box::new(task), training.run_settings());
+        }
+        let training: CaptionTraining = serde_json::from_value(training).map_err(other)?;
+        training.validate()?;
         let captioner = Captioner::load(folder)?.to_device(training.device)?;
         let mut task = Training::new(dataset, &training, captioner);
         if description.get("threads") != task.description.get("threads") {
@@ -83,8 +100,20 @@ impl Run {
     }
 }
 
+/// The training examples that have captions, of which there must be some.
+pub(super) fn training_examples(dataset: &Dataset) -> Result<Vec<&Example>> {
+    let examples = examples_of(dataset, Split::Train);
+    if examples.is_empty() {
+        return Err(Error::argument(
+            format!("{} has no training examples with captions", dataset.name),
+            "Give its examples splits, `train` among them.",
+        ));
+    }
+    Ok(examples)
+}
+
 /// The examples of a split that have captions.
-fn examples_of(dataset: &Dataset, split: Split) -> Vec<&Example> {
+pub(super) fn examples_of(dataset: &Dataset, split: Split) -> Vec<&Example> {
     dataset.examples.iter().filter(|example| example.split == Some(split) && !example.captions.is_empty()).collect()
 }
 
@@ -102,7 +131,7 @@ fn target_counts(vocabulary: &Vocabulary, captions: &[&str]) -> Vec<usize> {
 }
 
 /// What tells one data set from another: FNV-1a over names, splits and captions.
-fn data_description(dataset: &Dataset) -> serde_json::Value {
+pub(super) fn data_description(dataset: &Dataset) -> serde_json::Value {
     let mut hash = 0xCBF2_9CE4_8422_2325u64;
     let mut take = |text: &str| {
         for byte in text.bytes().chain([0xFF]) {
@@ -117,36 +146,75 @@ fn data_description(dataset: &Dataset) -> serde_json::Value {
     json!({ "name": dataset.name, "examples": dataset.examples.len(), "fingerprint": format!("{hash:016x}") })
 }
 
-/// Examples with their captions as numbers, and, once they are loaded, their pictures.
-struct Part {
-    examples: Vec<Example>,
-    captions: Vec<Vec<Vec<i64>>>,
-    pictures: Pictures,
+/// Examples with what is to be learnt of each, and, once they are loaded, their pictures.
+pub(super) struct Part<Target> {
+    pub(super) examples: Vec<Example>,
+    pub(super) targets: Vec<Target>,
+    pub(super) pictures: Pictures,
 }
 
-impl Part {
-    fn new(examples: Vec<&Example>, vocabulary: &Vocabulary) -> Self {
-        let encode = |example: &&Example| example.captions.iter().map(|caption| vocabulary.encode(caption)).collect();
+impl<Target> Part<Target> {
+    pub(super) fn new(examples: Vec<&Example>, target: impl Fn(&Example) -> Target) -> Self {
         Self {
-            captions: examples.iter().map(encode).collect(),
+            targets: examples.iter().map(|example| target(example)).collect(),
             examples: examples.into_iter().cloned().collect(),
             pictures: Pictures::default(),
         }
     }
 
-    fn len(&self) -> usize {
-        self.captions.len()
+    pub(super) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Leaves only the examples of these numbers, in this order.
+    fn keep(&mut self, indices: &[usize])
+    where
+        Target: Clone,
+    {
+        self.targets = indices.iter().map(|&index| self.targets[index].clone()).collect();
+        self.examples = indices.iter().map(|&index| self.examples[index].clone()).collect();
     }
 }
+
+/// Decodes the pictures of parts; examples whose pictures cannot be read are left out, and named.
+pub(super) fn load_parts<Target: Clone>(
+    parts: [&mut Part<Target>; 3],
+    side: usize,
+    memory_limit: u64,
+    progress: &Progress,
+) -> Result<()> {
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let mut before = 0;
+    let mut problems = Vec::new();
+    for part in parts {
+        let loaded = Pictures::load(&part.examples, side, memory_limit, |done| {
+            progress.preparing(before + done, total);
+            !progress.should_stop()
+        })?;
+        before += part.len();
+        part.keep(&loaded.examples);
+        part.pictures = loaded.pictures;
+        problems.extend(loaded.problems);
+    }
+    problems.dedup();
+    if !problems.is_empty() {
+        progress.note(format!("{} pictures could not be read and are left out:", problems.len()));
+        problems.into_iter().for_each(|problem| progress.note(problem));
+    }
+    Ok(())
+}
+
+/// The captions of a picture, as numbers of words.
+type Captions = Vec<Vec<i64>>;
 
 /// A captioner in training.
 struct Training {
     training: CaptionTraining,
     description: serde_json::Value,
     captioner: Captioner,
-    train: Part,
-    validation: Part,
-    samples: Part,
+    train: Part<Captions>,
+    validation: Part<Captions>,
+    samples: Part<Captions>,
     /// The order of the training pictures in the epoch under way, and which epoch that is.
     order: Option<(u64, Vec<usize>)>,
     /// What is to be said when the run begins.
@@ -154,16 +222,28 @@ struct Training {
 }
 
 /// The independent sequences that are drawn from the seed of a training.
-enum Draw {
+pub(super) enum Draw {
     /// The order of the pictures in an epoch.
     Order,
     /// Everything in a step: captions, shifts, dropout.
     Step,
 }
 
+impl Draw {
+    pub(super) fn random(self, seed: u64, index: u64) -> Random {
+        let sequence = match self {
+            Draw::Order => 1,
+            Draw::Step => 2,
+        };
+        Random::stream(Random::stream(seed, sequence).next_u64(), index)
+    }
+}
+
 impl Training {
     fn new(dataset: &Dataset, training: &CaptionTraining, captioner: Captioner) -> Self {
         let vocabulary = captioner.vocabulary();
+        let encode =
+            |example: &Example| -> Captions { example.captions.iter().map(|text| vocabulary.encode(text)).collect() };
         let validation = examples_of(dataset, Split::Validation);
         let unseen = if validation.is_empty() { examples_of(dataset, Split::Test) } else { validation.clone() };
         let shown = if unseen.is_empty() { examples_of(dataset, Split::Train) } else { unseen };
@@ -173,22 +253,14 @@ impl Training {
         description["threads"] = json!(tch::get_num_threads());
         Self {
             description,
-            train: Part::new(examples_of(dataset, Split::Train), vocabulary),
-            validation: Part::new(spread(&validation, training.validation_pictures), vocabulary),
-            samples: Part::new(spread(&shown, training.sample_pictures), vocabulary),
+            train: Part::new(examples_of(dataset, Split::Train), encode),
+            validation: Part::new(spread(&validation, training.validation_pictures), encode),
+            samples: Part::new(spread(&shown, training.sample_pictures), encode),
             training: training.clone(),
             captioner,
             order: None,
             notes: Vec::new(),
         }
-    }
-
-    fn random(&self, draw: Draw, index: u64) -> Random {
-        let sequence = match draw {
-            Draw::Order => 1,
-            Draw::Step => 2,
-        };
-        Random::stream(Random::stream(self.training.seed, sequence).next_u64(), index)
     }
 
     /// The loss on validation pictures, a mean over words; `None` when the run is to stop.
@@ -203,13 +275,14 @@ impl Training {
                 .iter()
                 .enumerate()
                 .flat_map(|(row, &index)| {
-                    self.validation.captions[index].iter().map(move |words| (row, words.as_slice()))
+                    self.validation.targets[index].iter().map(move |words| (row, words.as_slice()))
                 })
                 .collect();
             let captions = PackedCaptions::new(&captions, self.training.max_words);
             let pictures = self.validation.pictures.batch(part, None, self.training.device);
-            let loss =
-                tch::no_grad(|| self.captioner.generator.loss(&self.captioner.features(&pictures), &captions, None));
+            let loss = tch::no_grad(|| {
+                self.captioner.generator.loss(&self.captioner.features(&pictures, false), &captions, None)
+            });
             sum += loss.f_double_value(&[])? * captions.tokens() as f64;
             tokens += captions.tokens();
         }
@@ -218,7 +291,7 @@ impl Training {
 }
 
 /// At most `most` items, evenly spread.
-fn spread<'a>(items: &[&'a Example], most: usize) -> Vec<&'a Example> {
+pub(super) fn spread<'a>(items: &[&'a Example], most: usize) -> Vec<&'a Example> {
     let count = items.len().min(most);
     (0..count).map(|index| items[index * items.len() / count]).collect()
 }
@@ -242,28 +315,8 @@ impl Task for Training {
 
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
         self.notes.drain(..).for_each(|note| progress.note(note));
-        let side = self.training.captioner.encoder.image_size;
         let parts = [&mut self.train, &mut self.validation, &mut self.samples];
-        let total: usize = parts.iter().map(|part| part.len()).sum();
-        let mut before = 0;
-        let mut problems = Vec::new();
-        for part in parts {
-            let loaded = Pictures::load(&part.examples, side, self.training.memory_limit, |done| {
-                progress.preparing(before + done, total);
-                !progress.should_stop()
-            })?;
-            before += part.len();
-            part.captions = loaded.examples.iter().map(|&index| part.captions[index].clone()).collect();
-            part.examples = loaded.examples.iter().map(|&index| part.examples[index].clone()).collect();
-            part.pictures = loaded.pictures;
-            problems.extend(loaded.problems);
-        }
-        problems.dedup();
-        if !problems.is_empty() {
-            progress.note(format!("{} pictures could not be read and are left out:", problems.len()));
-            problems.into_iter().for_each(|problem| progress.note(problem));
-        }
-        Ok(())
+        load_parts(parts, self.training.captioner.encoder.image_size, self.training.memory_limit, progress)
     }
 
     fn steps_per_epoch(&self) -> u64 {
@@ -273,24 +326,28 @@ impl Task for Training {
     fn loss(&mut self, position: Position) -> Result<(Tensor, usize)> {
         if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != position.epoch) {
             let mut order: Vec<usize> = (0..self.train.len()).collect();
-            self.random(Draw::Order, position.epoch).shuffle(&mut order);
+            Draw::Order.random(self.training.seed, position.epoch).shuffle(&mut order);
             self.order = Some((position.epoch, order));
         }
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
         let size = self.training.batch_pictures;
         let batch: Vec<usize> = order.iter().copied().skip(position.step_in_epoch as usize * size).take(size).collect();
 
-        let mut random = self.random(Draw::Step, position.step);
+        let mut random = Draw::Step.random(self.training.seed, position.step);
         let mut captions: Vec<(usize, &[i64])> = Vec::with_capacity(batch.len() * self.training.captions_per_picture);
         for (row, &index) in batch.iter().enumerate() {
-            let mut of_picture: Vec<&[i64]> = self.train.captions[index].iter().map(Vec::as_slice).collect();
+            let mut of_picture: Vec<&[i64]> = self.train.targets[index].iter().map(Vec::as_slice).collect();
             random.shuffle(&mut of_picture);
             captions.extend(of_picture.into_iter().take(self.training.captions_per_picture).map(|words| (row, words)));
         }
         let captions = PackedCaptions::new(&captions, self.training.max_words);
         let pictures =
             self.train.pictures.batch(&batch, Some((self.training.shift_pixels, &mut random)), self.training.device);
-        let features = self.captioner.features(&pictures);
+        // An eye that has learnt before is left as it is.
+        let features = match &self.training.eye {
+            Some(_) => tch::no_grad(|| self.captioner.features(&pictures, false)),
+            None => self.captioner.features(&pictures, true),
+        };
         Ok((self.captioner.generator.loss(&features, &captions, Some(&mut random)), captions.captions()))
     }
 

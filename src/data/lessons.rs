@@ -23,11 +23,18 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::open`], if `CAPTIONLAB_DATA` does not name a data set.
     pub fn for_lessons() -> Result<Self> {
+        Self::for_lessons_with(&ScenesConfig::default())
+    }
+
+    /// [`Dataset::for_lessons`], with other numbers of scenes than usual.
+    ///
+    /// # Errors
+    /// As [`Dataset::for_lessons`].
+    pub fn for_lessons_with(full: &ScenesConfig) -> Result<Self> {
         let Some(folder) = env::var_os("CAPTIONLAB_DATA").filter(|folder| !folder.is_empty()) else {
-            let full = ScenesConfig::default();
             let [train, validation, test] = FEW;
             let few = ScenesConfig { train, validation, test, ..full.clone() };
-            return Self::scenes(if lessons_are_small() { &few } else { &full });
+            return Self::scenes(if lessons_are_small() { &few } else { full });
         };
         let mut dataset = Self::open(folder)?;
         if !dataset.has_splits() {

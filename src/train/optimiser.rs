@@ -1,4 +1,4 @@
-//! Optimisers whose whole state can be saved: PyTorch's RMSprop and Adam, with moments that are tensors of ours.
+//! Optimisers whose whole state can be saved: PyTorch's SGD, RMSprop and Adam, with moments that are tensors of ours.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,14 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimiserConfig {
+    /// `torch.optim.SGD` with Nesterov's momentum (Sutskever et al. 2013).
+    Sgd {
+        learning_rate: f64,
+        /// How much of the last step's direction is kept at each step.
+        momentum: f64,
+        /// The share of each weight that is added to its gradient.
+        weight_decay: f64,
+    },
     /// `torch.optim.RMSprop`, not centred and without momentum (Tieleman & Hinton 2012).
     RmsProp {
         learning_rate: f64,
@@ -35,6 +43,11 @@ pub enum OptimiserConfig {
 }
 
 impl OptimiserConfig {
+    /// Stochastic gradient descent with Nesterov's momentum of 0.9, without weight decay.
+    pub fn sgd(learning_rate: f64) -> Self {
+        Self::Sgd { learning_rate, momentum: 0.9, weight_decay: 0.0 }
+    }
+
     /// RMSprop with PyTorch's defaults.
     pub fn rms_prop(learning_rate: f64) -> Self {
         Self::RmsProp { learning_rate, smoothing: 0.99, epsilon: 1e-8 }
@@ -48,7 +61,9 @@ impl OptimiserConfig {
     /// The learning rate before any schedule.
     pub fn learning_rate(&self) -> f64 {
         match *self {
-            Self::RmsProp { learning_rate, .. } | Self::Adam { learning_rate, .. } => learning_rate,
+            Self::Sgd { learning_rate, .. }
+            | Self::RmsProp { learning_rate, .. }
+            | Self::Adam { learning_rate, .. } => learning_rate,
         }
     }
 
@@ -65,6 +80,12 @@ impl OptimiserConfig {
         };
         positive("learning_rate", self.learning_rate())?;
         match *self {
+            Self::Sgd { momentum, weight_decay, .. } => {
+                // Nesterov's step is only defined with a momentum.
+                positive("momentum", momentum)?;
+                share("momentum", momentum)?;
+                share("weight_decay", weight_decay)
+            }
             Self::RmsProp { smoothing, epsilon, .. } => {
                 share("smoothing", smoothing)?;
                 positive("epsilon", epsilon)
@@ -143,10 +164,10 @@ pub struct Optimiser {
 struct Parameter {
     name: String,
     weight: Tensor,
-    /// Mean of the gradients; Adam alone.
+    /// Mean of the gradients, or for SGD their decaying sum; not kept by RMSprop.
     mean: Option<Tensor>,
-    /// Mean of their squares.
-    square: Tensor,
+    /// Mean of their squares; not kept by SGD.
+    square: Option<Tensor>,
 }
 
 impl Optimiser {
@@ -161,8 +182,9 @@ impl Optimiser {
         let parameters = weights
             .into_iter()
             .map(|(name, weight)| {
-                let mean = matches!(config, OptimiserConfig::Adam { .. }).then(|| zeros(&weight));
-                Parameter { square: zeros(&weight), name, weight, mean }
+                let mean = (!matches!(config, OptimiserConfig::RmsProp { .. })).then(|| zeros(&weight));
+                let square = (!matches!(config, OptimiserConfig::Sgd { .. })).then(|| zeros(&weight));
+                Parameter { name, weight, mean, square }
             })
             .collect();
         Ok(Self { config, clip, steps: 0, parameters })
@@ -209,7 +231,9 @@ impl Optimiser {
             if let Some(mean) = mean {
                 moments.push((format!("optimiser.mean.{name}"), mean.shallow_clone()));
             }
-            moments.push((format!("optimiser.square.{name}"), square.shallow_clone()));
+            if let Some(square) = square {
+                moments.push((format!("optimiser.square.{name}"), square.shallow_clone()));
+            }
         }
         moments
     }
@@ -237,16 +261,25 @@ impl Optimiser {
 
 impl Parameter {
     fn step(&mut self, config: &OptimiserConfig, steps: u64, share: f64, gradient: &Tensor) -> Result<()> {
-        let square = &mut self.square;
-        match (*config, &mut self.mean) {
-            (OptimiserConfig::RmsProp { learning_rate, smoothing, epsilon }, _) => {
+        match (*config, &mut self.mean, &mut self.square) {
+            (OptimiserConfig::Sgd { learning_rate, momentum, weight_decay }, Some(mean), _) => {
+                let gradient = gradient.f_add(&self.weight.f_mul_scalar(weight_decay)?)?;
+                let _ = mean.f_mul_scalar_(momentum)?.f_add_(&gradient)?;
+                let update = gradient.f_add(&mean.f_mul_scalar(momentum)?)?.f_mul_scalar(-learning_rate * share)?;
+                let _ = self.weight.f_add_(&update)?;
+            }
+            (OptimiserConfig::RmsProp { learning_rate, smoothing, epsilon }, _, Some(square)) => {
                 let _ =
                     square.f_mul_scalar_(smoothing)?.f_addcmul_(gradient, &gradient.f_mul_scalar(1.0 - smoothing)?)?;
                 let root = square.f_sqrt()?.f_add_scalar(epsilon)?;
                 let update = gradient.f_mul_scalar(-learning_rate * share)?.f_div(&root)?;
                 let _ = self.weight.f_add_(&update)?;
             }
-            (OptimiserConfig::Adam { learning_rate, beta1, beta2, epsilon, weight_decay }, Some(mean)) => {
+            (
+                OptimiserConfig::Adam { learning_rate, beta1, beta2, epsilon, weight_decay },
+                Some(mean),
+                Some(square),
+            ) => {
                 let learning_rate = learning_rate * share;
                 if weight_decay > 0.0 {
                     let _ = self.weight.f_mul_scalar_(1.0 - learning_rate * weight_decay)?;
@@ -259,7 +292,7 @@ impl Parameter {
                 let update = mean.f_div(&root)?.f_mul_scalar(-learning_rate / correction1)?;
                 let _ = self.weight.f_add_(&update)?;
             }
-            (OptimiserConfig::Adam { .. }, None) => unreachable!("Adam's parameters are made with a mean"),
+            _ => unreachable!("parameters are made with the moments of their optimiser"),
         }
         Ok(())
     }
@@ -293,6 +326,7 @@ mod tests {
     fn three_steps_are_those_of_torch() {
         // Computed with torch.optim of torch 2.11.
         let cases = [
+            (OptimiserConfig::sgd(1e-4), Clip::None, [0.998_390_8, -1.987_139_5, -0.019_101_23]),
             (OptimiserConfig::rms_prop(1e-2), Clip::None, [0.779_982_27, -1.775_349_5, 0.290_433_23]),
             (OptimiserConfig::rms_prop(1e-2), Clip::Value(5.0), [0.779_982_27, -1.771_086_9, 0.271_086_96]),
             (OptimiserConfig::adam(1e-2), Clip::Norm(5.0), [0.969_990_73, -1.969_986_4, 0.470_000_03]),
@@ -315,7 +349,7 @@ mod tests {
         }
         let script = "
 import json, torch
-makers = [lambda p: torch.optim.RMSprop(p, 3e-3, alpha=.95, eps=1e-6), lambda p: torch.optim.AdamW(p, 3e-3, betas=(.8, .99), weight_decay=.05)]
+makers = [lambda p: torch.optim.SGD(p, 3e-3, momentum=.8, nesterov=True, weight_decay=.05), lambda p: torch.optim.RMSprop(p, 3e-3, alpha=.95, eps=1e-6), lambda p: torch.optim.AdamW(p, 3e-3, betas=(.8, .99), weight_decay=.05)]
 clips = [lambda p: None, lambda p: torch.nn.utils.clip_grad_value_(p, .5), lambda p: torch.nn.utils.clip_grad_norm_(p, .5)]
 s = torch.tensor([(i % 23 - 11) / 2 for i in range(100)])
 results = []
@@ -336,7 +370,8 @@ print(json.dumps(results))";
         let adam =
             OptimiserConfig::Adam { learning_rate: 3e-3, beta1: 0.8, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.05 };
         let clips = [Clip::None, Clip::Value(0.5), Clip::Norm(0.5)];
-        let cases = [rms_prop, adam].into_iter().flat_map(|config| clips.map(|clip| (config, clip)));
+        let sgd = OptimiserConfig::Sgd { learning_rate: 3e-3, momentum: 0.8, weight_decay: 0.05 };
+        let cases = [sgd, rms_prop, adam].into_iter().flat_map(|config| clips.map(|clip| (config, clip)));
         for ((config, clip), expected) in cases.zip(expected) {
             let weights = descend(config, clip, &start, &scales, 200);
             let difference = weights.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -346,7 +381,7 @@ print(json.dumps(results))";
 
     #[test]
     fn an_optimiser_goes_on_from_its_saved_moments() {
-        for config in [OptimiserConfig::rms_prop(1e-2), decaying(0.1)] {
+        for config in [OptimiserConfig::sgd(1e-2), OptimiserConfig::rms_prop(1e-2), decaying(0.1)] {
             let train = |stop: Option<usize>| -> Vec<f32> {
                 let mut store = Weights::new(1, Device::Cpu);
                 let weight = store.uniform("weight", &[50], 1.0);

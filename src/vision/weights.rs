@@ -102,7 +102,15 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] names the first weight that is missing or of another shape; nothing has been replaced then.
     pub fn assign(&mut self, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
-        for (name, entry) in &self.entries {
+        self.assign_prefix("", tensors, path)
+    }
+
+    /// As [`Weights::assign`], for the weights alone whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Weights::assign`].
+    pub fn assign_prefix(&mut self, prefix: &str, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+        for (name, entry) in self.entries.iter().filter(|(name, _)| name.starts_with(prefix)) {
             let problem = match tensors.get(name) {
                 None => format!("the weight {name} is missing"),
                 Some(given) if given.size() != entry.tensor.size() => {
@@ -114,7 +122,7 @@ impl Weights {
             return Err(Error::Weights { path: path.into(), problem, help });
         }
         tch::no_grad(|| -> Result<()> {
-            for (name, entry) in &mut self.entries {
+            for (name, entry) in self.entries.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
                 if let Some(given) = tensors.get(name) {
                     entry.tensor.f_copy_(given)?;
                 }
