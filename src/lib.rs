@@ -3,6 +3,41 @@
 //! The way of the data is one line:
 //!
 //! **images + captions → regions → features (cached) → alignment → captions → scores → figure.**
+//!
+//! Here it is on a few scenes, from the pictures to sentences of pictures that were not learnt. So little training makes poor
+//! sentences; lesson 2 does the same on thousands.
+//!
+//! ```
+//! use captionlab::caption::{self, CaptionTraining, Decoding, EyeTraining};
+//! use captionlab::data::scenes::ScenesConfig;
+//! use captionlab::data::{Dataset, Split};
+//!
+//! // Images and captions.
+//! let dataset = Dataset::scenes(&ScenesConfig { train: 64, validation: 8, test: 4, seed: 1 })?;
+//! assert_eq!(dataset.examples[0].captions.len(), 5);
+//!
+//! // The eye learns which words people use of a picture, the mouth to make sentences of them.
+//! # let folder = std::env::temp_dir().join(format!("captionlab-front-page-{}", std::process::id()));
+//! let eye = EyeTraining { epochs: 1, folder: Some(folder.join("eye")), ..EyeTraining::scenes() };
+//! let mut eye_run = caption::train_eye(&dataset, &eye)?;
+//! eye_run.wait()?;
+//! let mouth = CaptionTraining {
+//!     eye: Some(eye_run.folder().into()),
+//!     epochs: 1,
+//!     folder: Some(folder.join("mouth")),
+//!     ..CaptionTraining::scenes()
+//! };
+//! let mut run = caption::train(&dataset, &mouth)?;
+//! run.wait()?;
+//!
+//! // Captions, and how true they are.
+//! let captions = run.captioner()?.caption(&dataset.split(Split::Test), &Decoding::greedy())?;
+//! assert_eq!(captions.len(), 4);
+//! println!("{}", caption::evaluate(&run.captioner()?, &dataset, Split::Test)?);
+//! # drop((run, eye_run));
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok::<(), captionlab::Error>(())
+//! ```
 
 pub mod caption;
 pub mod data;
