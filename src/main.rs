@@ -88,7 +88,7 @@ struct TrainCaptioner {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Preset {
-    /// Small, for Scenes: about a minute, with an eye.
+    /// Small, for Scenes: under a minute, with an eye.
     Scenes,
     /// The course's.
     Course,

@@ -52,8 +52,9 @@ class Session:
         self.seconds_to_start = time.perf_counter() - start
 
     def stop(self):
-        self.client.stop_channels()
+        # The kernel first: one whose channels close while it lives complains of it.
         self.manager.shutdown_kernel(now=True)
+        self.client.stop_channels()
 
     def run(self, source, limit=CELL_LIMIT):
         """Runs a cell for at most `limit` seconds: (outputs, status of the reply, seconds)."""

@@ -158,6 +158,11 @@ impl Captioner {
         Ok(captions)
     }
 
+    /// The parts of the same captioner for another thread; see [`SmallCnn::share`].
+    pub(super) fn share(&self, remembers: bool) -> (SmallCnn, Generator) {
+        (self.encoder.share(remembers), self.generator.share())
+    }
+
     /// Features of pictures: `[batch, side, side, 3]` bytes to `[batch, feature_size]`.
     pub(super) fn features(&self, pictures: &Tensor, training: bool) -> Tensor {
         self.encoder.forward(pictures, training)

@@ -119,6 +119,9 @@ pub struct CaptionTraining {
     pub epochs: u64,
     /// Pictures in a step.
     pub batch_pictures: usize,
+    /// Each step is shared among so many threads, each with its part of the pictures; their gradients are summed. On a GPU, 1
+    /// is best. Another number gives other weights, bit for bit.
+    pub workers: usize,
     /// How many of a picture's captions are learnt at a time, drawn anew in each epoch.
     pub captions_per_picture: usize,
     /// Pictures are moved by up to so many pixels, drawn at each step, so that fewer are learnt by heart. Never mirrored:
@@ -155,6 +158,7 @@ impl CaptionTraining {
             max_words: 40,
             epochs: 20,
             batch_pictures: 100,
+            workers: 1,
             captions_per_picture: 1,
             shift_pixels: 0,
             optimiser: OptimiserConfig::rms_prop(1e-4),
@@ -187,6 +191,7 @@ impl CaptionTraining {
             vocabulary: VocabularyConfig { min_count: 2, max_size: None },
             epochs: 6,
             batch_pictures: 64,
+            workers: 2,
             captions_per_picture: 5,
             shift_pixels: 6,
             optimiser: OptimiserConfig::adam(3e-3),
@@ -230,6 +235,7 @@ impl CaptionTraining {
             optimiser: self.optimiser,
             schedule: self.schedule,
             clip: self.clip,
+            workers: self.workers,
             checkpoint_seconds: self.checkpoint_seconds,
         }
     }
@@ -285,6 +291,7 @@ mod tests {
             (CaptionTraining { max_words: 0, ..good() }, "max_words"),
             (CaptionTraining { epochs: 0, ..good() }, "epochs"),
             (CaptionTraining { batch_pictures: 0, ..good() }, "batch_pictures"),
+            (CaptionTraining { workers: 0, ..good() }, "workers"),
             (CaptionTraining { captions_per_picture: 0, ..good() }, "captions_per_picture"),
             (CaptionTraining { shift_pixels: 49, ..good() }, "shift_pixels"),
             (CaptionTraining { optimiser: OptimiserConfig::adam(0.0), ..good() }, "optimiser.learning_rate"),

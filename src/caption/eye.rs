@@ -8,10 +8,11 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use super::pictures::Pictures;
-use super::training::{Draw, Part, data_description, examples_of, load_parts, spread, training_examples};
+use super::training::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary, lessons_are_small};
 use crate::train::{
-    CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, Task, next_folder,
+    CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
+    next_folder, threads,
 };
 use crate::vision::{SmallCnn, SmallCnnConfig, Weights, read_tensors};
 use crate::{Error, Result};
@@ -33,6 +34,9 @@ pub struct EyeTraining {
     pub epochs: u64,
     /// Pictures in a step.
     pub batch_pictures: usize,
+    /// Each step is shared among so many threads, each with its part of the pictures; their gradients are summed. On a GPU, 1
+    /// is best. Another number gives other weights: channels are normalised over a part.
+    pub workers: usize,
     /// Pictures are moved by up to so many pixels, drawn at each step.
     pub shift_pixels: usize,
     pub optimiser: OptimiserConfig,
@@ -65,6 +69,7 @@ impl EyeTraining {
             max_share: 0.67,
             epochs: 9,
             batch_pictures: 32,
+            workers: 2,
             shift_pixels: 6,
             optimiser: OptimiserConfig::Sgd { learning_rate: 7e-3, momentum: 0.9, weight_decay: 5e-3 },
             schedule: Schedule::Cosine { warmup_steps: 50 },
@@ -115,6 +120,7 @@ impl EyeTraining {
             optimiser: self.optimiser,
             schedule: self.schedule,
             clip: self.clip,
+            workers: self.workers,
             checkpoint_seconds: self.checkpoint_seconds,
         }
     }
@@ -126,9 +132,43 @@ pub struct Eye {
     config: SmallCnnConfig,
     concepts: Vec<String>,
     weights: Weights,
+    detector: Detector,
+}
+
+/// What of an eye does the work.
+#[derive(Debug)]
+struct Detector {
     encoder: SmallCnn,
-    concept_weight: Tensor,
-    concept_bias: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Detector {
+    /// The same detector for another thread; see [`SmallCnn::share`].
+    fn share(&self, remembers: bool) -> Self {
+        Self {
+            encoder: self.encoder.share(remembers),
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+        }
+    }
+
+    /// How likely each concept is, as log odds, `[batch, concepts]`.
+    fn scores(&self, pictures: &Tensor, training: bool) -> Tensor {
+        self.encoder.forward(pictures, training).linear(&self.weight, Some(&self.bias))
+    }
+
+    /// Binary cross entropy summed over concepts and pictures, in nats.
+    fn loss(&self, pictures: &Tensor, concepts: &[&[usize]], training: bool) -> Tensor {
+        let scores = self.scores(pictures, training);
+        let width = scores.size()[1];
+        let mut said = vec![0f32; concepts.len() * width as usize];
+        for (row, concepts) in said.chunks_exact_mut(width as usize).zip(concepts) {
+            concepts.iter().for_each(|&concept| row[concept] = 1.0);
+        }
+        let said = Tensor::from_slice(&said).reshape([concepts.len() as i64, width]).to_device(scores.device());
+        scores.binary_cross_entropy_with_logits(&said, None::<&Tensor>, None::<&Tensor>, tch::Reduction::Sum)
+    }
 }
 
 /// What a file of weights says of the eye that they are of.
@@ -146,9 +186,11 @@ impl Eye {
         let bound = 0.5 / (config.feature_size as f64).sqrt();
         Ok(Self {
             config: config.clone(),
-            encoder,
-            concept_weight: weights.uniform("concepts.weight", &[count, size], bound),
-            concept_bias: weights.constant("concepts.bias", &[count], 0.0, true),
+            detector: Detector {
+                encoder,
+                weight: weights.uniform("concepts.weight", &[count, size], bound),
+                bias: weights.constant("concepts.bias", &[count], 0.0, true),
+            },
             concepts,
             weights,
         })
@@ -201,7 +243,7 @@ impl Eye {
         let mut seen = Vec::with_capacity(all.len());
         for part in all.chunks(64) {
             let batch = pictures.batch(part, None, self.weights.device());
-            let scores = tch::no_grad(|| self.scores(&batch, false)).to_device(Device::Cpu);
+            let scores = tch::no_grad(|| self.detector.scores(&batch, false)).to_device(Device::Cpu);
             let most = (most.min(self.concepts.len())) as i64;
             let (scores, concepts) = scores.f_sigmoid()?.f_topk(most, 1, true, true)?;
             for row in 0..part.len() as i64 {
@@ -214,29 +256,10 @@ impl Eye {
         Ok(seen)
     }
 
-    /// How likely each concept is, as log odds, `[batch, concepts]`.
-    fn scores(&self, pictures: &Tensor, training: bool) -> Tensor {
-        self.encoder.forward(pictures, training).linear(&self.concept_weight, Some(&self.concept_bias))
-    }
-
-    /// Binary cross entropy summed over concepts, a mean over pictures, in nats.
-    fn loss(&self, pictures: &Tensor, concepts: &[&[usize]], training: bool) -> Tensor {
-        let width = self.concepts.len();
-        let mut said = vec![0f32; concepts.len() * width];
-        for (row, concepts) in said.chunks_exact_mut(width).zip(concepts) {
-            concepts.iter().for_each(|&concept| row[concept] = 1.0);
-        }
-        let said = Tensor::from_slice(&said).reshape([concepts.len() as i64, width as i64]);
-        let scores = self.scores(pictures, training);
-        let said = said.to_device(scores.device());
-        scores.binary_cross_entropy_with_logits(&said, None::<&Tensor>, None::<&Tensor>, tch::Reduction::Sum)
-            / concepts.len() as f64
-    }
-
     /// Lets it start from how often each concept is said: the bias becomes the log odds, which then need not be learnt.
     fn start_from_shares(&mut self, shares: &[f64]) -> Result<()> {
         let odds: Vec<f32> = shares.iter().map(|&share| share.clamp(1e-4, 1.0 - 1e-4)).map(log_odds).collect();
-        tch::no_grad(|| self.concept_bias.f_copy_(&Tensor::from_slice(&odds)))?;
+        tch::no_grad(|| self.detector.bias.f_copy_(&Tensor::from_slice(&odds)))?;
         Ok(())
     }
 }
@@ -311,8 +334,7 @@ pub(super) struct Looking {
     train: Part<Vec<usize>>,
     validation: Part<Vec<usize>>,
     samples: Part<Vec<usize>>,
-    /// The order of the training pictures in the epoch under way, and which epoch that is.
-    order: Option<(u64, Vec<usize>)>,
+    order: Order,
 }
 
 impl Looking {
@@ -330,7 +352,7 @@ impl Looking {
             "concepts": eye.concepts,
             "training": training,
             "data": data_description(dataset),
-            "threads": tch::get_num_threads(),
+            "threads": threads(),
         });
         Self {
             train: Part::new(examples_of(dataset, Split::Train), said),
@@ -339,7 +361,7 @@ impl Looking {
             training: training.clone(),
             description,
             eye,
-            order: None,
+            order: Order::default(),
         }
     }
 
@@ -378,20 +400,22 @@ impl Task for Looking {
         self.train.len().div_ceil(self.training.batch_pictures) as u64
     }
 
-    fn loss(&mut self, position: Position) -> Result<(Tensor, usize)> {
+    fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)> {
         let training = &self.training;
-        if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != position.epoch) {
-            let mut order: Vec<usize> = (0..self.train.len()).collect();
-            Draw::Order.random(training.seed, position.epoch).shuffle(&mut order);
-            self.order = Some((position.epoch, order));
-        }
-        let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
-        let size = training.batch_pictures;
-        let batch: Vec<usize> = order.iter().copied().skip(position.step_in_epoch as usize * size).take(size).collect();
-        let mut random: Random = Draw::Step.random(training.seed, position.step);
-        let pictures = self.train.pictures.batch(&batch, Some((training.shift_pixels, &mut random)), training.device);
-        let concepts: Vec<&[usize]> = batch.iter().map(|&index| self.train.targets[index].as_slice()).collect();
-        Ok((self.eye.loss(&pictures, &concepts, true), batch.len()))
+        let batch = self.order.batch(position, training.seed, self.train.len(), training.batch_pictures);
+        let count = batch.len();
+        let (pictures, shift, device) = (&self.train.pictures, training.shift_pixels, training.device);
+        let mut random = Draw::Step.random(training.seed, position.step);
+        let part = |(number, batch): (usize, &[usize])| -> StepPart<'_> {
+            let detector = self.eye.detector.share(number == 0);
+            let concepts: Vec<&[usize]> = batch.iter().map(|&index| self.train.targets[index].as_slice()).collect();
+            let (batch, mut random) = (batch.to_vec(), Random::new(random.next_u64()));
+            Box::new(move || {
+                let pictures = pictures.batch(&batch, Some((shift, &mut random)), device);
+                Ok(detector.loss(&pictures, &concepts, true) / count as f64)
+            })
+        };
+        Ok((batch.chunks(count.div_ceil(workers)).enumerate().map(part).collect(), count))
     }
 
     fn end_of_epoch(&mut self, progress: &Progress) -> Result<Option<(Option<f64>, Vec<Sample>)>> {
@@ -403,8 +427,8 @@ impl Task for Looking {
             }
             let pictures = self.validation.pictures.batch(part, None, self.training.device);
             let concepts: Vec<&[usize]> = part.iter().map(|&index| self.validation.targets[index].as_slice()).collect();
-            let loss = tch::no_grad(|| self.eye.loss(&pictures, &concepts, false));
-            sum += loss.f_double_value(&[])? * part.len() as f64;
+            let loss = tch::no_grad(|| self.eye.detector.loss(&pictures, &concepts, false));
+            sum += loss.f_double_value(&[])?;
         }
         let validation_loss = (!all.is_empty()).then(|| sum / all.len() as f64);
         let seen = self.eye.likely(&self.samples.pictures, 5)?;

@@ -61,6 +61,20 @@ impl Generator {
         })
     }
 
+    /// The same generator for another thread.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            feature_size: self.feature_size,
+            image_weight: self.image_weight.shallow_clone(),
+            image_bias: self.image_bias.shallow_clone(),
+            word_embedding: self.word_embedding.shallow_clone(),
+            lstm: self.lstm.share(),
+            output_weight: self.output_weight.shallow_clone(),
+            output_bias: self.output_bias.shallow_clone(),
+        }
+    }
+
     /// Lets the generator start from how frequent words are: the bias of a word becomes its log probability, as in the
     /// paper, which then need not be learnt. `counts` are by number in the vocabulary; a word never seen counts as a tenth.
     pub fn start_from_counts(&mut self, counts: &[usize]) -> Result<()> {

@@ -54,6 +54,17 @@ impl Lstm {
         }
     }
 
+    /// The same LSTM for another thread.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            hidden_size: self.hidden_size,
+            weight_ih: self.weight_ih.shallow_clone(),
+            weight_hh: self.weight_hh.shallow_clone(),
+            bias_ih: self.bias_ih.shallow_clone(),
+            bias_hh: self.bias_hh.shallow_clone(),
+        }
+    }
+
     /// Both biases, which are only ever added.
     pub(crate) fn bias(&self) -> Tensor {
         &self.bias_ih + &self.bias_hh

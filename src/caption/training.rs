@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use serde_json::json;
-use tch::Tensor;
 
 use super::eye::Looking;
 use super::pictures::Pictures;
 use super::{CaptionTraining, Captioner, Decoding, Eye, EyeTraining, PackedCaptions};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
-use crate::train::{CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, Task, next_folder};
+use crate::train::{
+    CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, StepPart, Task, next_folder, threads,
+};
 use crate::vision::{Weights, read_tensors};
 use crate::{Error, Result};
 
@@ -215,8 +216,7 @@ struct Training {
     train: Part<Captions>,
     validation: Part<Captions>,
     samples: Part<Captions>,
-    /// The order of the training pictures in the epoch under way, and which epoch that is.
-    order: Option<(u64, Vec<usize>)>,
+    order: Order,
     /// What is to be said when the run begins.
     notes: Vec<String>,
 }
@@ -239,6 +239,25 @@ impl Draw {
     }
 }
 
+/// The order of the training pictures in the epoch under way, and which epoch that is.
+#[derive(Default)]
+pub(super) struct Order {
+    epoch: Option<u64>,
+    order: Vec<usize>,
+}
+
+impl Order {
+    /// The `size` pictures of `pictures`, fewer at the end of an epoch, of the step that follows `position`.
+    pub(super) fn batch(&mut self, position: Position, seed: u64, pictures: usize, size: usize) -> Vec<usize> {
+        if self.epoch != Some(position.epoch) {
+            self.order = (0..pictures).collect();
+            Draw::Order.random(seed, position.epoch).shuffle(&mut self.order);
+            self.epoch = Some(position.epoch);
+        }
+        self.order.iter().copied().skip(position.step_in_epoch as usize * size).take(size).collect()
+    }
+}
+
 impl Training {
     fn new(dataset: &Dataset, training: &CaptionTraining, captioner: Captioner) -> Self {
         let vocabulary = captioner.vocabulary();
@@ -250,7 +269,7 @@ impl Training {
         let mut description = captioner.description();
         description["training"] = json!(training);
         description["data"] = data_description(dataset);
-        description["threads"] = json!(tch::get_num_threads());
+        description["threads"] = json!(threads());
         Self {
             description,
             train: Part::new(examples_of(dataset, Split::Train), encode),
@@ -258,7 +277,7 @@ impl Training {
             samples: Part::new(spread(&shown, training.sample_pictures), encode),
             training: training.clone(),
             captioner,
-            order: None,
+            order: Order::default(),
             notes: Vec::new(),
         }
     }
@@ -323,32 +342,42 @@ impl Task for Training {
         self.train.len().div_ceil(self.training.batch_pictures) as u64
     }
 
-    fn loss(&mut self, position: Position) -> Result<(Tensor, usize)> {
-        if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != position.epoch) {
-            let mut order: Vec<usize> = (0..self.train.len()).collect();
-            Draw::Order.random(self.training.seed, position.epoch).shuffle(&mut order);
-            self.order = Some((position.epoch, order));
-        }
-        let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
-        let size = self.training.batch_pictures;
-        let batch: Vec<usize> = order.iter().copied().skip(position.step_in_epoch as usize * size).take(size).collect();
-
-        let mut random = Draw::Step.random(self.training.seed, position.step);
-        let mut captions: Vec<(usize, &[i64])> = Vec::with_capacity(batch.len() * self.training.captions_per_picture);
-        for (row, &index) in batch.iter().enumerate() {
-            let mut of_picture: Vec<&[i64]> = self.train.targets[index].iter().map(Vec::as_slice).collect();
-            random.shuffle(&mut of_picture);
-            captions.extend(of_picture.into_iter().take(self.training.captions_per_picture).map(|words| (row, words)));
-        }
-        let captions = PackedCaptions::new(&captions, self.training.max_words);
-        let pictures =
-            self.train.pictures.batch(&batch, Some((self.training.shift_pixels, &mut random)), self.training.device);
-        // An eye that has learnt before is left as it is.
-        let features = match &self.training.eye {
-            Some(_) => tch::no_grad(|| self.captioner.features(&pictures, false)),
-            None => self.captioner.features(&pictures, true),
+    fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)> {
+        let training = &self.training;
+        let batch = self.order.batch(position, training.seed, self.train.len(), training.batch_pictures);
+        let mut random = Draw::Step.random(training.seed, position.step);
+        let parts: Vec<(&[usize], PackedCaptions)> = batch
+            .chunks(batch.len().div_ceil(workers))
+            .map(|batch| {
+                let mut captions: Vec<(usize, &[i64])> =
+                    Vec::with_capacity(batch.len() * training.captions_per_picture);
+                for (row, &index) in batch.iter().enumerate() {
+                    let mut of_picture: Vec<&[i64]> = self.train.targets[index].iter().map(Vec::as_slice).collect();
+                    random.shuffle(&mut of_picture);
+                    let drawn = of_picture.into_iter().take(training.captions_per_picture);
+                    captions.extend(drawn.map(|words| (row, words)));
+                }
+                (batch, PackedCaptions::new(&captions, training.max_words))
+            })
+            .collect();
+        let items = parts.iter().map(|(_, captions)| captions.captions()).sum();
+        let tokens: usize = parts.iter().map(|(_, captions)| captions.tokens()).sum();
+        let pictures = &self.train.pictures;
+        let part = |(number, (batch, captions)): (usize, (&[usize], PackedCaptions))| -> StepPart<'_> {
+            let (encoder, generator) = self.captioner.share(number == 0);
+            let (batch, mut random) = (batch.to_vec(), Random::new(random.next_u64()));
+            Box::new(move || {
+                let pictures = pictures.batch(&batch, Some((training.shift_pixels, &mut random)), training.device);
+                // An eye that has learnt before is left as it is.
+                let features = match &training.eye {
+                    Some(_) => tch::no_grad(|| encoder.forward(&pictures, false)),
+                    None => encoder.forward(&pictures, true),
+                };
+                let share = captions.tokens() as f64 / tokens as f64;
+                Ok(generator.loss(&features, &captions, Some(&mut random)) * share)
+            })
         };
-        Ok((self.captioner.generator.loss(&features, &captions, Some(&mut random)), captions.captions()))
+        Ok((parts.into_iter().enumerate().map(part).collect(), items))
     }
 
     fn end_of_epoch(&mut self, progress: &Progress) -> Result<Option<(Option<f64>, Vec<Sample>)>> {

@@ -19,6 +19,7 @@ mod log;
 mod optimiser;
 mod run;
 mod schedule;
+mod workers;
 
 pub use checkpoint::{CHECKPOINT_FILE, Checkpoint, Position};
 pub use device::device_name;
@@ -27,3 +28,4 @@ pub use log::{EpochSamples, Sample};
 pub use optimiser::{Clip, Optimiser, OptimiserConfig};
 pub use run::{Curves, Phase, Progress, Run, RunSettings, Status, Task};
 pub use schedule::Schedule;
+pub use workers::{StepPart, threads};

@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 use super::log::{Entry, Log};
-use super::{Checkpoint, Clip, EpochSamples, Optimiser, OptimiserConfig, Position, Sample, Schedule};
+use super::workers::{SharedThreads, loss_and_gradients};
+use super::{Checkpoint, Clip, EpochSamples, Optimiser, OptimiserConfig, Position, Sample, Schedule, StepPart};
 use crate::files::write_whole;
 use crate::vision::Weights;
 use crate::{Error, Result};
@@ -44,8 +44,9 @@ pub trait Task: Send {
     /// Steps in an epoch; asked after [`Task::prepare`].
     fn steps_per_epoch(&self) -> u64;
 
-    /// The loss, a tensor without dimensions, of the step that follows `position`, and how many items it is of.
-    fn loss(&mut self, position: Position) -> Result<(Tensor, usize)>;
+    /// The step that follows `position`: at most `workers` parts, whose losses (tensors without dimensions) sum to that of
+    /// the step, and how many items they are of.
+    fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)>;
 
     /// The loss on the validation examples (where there are any) and the samples, after an epoch. `None` when it was given
     /// up because the run is to stop; it is then asked again after the run was resumed.
@@ -60,6 +61,8 @@ pub struct RunSettings {
     pub optimiser: OptimiserConfig,
     pub schedule: Schedule,
     pub clip: Clip,
+    /// Each step is shared among so many threads.
+    pub workers: usize,
     /// A checkpoint is written at the end of each epoch, when the run is stopped, and in between after so many seconds.
     /// When it is written changes nothing in the result.
     pub checkpoint_seconds: f64,
@@ -71,6 +74,9 @@ impl RunSettings {
     pub fn validate(&self) -> Result<()> {
         if self.epochs == 0 || self.epochs > 1_000_000 {
             return Err(Error::config("epochs", self.epochs, "must be in 1..=1000000"));
+        }
+        if !(1..=1024).contains(&self.workers) {
+            return Err(Error::config("workers", self.workers, "must be in 1..=1024"));
         }
         if !self.checkpoint_seconds.is_finite() || self.checkpoint_seconds < 0.0 {
             return Err(Error::config("checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more"));
@@ -511,6 +517,7 @@ impl Trainer {
             let problem = "there is nothing to train on".to_string();
             return Err(Error::Run { problem, help: "Give it examples of the split `train`.".to_string() });
         }
+        let _threads = SharedThreads::among(self.settings.workers);
         self.set_phase(Phase::Training, steps);
         self.began = Instant::now();
         let mut saved = Instant::now();
@@ -542,19 +549,17 @@ impl Trainer {
     }
 
     fn step(&mut self, steps: u64) -> Result<()> {
-        let (loss, items) = self.task.loss(self.position)?;
-        self.optimiser.zero_gradients();
-        loss.f_backward()?;
-        let value = loss.f_double_value(&[])?;
-        if !value.is_finite() {
+        let (parts, items) = self.task.step(self.position, self.settings.workers)?;
+        let (loss, gradients) = loss_and_gradients(parts, &self.optimiser.weights())?;
+        if !loss.is_finite() {
             let step = self.position.step + 1;
             return Err(Error::Run {
-                problem: format!("the loss is {value} at step {step}"),
+                problem: format!("the loss is {loss} at step {step}"),
                 help: "Use a smaller learning rate, or clip the gradients; the last checkpoint is from before.".into(),
             });
         }
         let share = self.settings.schedule.share(self.position.step, steps * self.settings.epochs);
-        self.optimiser.step(share)?;
+        self.optimiser.follow(gradients, share)?;
         self.position.step += 1;
         self.position.step_in_epoch += 1;
         self.items += items;
@@ -562,7 +567,7 @@ impl Trainer {
         let epochs = self.position.epoch as f64 + self.position.step_in_epoch as f64 / steps as f64;
         let learning_rate = share * self.settings.optimiser.learning_rate();
         let seconds = self.began.elapsed().as_secs_f64();
-        self.record(Entry::Step { step: self.position.step, epochs, loss: value, learning_rate, seconds })?;
+        self.record(Entry::Step { step: self.position.step, epochs, loss, learning_rate, seconds })?;
 
         let elapsed = self.began.elapsed();
         let left = (steps * self.settings.epochs).saturating_sub(self.position.step);
@@ -601,7 +606,7 @@ impl Trainer {
 mod tests {
     use super::*;
     use crate::data::Random;
-    use tch::{Device, Kind};
+    use tch::{Device, Kind, Tensor};
 
     /// Fits a line to points that are drawn step by step.
     struct Line {
@@ -647,17 +652,24 @@ mod tests {
         fn steps_per_epoch(&self) -> u64 {
             10
         }
-        fn loss(&mut self, position: Position) -> Result<(Tensor, usize)> {
+        fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)> {
             std::thread::sleep(self.pause);
             match self.trouble.filter(|_| position.step == 13) {
                 Some(Trouble::Panic) => panic!("the line broke"),
                 Some(Trouble::Error) => return Err(Error::argument("no more points", "Draw some.")),
-                Some(Trouble::NotANumber) => return Ok(((&self.slope * f64::NAN).sum(Kind::Float), 1)),
+                Some(Trouble::NotANumber) => {
+                    let slope = self.slope.shallow_clone();
+                    return Ok((vec![Box::new(move || Ok((slope * f64::NAN).sum(Kind::Float)))], 1));
+                }
                 None => {}
             }
             let mut random = Random::stream(1, position.step);
-            let points: Vec<f32> = (0..4).map(|_| random.between(-1.0, 1.0)).collect();
-            Ok(((&self.slope * Tensor::from_slice(&points) - 1.0).square().mean(Kind::Float), 4))
+            let part = |_| -> StepPart<'_> {
+                let points: Vec<f32> = (0..4).map(|_| random.between(-1.0, 1.0)).collect();
+                let slope = self.slope.shallow_clone();
+                Box::new(move || Ok((slope * Tensor::from_slice(&points) - 1.0).square().mean(Kind::Float)))
+            };
+            Ok(((0..workers).map(part).collect(), 4 * workers))
         }
         fn end_of_epoch(&mut self, _: &Progress) -> Result<Option<(Option<f64>, Vec<Sample>)>> {
             Ok(Some((Some(0.5), vec![Sample { name: "point".into(), text: "on the line".into() }])))
@@ -670,6 +682,7 @@ mod tests {
             optimiser: OptimiserConfig::adam(0.1),
             schedule: Schedule::Cosine { warmup_steps: 2 },
             clip: Clip::Norm(1.0),
+            workers: 2,
             checkpoint_seconds: 0.0,
         }
     }

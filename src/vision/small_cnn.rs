@@ -109,6 +109,26 @@ impl SmallCnn {
         })
     }
 
+    /// The same network for another thread: it uses the same weights. What is usual in its channels is remembered with the
+    /// others' only when it `remembers`; of several that train at the same time, one may.
+    pub(crate) fn share(&self, remembers: bool) -> Self {
+        let usual = |tensor: &Tensor| if remembers { tensor.shallow_clone() } else { tensor.copy() };
+        let share = |layer: &Layer| Layer {
+            convolution: layer.convolution.shallow_clone(),
+            scale: layer.scale.shallow_clone(),
+            shift: layer.shift.shallow_clone(),
+            running_mean: usual(&layer.running_mean),
+            running_var: usual(&layer.running_var),
+            stride: layer.stride,
+        };
+        Self {
+            config: self.config.clone(),
+            layers: self.layers.iter().map(share).collect(),
+            projection_weight: self.projection_weight.shallow_clone(),
+            projection_bias: self.projection_bias.shallow_clone(),
+        }
+    }
+
     /// The sizes it was made with.
     pub fn config(&self) -> &SmallCnnConfig {
         &self.config
@@ -127,7 +147,7 @@ impl SmallCnn {
             let padding = layer.convolution.size()[2] / 2;
             map = map.conv2d(&layer.convolution, None::<&Tensor>, layer.stride, padding, 1, 1);
             let (mean, var) = (Some(&layer.running_mean), Some(&layer.running_var));
-            map = map.batch_norm(Some(&layer.scale), Some(&layer.shift), mean, var, training, 0.1, 1e-5, false).relu();
+            map = map.batch_norm(Some(&layer.scale), Some(&layer.shift), mean, var, training, 0.1, 1e-5, false).relu_();
         }
         map.amax([2, 3], false).linear(&self.projection_weight, Some(&self.projection_bias)).relu()
     }

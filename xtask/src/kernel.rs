@@ -15,13 +15,20 @@ use crate::{Result, checks, tree};
 /// Set while a build folder is being warmed: the kernel then works in this folder itself, not in a copy.
 const BUILD_FOLDER: &str = "CAPTIONLAB_KERNEL_BUILD";
 
-/// How kernels compile. Cells are compiled at every step, so they are not optimised at all; what draws and decodes pictures is;
-/// the rest just enough. The crates of data frames are not: they alone would take minutes, and our frames are small.
+/// How kernels compile. Cells are compiled at every step, so they are not optimised at all, and their arithmetic is checked;
+/// what draws and decodes pictures is optimised; the rest just enough. The crates of data frames are not: they alone would take
+/// minutes, and our frames are small.
 const BUILD_PROFILE: &str = "\
 [profile.dev.package.ctx]
 opt-level = 0
 [profile.dev.package.'*']
 opt-level = 1
+debug-assertions = false
+overflow-checks = false
+[profile.dev.package.captionlab]
+opt-level = 3
+debug-assertions = false
+overflow-checks = false
 [profile.dev.package.polars]
 opt-level = 0
 [profile.dev.package.polars-arrow]
@@ -52,18 +59,32 @@ opt-level = 0
 opt-level = 0
 [profile.dev.package.tiny-skia]
 opt-level = 3
+debug-assertions = false
+overflow-checks = false
 [profile.dev.package.tiny-skia-path]
 opt-level = 3
+debug-assertions = false
+overflow-checks = false
 [profile.dev.package.zune-jpeg]
 opt-level = 3
+debug-assertions = false
+overflow-checks = false
 [profile.dev.package.fast_image_resize]
 opt-level = 3
+debug-assertions = false
+overflow-checks = false
 [profile.dev.package.png]
 opt-level = 3
+debug-assertions = false
+overflow-checks = false
 [profile.dev.package.fdeflate]
 opt-level = 3
+debug-assertions = false
+overflow-checks = false
 [profile.dev.package.miniz_oxide]
 opt-level = 3
+debug-assertions = false
+overflow-checks = false
 ";
 
 /// Installs evcxr_jupyter into the cache folder.

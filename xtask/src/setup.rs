@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::kernel::write_whole;
 use crate::paths::Paths;
 use crate::steps::{output_of, step};
-use crate::{Result, checks, kernel, python, tree};
+use crate::{Result, checks, kernel, lessons, python, tree};
 
 /// Sets up what is missing.
 pub fn setup(paths: &Paths) -> Result<()> {
@@ -22,9 +22,10 @@ pub fn setup(paths: &Paths) -> Result<()> {
 
 /// Sets up what is missing, then opens the lessons.
 pub fn lab(paths: &Paths, port: Option<u16>, browser: bool) -> Result<()> {
+    let mut lab = Command::new(paths.venv_python());
+    lessons::set_data(&mut lab)?;
     setup(paths)?;
     println!("\nJupyterLab opens in notebooks/. Ctrl-C twice ends it.\n");
-    let mut lab = Command::new(paths.venv_python());
     lab.args(["-m", "jupyterlab"]).current_dir(paths.notebooks());
     if !browser {
         lab.arg("--no-browser");
