@@ -67,7 +67,7 @@ impl EyeTraining {
             encoder: SmallCnnConfig::default(),
             min_share: 0.006,
             max_share: 0.67,
-            epochs: 9,
+            epochs: 10,
             batch_pictures: 32,
             workers: 2,
             shift_pixels: 6,
