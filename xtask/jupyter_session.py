@@ -100,6 +100,15 @@ def problem_of(outputs, status):
     stderr = text_of(outputs, "stderr").strip()
     if stderr:
         return "on standard error:\n" + stderr
+    for output in outputs:
+        data = output.get("data", {})
+        # evcxr falls back to Debug when the last expression moves a variable, and shows `()` for a last loop.
+        if output["output_type"] == "execute_result" and not any(kind in data for kind in SHOWN):
+            text = data.get("text/plain", "")
+            return (
+                f"shows a value as plain text, `{text[:60]}`: print it, end the cell with `;`, "
+                "or move no variable in the last expression (build what it borrows in a `let` before)"
+            )
     return None if status == "ok" else f"the kernel answered `{status}`"
 
 
