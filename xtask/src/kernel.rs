@@ -166,7 +166,7 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
     }
     let seed = paths.seed(&format!("kernel-seed-{}", key(BUILD_PROFILE.as_bytes())), libtorch)?;
     let name = if seed.exists() || warmed.exists() {
-        "Kernel's build folder, compiled for this checkout (about 2 minutes)"
+        "Kernel's build folder, compiled for this checkout (about 4 minutes)"
     } else {
         "Kernel's build folder, compiled for the first time (about 10 minutes)"
     };
