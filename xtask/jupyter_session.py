@@ -10,6 +10,7 @@ import os
 import re
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,20 +42,28 @@ class Session:
     def __init__(self):
         start = time.perf_counter()
         self.manager = KernelManager(kernel_name="captionlab")
-        self.manager.start_kernel(cwd=os.getcwd())
+        # What the kernel itself says (cells speak through its channels) is of use only when something went wrong.
+        self.log = tempfile.TemporaryFile("w+")
+        self.manager.start_kernel(cwd=os.getcwd(), stdout=self.log, stderr=self.log)
         self.client = self.manager.client()
         self.client.start_channels()
         try:
             self.client.wait_for_ready(timeout=START_LIMIT)
         except RuntimeError as error:
+            said = self.said()
             self.stop()
-            raise LessonFailed(f"the kernel did not start: {error}. Run: cargo xtask doctor") from error
+            raise LessonFailed(f"the kernel did not start: {error}. Run: cargo xtask doctor\n{said}") from error
         self.seconds_to_start = time.perf_counter() - start
 
     def stop(self):
-        # The kernel first: one whose channels close while it lives complains of it.
         self.manager.shutdown_kernel(now=True)
         self.client.stop_channels()
+        self.log.close()
+
+    def said(self):
+        """The last lines that the kernel itself wrote."""
+        self.log.seek(0)
+        return "".join(self.log.readlines()[-30:])
 
     def run(self, source, limit=CELL_LIMIT):
         """Runs a cell for at most `limit` seconds: (outputs, status of the reply, seconds)."""
@@ -157,7 +166,7 @@ def run_lesson(name, mode):
             try:
                 outputs, status, seconds = session.run(cell.source)
             except LessonFailed as error:
-                raise LessonFailed(f"{where}\n{error}") from error
+                raise LessonFailed(f"{where}\n{error}\n{session.said()}") from error
             ran = session.seconds_since_compiled()
             problem = problem_of(outputs, status)
             if problem:

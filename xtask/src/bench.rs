@@ -26,7 +26,7 @@ pub fn bench(paths: &Paths, names: &[String]) -> Result<()> {
     for program in &programs {
         eprintln!("{program} …");
         let output = Command::new("cargo")
-            .args(["bench", "--quiet", "--all-features", "--bench", program])
+            .args(["bench", "--quiet", "--features", "cli", "--bench", program])
             .current_dir(&paths.checkout)
             .stderr(Stdio::inherit())
             .output()?;

@@ -15,77 +15,49 @@ use crate::{Result, checks, tree};
 /// Set while a build folder is being warmed: the kernel then works in this folder itself, not in a copy.
 const BUILD_FOLDER: &str = "CAPTIONLAB_KERNEL_BUILD";
 
-/// How kernels compile. Cells are compiled at every step, so they are not optimised at all, and their arithmetic is checked;
-/// what draws and decodes pictures is optimised; the rest just enough. The crates of data frames are not: they alone would take
-/// minutes, and our frames are small.
-const BUILD_PROFILE: &str = "\
+/// Cells are compiled at every step, so they are not optimised at all, and their arithmetic is checked; other crates are
+/// optimised just enough. Nothing is compiled in parts, which would be gigabytes to copy for each kernel.
+const CELLS_AND_OTHERS: &str = "\
+[profile.dev]
+incremental = false
 [profile.dev.package.ctx]
 opt-level = 0
 [profile.dev.package.'*']
 opt-level = 1
 debug-assertions = false
 overflow-checks = false
-[profile.dev.package.captionlab]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
-[profile.dev.package.polars]
-opt-level = 0
-[profile.dev.package.polars-arrow]
-opt-level = 0
-[profile.dev.package.polars-async]
-opt-level = 0
-[profile.dev.package.polars-buffer]
-opt-level = 0
-[profile.dev.package.polars-compute]
-opt-level = 0
-[profile.dev.package.polars-config]
-opt-level = 0
-[profile.dev.package.polars-core]
-opt-level = 0
-[profile.dev.package.polars-dtype]
-opt-level = 0
-[profile.dev.package.polars-error]
-opt-level = 0
-[profile.dev.package.polars-io]
-opt-level = 0
-[profile.dev.package.polars-ops]
-opt-level = 0
-[profile.dev.package.polars-row]
-opt-level = 0
-[profile.dev.package.polars-schema]
-opt-level = 0
-[profile.dev.package.polars-utils]
-opt-level = 0
-[profile.dev.package.tiny-skia]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
-[profile.dev.package.tiny-skia-path]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
-[profile.dev.package.zune-jpeg]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
-[profile.dev.package.fast_image_resize]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
-[profile.dev.package.png]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
-[profile.dev.package.fdeflate]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
-[profile.dev.package.miniz_oxide]
-opt-level = 3
-debug-assertions = false
-overflow-checks = false
 ";
+
+/// What trains, draws and decodes pictures.
+const OPTIMISED: &[&str] =
+    &["captionlab", "tiny-skia", "tiny-skia-path", "zune-jpeg", "fast_image_resize", "png", "fdeflate", "miniz_oxide"];
+
+/// The crates of data frames take minutes to optimise, and our frames are small.
+const UNOPTIMISED: &[&str] = &[
+    "polars",
+    "polars-arrow",
+    "polars-async",
+    "polars-buffer",
+    "polars-compute",
+    "polars-config",
+    "polars-core",
+    "polars-dtype",
+    "polars-error",
+    "polars-io",
+    "polars-ops",
+    "polars-row",
+    "polars-schema",
+    "polars-utils",
+];
+
+/// How kernels compile, for cargo.
+fn build_profile() -> String {
+    let optimised = OPTIMISED.iter().map(|name| {
+        format!("[profile.dev.package.{name}]\nopt-level = 3\ndebug-assertions = false\noverflow-checks = false\n")
+    });
+    let unoptimised = UNOPTIMISED.iter().map(|name| format!("[profile.dev.package.{name}]\nopt-level = 0\n"));
+    std::iter::once(CELLS_AND_OTHERS.to_string()).chain(optimised).chain(unoptimised).collect()
+}
 
 /// Installs evcxr_jupyter into the cache folder.
 pub fn install(paths: &Paths) -> Result<()> {
@@ -97,7 +69,7 @@ pub fn install(paths: &Paths) -> Result<()> {
         ready("Rust kernel evcxr_jupyter");
         return Ok(());
     }
-    step("Rust kernel evcxr_jupyter (about 6 minutes)", || {
+    step("Rust kernel evcxr_jupyter (about 8 minutes)", || {
         let mut install = Command::new("cargo");
         install
             .args(["install", "--locked", "evcxr_jupyter", "--version", EVCXR_VERSION, "--force", "--root"])
@@ -156,7 +128,7 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
     lock.lock()?;
     remove_stale_copies(&builds);
     fs::create_dir_all(builds.join(".cargo"))?;
-    write_whole(&builds.join(".cargo/config.toml"), BUILD_PROFILE)?;
+    write_whole(&builds.join(".cargo/config.toml"), &build_profile())?;
 
     let warmed = paths.warmed();
     let state = crate_state(paths, libtorch)?;
@@ -164,7 +136,7 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
         ready("Kernel's build folder");
         return Ok(());
     }
-    let seed = paths.seed(&format!("kernel-seed-{}", key(BUILD_PROFILE.as_bytes())), libtorch)?;
+    let seed = paths.seed(&format!("kernel-seed-{}", key(build_profile().as_bytes())), libtorch)?;
     let name = if seed.exists() || warmed.exists() {
         "Kernel's build folder, compiled for this checkout (about 4 minutes)"
     } else {
@@ -176,6 +148,8 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
             tree::copy(&seed, &warmed, &tree::take_target)?;
         }
         fs::create_dir_all(&warmed)?;
+        // What was made from the checkout as it was would be copied for each kernel.
+        tree::retain(&warmed, &tree::take_third_party)?;
         // evcxr's package takes the versions that the project's lock file names.
         fs::copy(paths.checkout.join("Cargo.lock"), warmed.join("Cargo.lock"))?;
         let mut session = Command::new(paths.venv_python());
@@ -264,7 +238,7 @@ fn crate_state(paths: &Paths, libtorch: &Path) -> Result<String> {
     ];
     files_below(&paths.checkout.join("src"), &mut files)?;
     files.sort();
-    let mut all = format!("{} {EVCXR_VERSION} {} {BUILD_PROFILE}", libtorch.display(), rust_version()).into_bytes();
+    let mut all = format!("{} {EVCXR_VERSION} {} {}", libtorch.display(), rust_version(), build_profile()).into_bytes();
     for file in files {
         all.extend(file.as_os_str().as_encoded_bytes());
         all.extend(fs::read(file)?);

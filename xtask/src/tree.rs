@@ -48,6 +48,26 @@ fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
     File::options().write(true).open(to)?.set_modified(changed)
 }
 
+/// Removes from a folder what `take` leaves.
+pub fn retain(folder: &Path, take: &dyn Fn(&Path) -> Take) -> Result<()> {
+    retain_inside(folder, Path::new(""), take)
+        .map_err(|error| format!("{} could not be tidied: {error}", folder.display()).into())
+}
+
+fn retain_inside(folder: &Path, inside: &Path, take: &dyn Fn(&Path) -> Take) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder.join(inside))? {
+        let entry = entry?;
+        let inside = inside.join(entry.file_name());
+        match (take(&inside), entry.file_type()?.is_dir()) {
+            (Take::Leave, true) => fs::remove_dir_all(entry.path())?,
+            (Take::Leave, false) => fs::remove_file(entry.path())?,
+            (_, true) => retain_inside(folder, &inside, take)?,
+            (_, false) => {}
+        }
+    }
+    Ok(())
+}
+
 /// For cargo's target folders: what the compiler writes is replaced as a whole, so it may be shared; cargo's own notes are
 /// written in place, so they are copied.
 pub fn take_target(inside: &Path) -> Take {
