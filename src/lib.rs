@@ -18,15 +18,14 @@
 //!
 //! // The eye learns which words people use of a picture, the mouth to make sentences of them.
 //! # let folder = std::env::temp_dir().join(format!("captionlab-front-page-{}", std::process::id()));
-//! let eye = EyeTraining { epochs: 1, folder: Some(folder.join("eye")), ..EyeTraining::scenes() };
+//! let mut eye = EyeTraining::scenes();
+//! eye.run.epochs = 1;
+//! # eye.run.folder = Some(folder.join("eye"));
 //! let mut eye_run = caption::train_eye(&dataset, &eye)?;
 //! eye_run.wait()?;
-//! let mouth = CaptionTraining {
-//!     eye: Some(eye_run.folder().into()),
-//!     epochs: 1,
-//!     folder: Some(folder.join("mouth")),
-//!     ..CaptionTraining::scenes()
-//! };
+//! let mut mouth = CaptionTraining { eye: Some(eye_run.folder().into()), ..CaptionTraining::scenes() };
+//! mouth.run.epochs = 1;
+//! # mouth.run.folder = Some(folder.join("mouth"));
 //! let mut run = caption::train(&dataset, &mouth)?;
 //! run.wait()?;
 //!
@@ -66,8 +65,8 @@ pub mod prelude {
         VocabularyConfig, pad,
     };
     pub use crate::show::{
-        self, CaptionedImage, CurvesConfig, Figure, GridConfig, Scale, Series, Table, bar_chart, captioned_grid,
-        curves, curves_with, histogram,
+        self, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, Scale, Series, Table, bar_chart,
+        captioned_grid, curves, curves_with, histogram, learning_curves,
     };
     pub use crate::train::Run;
     pub use crate::{Device, Error, Result, Tensor};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{Dataset, Split};
-use captionlab::train::{Run, runs_folder};
+use captionlab::train::{Run, RunSettings, runs_folder};
 use captionlab::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -42,16 +42,17 @@ enum Eval {
     Captioner(EvalCaptioner),
 }
 
+/// What all trainings have in common.
 #[derive(Args)]
-struct TrainEye {
+struct RunOptions {
     /// A captioned data set in any of the layouts that are known; Scenes when left out.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The folder of the run; the next free saved_models/runs/eye-<number> when left out.
+    /// The folder of the run; the next free one in saved_models/runs when left out.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Goes on with the run in this folder, as it was configured.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["epochs", "seed"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["epochs", "seed", "workers"])]
     resume: Option<PathBuf>,
     /// How many times it goes over the training pictures.
     #[arg(long)]
@@ -59,31 +60,36 @@ struct TrainEye {
     /// Where everything random comes from.
     #[arg(long)]
     seed: Option<u64>,
+    /// Among how many threads each step is shared; 1 is best on a GPU.
+    #[arg(long)]
+    workers: Option<usize>,
+}
+
+impl RunOptions {
+    fn set(self, settings: &mut RunSettings) {
+        settings.epochs = self.epochs.unwrap_or(settings.epochs);
+        settings.seed = self.seed.unwrap_or(settings.seed);
+        settings.workers = self.workers.unwrap_or(settings.workers);
+        settings.folder = self.out;
+    }
+}
+
+#[derive(Args)]
+struct TrainEye {
+    #[command(flatten)]
+    run: RunOptions,
 }
 
 #[derive(Args)]
 struct TrainCaptioner {
-    /// A captioned data set in any of the layouts that are known; Scenes when left out.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// The folder of the run; the next free saved_models/runs/captioner-<number> when left out.
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
-    out: Option<PathBuf>,
-    /// Goes on with the run in this folder, as it was configured.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "eye", "epochs", "seed"])]
-    resume: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunOptions,
     /// Which configuration.
-    #[arg(long, value_enum, default_value = "scenes")]
+    #[arg(long, value_enum, default_value = "scenes", conflicts_with = "resume")]
     config: Preset,
     /// The folder of the run of the eye that it sees with; a new one learns to look together with the words when left out.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     eye: Option<PathBuf>,
-    /// How many times it goes over the training pictures.
-    #[arg(long)]
-    epochs: Option<u64>,
-    /// Where everything random comes from.
-    #[arg(long)]
-    seed: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -129,26 +135,21 @@ fn training_data(folder: Option<&PathBuf>) -> Result<Dataset> {
 }
 
 fn train_eye(options: TrainEye) -> Result<()> {
-    let dataset = training_data(options.data.as_ref())?;
-    let preset = EyeTraining::scenes();
-    let run = match &options.resume {
+    let dataset = training_data(options.run.data.as_ref())?;
+    let run = match &options.run.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
-        None => caption::train_eye(
-            &dataset,
-            &EyeTraining {
-                epochs: options.epochs.unwrap_or(preset.epochs),
-                seed: options.seed.unwrap_or(preset.seed),
-                folder: options.out,
-                ..preset
-            },
-        )?,
+        None => {
+            let mut training = EyeTraining::scenes();
+            options.run.set(&mut training.run);
+            caption::train_eye(&dataset, &training)?
+        }
     };
     wait(run, &dataset)
 }
 
 fn train_captioner(options: TrainCaptioner) -> Result<()> {
-    let dataset = training_data(options.data.as_ref())?;
-    let run = match &options.resume {
+    let dataset = training_data(options.run.data.as_ref())?;
+    let run = match &options.run.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
         None => {
             let preset = match options.config {
@@ -156,13 +157,8 @@ fn train_captioner(options: TrainCaptioner) -> Result<()> {
                 Preset::Course => CaptionTraining::course(),
                 Preset::Paper => CaptionTraining::paper(),
             };
-            let training = CaptionTraining {
-                epochs: options.epochs.unwrap_or(preset.epochs),
-                seed: options.seed.unwrap_or(preset.seed),
-                eye: options.eye,
-                folder: options.out,
-                ..preset
-            };
+            let mut training = CaptionTraining { eye: options.eye, ..preset };
+            options.run.set(&mut training.run);
             caption::train(&dataset, &training)?
         }
     };

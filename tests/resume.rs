@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use captionlab::caption::{self, CaptionTraining, CaptionerConfig};
 use captionlab::data::{Dataset, Example, ImageSource, Layout, Random, Split};
-use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Run};
+use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Run, RunSettings};
 use captionlab::vision::SmallCnnConfig;
 
 const FOLDER: &str = "CAPTIONLAB_TEST_RUN_FOLDER";
@@ -42,13 +42,16 @@ fn training(folder: PathBuf) -> CaptionTraining {
             hidden_size: 24,
             ..CaptionerConfig::scenes()
         },
-        epochs: 20,
-        batch_pictures: 8,
         captions_per_picture: 2,
         shift_pixels: 2,
-        // After every step: many of the kills hit the writing of a checkpoint.
-        checkpoint_seconds: 0.0,
-        folder: Some(folder),
+        run: RunSettings {
+            epochs: 20,
+            batch_pictures: 8,
+            // After every step: many of the kills hit the writing of a checkpoint.
+            checkpoint_seconds: 0.0,
+            folder: Some(folder),
+            ..CaptionTraining::scenes().run
+        },
         ..CaptionTraining::scenes()
     }
 }

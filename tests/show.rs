@@ -2,8 +2,8 @@
 
 use captionlab::Error;
 use captionlab::show::{
-    CaptionedImage, CurvesConfig, Figure, GridConfig, Series, Table, bar_chart, captioned_grid, curves, curves_with,
-    grouped_bar_chart, histogram,
+    Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Series, Table, WordLink, bar_chart,
+    captioned_grid, curves, curves_with, grouped_bar_chart, highlighted_words, histogram, word_alignment,
 };
 use image::{Rgb, RgbImage};
 
@@ -302,4 +302,74 @@ fn nothing_in_a_table_ends_the_output_early() {
         assert!(text.lines().all(|line| line != "EVCXR_END_CONTENT"), "{text}");
     }
     assert_eq!(Table::default().to_string(), "\n\n");
+}
+
+#[test]
+fn words_are_highlighted_and_aligned() {
+    let words = ["a", "red", "kite", "flies"];
+    let rows = [
+        HighlightedWords::new("words: 2 of 4", &words, |place| place % 2 == 0),
+        HighlightedWords::new("pairs: none of 3", &words, |_| false),
+    ];
+    let figure = highlighted_words("What counts", &rows).unwrap();
+    assert_whole(&figure);
+    assert!(figure.alternative.contains("words: 2 of 4: \"a red kite flies\", of which count: a, kite."));
+    assert!(figure.alternative.contains("pairs: none of 3: \"a red kite flies\", of which count: none."));
+
+    let link = |upper: std::ops::Range<usize>, lower: std::ops::Range<usize>, kind: &str| WordLink {
+        upper,
+        lower,
+        kind: kind.to_string(),
+    };
+    let lower = ["the", "crimson", "kite", "is", "flying"];
+    let links = [link(2..3, 2..3, "the same word"), link(3..4, 3..5, "paraphrase")];
+    let figure = word_alignment("Which stands for which", &words, &lower, &links).unwrap();
+    assert_whole(&figure);
+    assert!(figure.alternative.contains("\"flies\" – \"is flying\" (paraphrase)."), "{}", figure.alternative);
+
+    let long = vec!["word"; 200];
+    refused(word_alignment("t", &long, &words, &[]), "too long for a line");
+    refused(highlighted_words("t", &[HighlightedWords::new("all", &long, |_| true)]), "too long for a line");
+    refused(highlighted_words("t", &[]), "no caption");
+    refused(word_alignment("t", &words, &lower, &[link(3..5, 0..1, "x")]), "4 words");
+    refused(word_alignment("t", &words, &lower, &[link(1..1, 0..1, "x")]), "link one at least");
+    assert_whole(&word_alignment::<&str>("nothing", &[], &[], &[]).unwrap());
+}
+
+#[test]
+fn bars_show_between_which_values_points_lie() {
+    let loss = line(&[2.0, 1.0]).with_intervals(vec![(1.5, 2.5), (0.5, 4.0)]);
+    let figure = curves("Scores", "x", "y", std::slice::from_ref(&loss)).unwrap();
+    assert_whole(&figure);
+    assert!(
+        figure.alternative.contains("between 1.5 and 2.5 at first, between 0.5 and 4 at last"),
+        "{}",
+        figure.alternative
+    );
+    let plain = curves("Scores", "x", "y", &[line(&[2.0, 1.0])]).unwrap();
+    assert_ne!(pixels(&plain), pixels(&figure));
+    refused(curves("t", "x", "y", &[line(&[1.0]).with_intervals(vec![(0.0, 1.0); 2])]), "1 points and 2 intervals");
+}
+
+#[test]
+fn an_animation_holds_all_its_figures() {
+    use image::AnimationDecoder;
+    let frame = |values: &[f64]| curves("Scores", "x", "y", &[line(values)]).unwrap();
+    let frames = [frame(&[1.0, 2.0]), frame(&[1.0, 3.0]), frame(&[1.0, 4.0])];
+    let animation = Animation::new(&frames, 0.5, "three lines\none after the other").unwrap();
+    assert_eq!(animation.alternative, "three lines one after the other");
+    let decoder = image::codecs::gif::GifDecoder::new(std::io::Cursor::new(&animation.gif)).unwrap();
+    let decoded = decoder.into_frames().collect_frames().unwrap();
+    let milliseconds: Vec<u32> = decoded.iter().map(|frame| frame.delay().numer_denom_ms().0).collect();
+    assert_eq!(milliseconds, [500, 500, 1500]);
+    assert_eq!(decoded[0].buffer().dimensions(), (frames[0].width, frames[0].height));
+    let small = Figure::from_image(&RgbImage::new(4, 4), "small").unwrap();
+    for (result, words) in [
+        (Animation::new(&[], 0.5, "none"), "without figures"),
+        (Animation::new(&[frames[0].clone(), small], 0.5, "two"), "4×4"),
+        (Animation::new(&frames, 0.0, "three"), "0 s a figure"),
+    ] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{VocabularyConfig, lessons_are_small};
 use crate::train::{Clip, OptimiserConfig, Run, RunSettings, Schedule};
 use crate::vision::SmallCnnConfig;
-use crate::{Device, Error, Result};
+use crate::{Error, Result};
 
 /// When the generator sees the image vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,7 +101,8 @@ impl CaptionerConfig {
 ///
 /// ```
 /// use captionlab::caption::CaptionTraining;
-/// let training = CaptionTraining { epochs: 5, ..CaptionTraining::scenes() };
+/// let mut training = CaptionTraining::scenes();
+/// training.run.epochs = 5;
 /// training.validate()?;
 /// # Ok::<(), captionlab::Error>(())
 /// ```
@@ -115,37 +116,12 @@ pub struct CaptionTraining {
     pub vocabulary: VocabularyConfig,
     /// Longer captions are cut after so many words.
     pub max_words: usize,
-    /// How many times it goes over the training pictures.
-    pub epochs: u64,
-    /// Pictures in a step.
-    pub batch_pictures: usize,
-    /// Each step is shared among so many threads, each with its part of the pictures; their gradients are summed. On a GPU, 1
-    /// is best. Another number gives other weights, bit for bit.
-    pub workers: usize,
     /// How many of a picture's captions are learnt at a time, drawn anew in each epoch.
     pub captions_per_picture: usize,
     /// Pictures are moved by up to so many pixels, drawn at each step, so that fewer are learnt by heart. Never mirrored:
     /// left and right are words.
     pub shift_pixels: usize,
-    pub optimiser: OptimiserConfig,
-    pub schedule: Schedule,
-    pub clip: Clip,
-    /// Everything random follows from it: first weights, order, dropout.
-    pub seed: u64,
-    /// Where it is trained. Results are the same bit for bit on the CPU.
-    #[serde(with = "crate::train::device")]
-    pub device: Device,
-    /// How many validation pictures are captioned after each epoch.
-    pub sample_pictures: usize,
-    /// Validation loss is measured on at most so many pictures.
-    pub validation_pictures: usize,
-    /// The decoded pictures may take so many bytes of memory.
-    pub memory_limit: u64,
-    /// A checkpoint is written after each epoch, and in between after so many seconds.
-    pub checkpoint_seconds: f64,
-    /// The folder of the run; `None` makes the next free `saved_models/runs/captioner-<number>`.
-    #[serde(skip)]
-    pub folder: Option<PathBuf>,
+    pub run: RunSettings,
 }
 
 impl CaptionTraining {
@@ -156,21 +132,9 @@ impl CaptionTraining {
             eye: None,
             vocabulary: VocabularyConfig { min_count: 1, max_size: Some(5000) },
             max_words: 40,
-            epochs: 20,
-            batch_pictures: 100,
-            workers: 1,
             captions_per_picture: 1,
             shift_pixels: 0,
-            optimiser: OptimiserConfig::rms_prop(1e-4),
-            schedule: Schedule::Constant,
-            clip: Clip::Norm(5.0),
-            seed: 1,
-            device: Device::Cpu,
-            sample_pictures: 8,
-            validation_pictures: 1000,
-            memory_limit: 4 << 30,
-            checkpoint_seconds: 60.0,
-            folder: None,
+            run: RunSettings::default(),
         }
     }
 
@@ -179,7 +143,7 @@ impl CaptionTraining {
         Self {
             captioner: CaptionerConfig::paper(),
             vocabulary: VocabularyConfig { min_count: 5, max_size: None },
-            clip: Clip::Value(5.0),
+            run: RunSettings { clip: Clip::Value(5.0), ..RunSettings::default() },
             ..Self::course()
         }
     }
@@ -189,13 +153,16 @@ impl CaptionTraining {
         Self {
             captioner: CaptionerConfig::scenes(),
             vocabulary: VocabularyConfig { min_count: 2, max_size: None },
-            epochs: 6,
-            batch_pictures: 64,
-            workers: 2,
             captions_per_picture: 5,
             shift_pixels: 6,
-            optimiser: OptimiserConfig::adam(3e-3),
-            schedule: Schedule::Cosine { warmup_steps: 50 },
+            run: RunSettings {
+                epochs: 6,
+                batch_pictures: 64,
+                workers: 2,
+                optimiser: OptimiserConfig::adam(3e-3),
+                schedule: Schedule::Cosine { warmup_steps: 50 },
+                ..RunSettings::default()
+            },
             ..Self::course()
         }
     }
@@ -203,9 +170,11 @@ impl CaptionTraining {
     /// [`CaptionTraining::scenes`] with the eye of a run, cut to two epochs where the lessons are only tried out (see
     /// [`lessons_are_small`]).
     pub fn for_lessons(eye: &Run) -> Self {
-        let full = Self::scenes();
-        let epochs = if lessons_are_small() { 2 } else { full.epochs };
-        Self { epochs, eye: Some(eye.folder().to_path_buf()), ..full }
+        let mut training = Self { eye: Some(eye.folder().to_path_buf()), ..Self::scenes() };
+        if lessons_are_small() {
+            training.run.epochs = 2;
+        }
+        training
     }
 
     /// # Errors
@@ -213,31 +182,16 @@ impl CaptionTraining {
     pub fn validate(&self) -> Result<()> {
         self.captioner.validate()?;
         self.vocabulary.validate()?;
-        for (field, value, range) in [
-            ("max_words", self.max_words, 1..=1000),
-            ("batch_pictures", self.batch_pictures, 1..=65_536),
-            ("captions_per_picture", self.captions_per_picture, 1..=1000),
-            ("sample_pictures", self.sample_pictures, 0..=1000),
-        ] {
+        for (field, value, range) in
+            [("max_words", self.max_words, 1..=1000), ("captions_per_picture", self.captions_per_picture, 1..=1000)]
+        {
             if !range.contains(&value) {
                 let expected = format!("must be in {}..={}", range.start(), range.end());
                 return Err(Error::config(field, value, expected));
             }
         }
         validate_shift(self.shift_pixels, self.captioner.encoder.image_size)?;
-        validate_device(self.device)?;
-        self.run_settings().validate()
-    }
-
-    pub(crate) fn run_settings(&self) -> RunSettings {
-        RunSettings {
-            epochs: self.epochs,
-            optimiser: self.optimiser,
-            schedule: self.schedule,
-            clip: self.clip,
-            workers: self.workers,
-            checkpoint_seconds: self.checkpoint_seconds,
-        }
+        self.run.validate()
     }
 }
 
@@ -248,16 +202,6 @@ pub(super) fn validate_shift(shift_pixels: usize, image_size: usize) -> Result<(
         false => {
             Err(Error::config("shift_pixels", shift_pixels, format!("must be in 0..={bound}, half of the picture")))
         }
-    }
-}
-
-pub(super) fn validate_device(device: Device) -> Result<()> {
-    match device {
-        Device::Cuda(index) if index >= tch::Cuda::device_count().max(0) as usize => {
-            let expected = format!("this machine has {} such devices; use Device::Cpu", tch::Cuda::device_count());
-            Err(Error::config("device", crate::train::device_name(device), expected))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -289,16 +233,9 @@ mod tests {
                 "captioner.output_dropout",
             ),
             (CaptionTraining { max_words: 0, ..good() }, "max_words"),
-            (CaptionTraining { epochs: 0, ..good() }, "epochs"),
-            (CaptionTraining { batch_pictures: 0, ..good() }, "batch_pictures"),
-            (CaptionTraining { workers: 0, ..good() }, "workers"),
             (CaptionTraining { captions_per_picture: 0, ..good() }, "captions_per_picture"),
             (CaptionTraining { shift_pixels: 49, ..good() }, "shift_pixels"),
-            (CaptionTraining { optimiser: OptimiserConfig::adam(0.0), ..good() }, "optimiser.learning_rate"),
-            (CaptionTraining { optimiser: OptimiserConfig::rms_prop(-1.0), ..good() }, "optimiser.learning_rate"),
-            (CaptionTraining { clip: Clip::Norm(0.0), ..good() }, "clip"),
-            (CaptionTraining { checkpoint_seconds: f64::NAN, ..good() }, "checkpoint_seconds"),
-            (CaptionTraining { device: Device::Cuda(99), ..good() }, "device"),
+            (CaptionTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "workers"),
         ] {
             let error = training.validate().expect_err(field).to_string();
             assert!(error.starts_with(&format!("{field} = ")), "{field}: {error}");

@@ -1,7 +1,7 @@
 //! The eye, taught on its own: which words people use of a picture.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,7 +12,6 @@ use super::training::{Draw, Order, Part, data_description, examples_of, load_par
 use crate::data::{Dataset, Example, Random, Split, Vocabulary, lessons_are_small};
 use crate::train::{
     CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
-    next_folder, threads,
 };
 use crate::vision::{SmallCnn, SmallCnnConfig, Weights, read_tensors};
 use crate::{Error, Result};
@@ -30,34 +29,9 @@ pub struct EyeTraining {
     pub min_share: f64,
     /// Those in the captions of more than this share say little ("a"), and are not learnt.
     pub max_share: f64,
-    /// How many times it goes over the training pictures.
-    pub epochs: u64,
-    /// Pictures in a step.
-    pub batch_pictures: usize,
-    /// Each step is shared among so many threads, each with its part of the pictures; their gradients are summed. On a GPU, 1
-    /// is best. Another number gives other weights: channels are normalised over a part.
-    pub workers: usize,
     /// Pictures are moved by up to so many pixels, drawn at each step.
     pub shift_pixels: usize,
-    pub optimiser: OptimiserConfig,
-    pub schedule: Schedule,
-    pub clip: Clip,
-    /// Everything random follows from it.
-    pub seed: u64,
-    /// Where it is trained. Results are the same bit for bit on the CPU.
-    #[serde(with = "crate::train::device")]
-    pub device: Device,
-    /// Of how many validation pictures it says what it sees after each epoch.
-    pub sample_pictures: usize,
-    /// Validation loss is measured on at most so many pictures.
-    pub validation_pictures: usize,
-    /// The decoded pictures may take so many bytes of memory.
-    pub memory_limit: u64,
-    /// A checkpoint is written after each epoch, and in between after so many seconds.
-    pub checkpoint_seconds: f64,
-    /// The folder of the run; `None` makes the next free `saved_models/runs/eye-<number>`.
-    #[serde(skip)]
-    pub folder: Option<PathBuf>,
+    pub run: RunSettings,
 }
 
 impl EyeTraining {
@@ -67,28 +41,26 @@ impl EyeTraining {
             encoder: SmallCnnConfig::default(),
             min_share: 0.006,
             max_share: 0.67,
-            epochs: 10,
-            batch_pictures: 32,
-            workers: 2,
             shift_pixels: 6,
-            optimiser: OptimiserConfig::Sgd { learning_rate: 7e-3, momentum: 0.9, weight_decay: 5e-3 },
-            schedule: Schedule::Cosine { warmup_steps: 50 },
-            clip: Clip::Norm(50.0),
-            seed: 1,
-            device: Device::Cpu,
-            sample_pictures: 8,
-            validation_pictures: 1000,
-            memory_limit: 4 << 30,
-            checkpoint_seconds: 60.0,
-            folder: None,
+            run: RunSettings {
+                epochs: 10,
+                batch_pictures: 32,
+                workers: 2,
+                optimiser: OptimiserConfig::Sgd { learning_rate: 7e-3, momentum: 0.9, weight_decay: 5e-3 },
+                schedule: Schedule::Cosine { warmup_steps: 50 },
+                clip: Clip::Norm(50.0),
+                ..RunSettings::default()
+            },
         }
     }
 
     /// [`EyeTraining::scenes`], cut to two epochs where the lessons are only tried out (see [`lessons_are_small`]).
     pub fn for_lessons() -> Self {
-        let full = Self::scenes();
-        let epochs = if lessons_are_small() { 2 } else { full.epochs };
-        Self { epochs, ..full }
+        let mut training = Self::scenes();
+        if lessons_are_small() {
+            training.run.epochs = 2;
+        }
+        training
     }
 
     /// # Errors
@@ -103,26 +75,8 @@ impl EyeTraining {
         if self.min_share >= self.max_share {
             return Err(Error::config("min_share", self.min_share, "must be smaller than max_share"));
         }
-        if !(1..=65_536).contains(&self.batch_pictures) {
-            return Err(Error::config("batch_pictures", self.batch_pictures, "must be in 1..=65536"));
-        }
-        if self.sample_pictures > 1000 {
-            return Err(Error::config("sample_pictures", self.sample_pictures, "must be in 0..=1000"));
-        }
         super::config::validate_shift(self.shift_pixels, self.encoder.image_size)?;
-        super::config::validate_device(self.device)?;
-        self.run_settings().validate()
-    }
-
-    pub(super) fn run_settings(&self) -> RunSettings {
-        RunSettings {
-            epochs: self.epochs,
-            optimiser: self.optimiser,
-            schedule: self.schedule,
-            clip: self.clip,
-            workers: self.workers,
-            checkpoint_seconds: self.checkpoint_seconds,
-        }
+        self.run.validate()
     }
 }
 
@@ -307,13 +261,9 @@ fn concepts_of(examples: &[&Example], training: &EyeTraining) -> Result<(Vec<Str
 pub fn train_eye(dataset: &Dataset, training: &EyeTraining) -> Result<Run> {
     training.validate()?;
     let (concepts, shares) = concepts_of(&training_examples(dataset)?, training)?;
-    let mut eye = Eye::new(&training.encoder, concepts, training.seed, training.device)?;
+    let mut eye = Eye::new(&training.encoder, concepts, training.run.seed, training.run.device)?;
     eye.start_from_shares(&shares)?;
-    let folder = match &training.folder {
-        Some(folder) => folder.clone(),
-        None => next_folder("eye")?,
-    };
-    Run::start(folder, Box::new(Looking::new(dataset, training, eye)), training.run_settings())
+    Run::start("eye", Box::new(Looking::new(dataset, training, eye)), training.run.clone())
 }
 
 impl Run {
@@ -352,12 +302,11 @@ impl Looking {
             "concepts": eye.concepts,
             "training": training,
             "data": data_description(dataset),
-            "threads": threads(),
         });
         Self {
             train: Part::new(examples_of(dataset, Split::Train), said),
-            validation: Part::new(spread(&unseen, training.validation_pictures), said),
-            samples: Part::new(spread(&shown, training.sample_pictures), said),
+            validation: Part::new(spread(&unseen, training.run.validation_pictures), said),
+            samples: Part::new(spread(&shown, training.run.sample_pictures), said),
             training: training.clone(),
             description,
             eye,
@@ -368,7 +317,7 @@ impl Looking {
     /// The training of a checkpoint, to go on with.
     pub(super) fn resume(folder: &Path, dataset: &Dataset, training: &EyeTraining) -> Result<Self> {
         let loaded = Eye::load(folder)?;
-        let mut eye = Eye::new(&loaded.config, loaded.concepts, 0, training.device)?;
+        let mut eye = Eye::new(&loaded.config, loaded.concepts, 0, training.run.device)?;
         eye.weights.assign(&loaded.weights.named().into_iter().collect(), folder)?;
         Ok(Self::new(dataset, training, eye))
     }
@@ -393,19 +342,19 @@ impl Task for Looking {
 
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
         let parts = [&mut self.train, &mut self.validation, &mut self.samples];
-        load_parts(parts, self.training.encoder.image_size, self.training.memory_limit, progress)
+        load_parts(parts, self.training.encoder.image_size, self.training.run.memory_limit, progress)
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        self.train.len().div_ceil(self.training.batch_pictures) as u64
+        self.train.len().div_ceil(self.training.run.batch_pictures) as u64
     }
 
     fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)> {
         let training = &self.training;
-        let batch = self.order.batch(position, training.seed, self.train.len(), training.batch_pictures);
+        let batch = self.order.batch(position, training.run.seed, self.train.len(), training.run.batch_pictures);
         let count = batch.len();
-        let (pictures, shift, device) = (&self.train.pictures, training.shift_pixels, training.device);
-        let mut random = Draw::Step.random(training.seed, position.step);
+        let (pictures, shift, device) = (&self.train.pictures, training.shift_pixels, training.run.device);
+        let mut random = Draw::Step.random(training.run.seed, position.step);
         let part = |(number, batch): (usize, &[usize])| -> StepPart<'_> {
             let detector = self.eye.detector.share(number == 0);
             let concepts: Vec<&[usize]> = batch.iter().map(|&index| self.train.targets[index].as_slice()).collect();
@@ -425,7 +374,7 @@ impl Task for Looking {
             if progress.should_stop() {
                 return Ok(None);
             }
-            let pictures = self.validation.pictures.batch(part, None, self.training.device);
+            let pictures = self.validation.pictures.batch(part, None, self.training.run.device);
             let concepts: Vec<&[usize]> = part.iter().map(|&index| self.validation.targets[index].as_slice()).collect();
             let loss = tch::no_grad(|| self.eye.detector.loss(&pictures, &concepts, false));
             sum += loss.f_double_value(&[])?;
@@ -442,21 +391,17 @@ impl Task for Looking {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::caption::{self, CaptionTraining, CaptionerConfig, Decoding};
     use crate::data::scenes::ScenesConfig;
 
     fn small(folder: PathBuf) -> EyeTraining {
         let encoder = SmallCnnConfig { image_size: 32, channels: vec![16, 16], strides: vec![4, 2], feature_size: 32 };
-        EyeTraining {
-            encoder,
-            min_share: 0.05,
-            epochs: 3,
-            batch_pictures: 16,
-            shift_pixels: 2,
-            folder: Some(folder),
-            ..EyeTraining::scenes()
-        }
+        let preset = EyeTraining::scenes();
+        let run = RunSettings { epochs: 3, batch_pictures: 16, folder: Some(folder), ..preset.run };
+        EyeTraining { encoder, min_share: 0.05, shift_pixels: 2, run, ..preset }
     }
 
     fn scenes() -> Dataset {
@@ -512,9 +457,12 @@ mod tests {
         let training = CaptionTraining {
             captioner: CaptionerConfig { word_size: 8, image_size: 8, hidden_size: 8, ..CaptionerConfig::scenes() },
             eye: Some(whole.folder().into()),
-            epochs: 1,
             shift_pixels: 2,
-            folder: Some(folder.path().join("captioner")),
+            run: RunSettings {
+                epochs: 1,
+                folder: Some(folder.path().join("captioner")),
+                ..CaptionTraining::scenes().run
+            },
             ..CaptionTraining::scenes()
         };
         let mut run = caption::train(&dataset, &training).unwrap();
@@ -537,11 +485,8 @@ mod tests {
             (EyeTraining { min_share: -0.1, ..good() }, "min_share"),
             (EyeTraining { max_share: 1.5, ..good() }, "max_share"),
             (EyeTraining { min_share: 0.7, ..good() }, "min_share"),
-            (EyeTraining { batch_pictures: 0, ..good() }, "batch_pictures"),
             (EyeTraining { shift_pixels: 49, ..good() }, "shift_pixels"),
-            (EyeTraining { sample_pictures: 1001, ..good() }, "sample_pictures"),
-            (EyeTraining { epochs: 0, ..good() }, "epochs"),
-            (EyeTraining { device: Device::Cuda(99), ..good() }, "device"),
+            (EyeTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "workers"),
         ] {
             let error = training.validate().expect_err(field).to_string();
             assert!(error.starts_with(&format!("{field} = ")), "{field}: {error}");

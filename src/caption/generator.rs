@@ -32,6 +32,12 @@ struct Speaking {
     state: LstmState,
 }
 
+/// The first words of a caption, and the sum of their log probabilities.
+struct Beginning {
+    words: Vec<i64>,
+    score: f64,
+}
+
 impl Generator {
     /// A generator of `vocabulary_size` words for features of `feature_size` numbers.
     ///
@@ -140,7 +146,10 @@ impl Generator {
                 "Use the features that it was trained on.",
             ));
         }
-        tch::no_grad(|| self.generate_rows(features, decoding, first))
+        tch::no_grad(|| match decoding.beam {
+            1 => self.generate_rows(features, decoding, first),
+            _ => (0..features.size()[0]).map(|row| self.search(&features.narrow(0, row, 1), decoding)).collect(),
+        })
     }
 
     fn generate_rows(&self, features: &Tensor, decoding: &Decoding, first: usize) -> Result<Vec<Vec<i64>>> {
@@ -179,6 +188,59 @@ impl Generator {
             }
         }
         Ok(captions)
+    }
+
+    /// The most probable caption of one picture that a beam search finds, `features` being `[1, feature_size]`.
+    ///
+    /// A caption's score is the sum of its words' log probabilities, as in the paper's own code: it does not favour long
+    /// captions.
+    fn search(&self, features: &Tensor, decoding: &Decoding) -> Result<Vec<i64>> {
+        let mut speaking = self.start_speaking(features);
+        let image_gates = speaking.image_gates.shallow_clone();
+        let mut live = vec![Beginning { words: Vec::new(), score: 0.0 }];
+        let mut best: Option<Beginning> = None;
+        for step in 0..decoding.max_words {
+            let words: Vec<i64> = live.iter().map(|begun| *begun.words.last().unwrap_or(&Vocabulary::START)).collect();
+            speaking.image_gates = image_gates.repeat([live.len() as i64, 1]);
+            let scores = self.speak(&mut speaking, &words, step).f_log_softmax(1, Kind::Double)?;
+            let most = scores.size()[1].min(decoding.beam as i64);
+            let (scores, words) = scores.f_topk(most, 1, true, true)?;
+            let scores: Vec<f64> = Vec::try_from(scores.f_flatten(0, 1)?.f_to_device(tch::Device::Cpu)?)?;
+            let words: Vec<i64> = Vec::try_from(words.f_flatten(0, 1)?.f_to_device(tch::Device::Cpu)?)?;
+            // Each beginning with each of its most probable next words, the best first.
+            let mut next: Vec<(usize, i64, f64)> = (0..words.len())
+                .map(|place| {
+                    let row = place / most as usize;
+                    (row, words[place], live[row].score + scores[place])
+                })
+                .collect();
+            next.sort_by(|one, other| other.2.total_cmp(&one.2));
+            next.truncate(decoding.beam);
+            let mut rows = Vec::with_capacity(next.len());
+            let mut longer = Vec::with_capacity(next.len());
+            for (row, word, score) in next {
+                if word == Vocabulary::END {
+                    if best.as_ref().is_none_or(|best| score > best.score) {
+                        best = Some(Beginning { words: live[row].words.clone(), score });
+                    }
+                } else {
+                    let words = live[row].words.iter().copied().chain([word]).collect();
+                    rows.push(row as i64);
+                    longer.push(Beginning { words, score });
+                }
+            }
+            live = longer;
+            // Going on can only make a caption less probable.
+            let may_win = |begun: &Beginning| best.as_ref().is_none_or(|best| begun.score > best.score);
+            if !live.iter().any(may_win) {
+                break;
+            }
+            let rows = Tensor::from_slice(&rows).to_device(features.device());
+            speaking.state.hidden = speaking.state.hidden.index_select(0, &rows);
+            speaking.state.cell = speaking.state.cell.index_select(0, &rows);
+        }
+        // Where nothing has ended in time, the best beginning.
+        Ok(best.or_else(|| live.into_iter().next()).map(|begun| begun.words).unwrap_or_default())
     }
 
     fn image_vector(&self, features: &Tensor) -> Tensor {
@@ -313,6 +375,44 @@ mod tests {
             let loss = generator.loss(&features(3), &PackedCaptions::new(&captions, 40), None).double_value(&[]);
             assert!((loss - expected).abs() < 1e-5, "{entry:?}: {loss}, not {expected}");
         }
+    }
+
+    #[test]
+    fn a_wide_beam_finds_the_most_probable_caption_of_all() {
+        for entry in [ImageEntry::EveryStep, ImageEntry::FirstStep] {
+            let (_weights, generator) = small(entry);
+            let features = features(3);
+            let words: Vec<i64> = (4..12).collect();
+            // All captions of at most two words.
+            let mut all: Vec<Vec<i64>> = vec![vec![]];
+            all.extend(words.iter().map(|&word| vec![word]));
+            all.extend(words.iter().flat_map(|&one| words.iter().map(move |&other| vec![one, other])));
+            let wide = Decoding { max_words: 3, ..Decoding::beam(1000) };
+            let found = generator.generate(&features, &wide, 0).unwrap();
+            let greedy = generator.generate(&features, &Decoding { max_words: 3, ..Decoding::greedy() }, 0).unwrap();
+            for picture in 0..3 {
+                let picture_features = features.narrow(0, picture as i64, 1);
+                let score = |caption: &Vec<i64>| log_probability(&generator, &picture_features, caption);
+                let best = all.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
+                // Captions of three words have no end yet, and are taken only where nothing has ended.
+                assert!(score(&found[picture]) >= best - 1e-9, "{entry:?}, picture {picture}");
+                if greedy[picture].len() < 3 {
+                    assert!(score(&found[picture]) >= score(&greedy[picture]) - 1e-9);
+                }
+            }
+        }
+    }
+
+    /// The log probability of a caption and its end, word by word.
+    fn log_probability(generator: &Generator, features: &Tensor, caption: &[i64]) -> f64 {
+        let mut speaking = generator.start_speaking(features);
+        let ended: Vec<i64> = caption.iter().copied().chain([Vocabulary::END]).collect();
+        let said = [Vocabulary::START].into_iter().chain(caption.iter().copied());
+        let steps = said.zip(&ended).enumerate().map(|(step, (word, &next))| {
+            let scores = tch::no_grad(|| generator.speak(&mut speaking, &[word], step));
+            scores.log_softmax(1, Kind::Double).double_value(&[0, next])
+        });
+        steps.sum()
     }
 
     #[test]

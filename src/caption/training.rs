@@ -8,9 +8,7 @@ use super::eye::Looking;
 use super::pictures::Pictures;
 use super::{CaptionTraining, Captioner, Decoding, Eye, EyeTraining, PackedCaptions};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
-use crate::train::{
-    CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, StepPart, Task, next_folder, threads,
-};
+use crate::train::{CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, StepPart, Task};
 use crate::vision::{Weights, read_tensors};
 use crate::{Error, Result};
 
@@ -45,16 +43,13 @@ pub fn train(dataset: &Dataset, training: &CaptionTraining) -> Result<Run> {
     let examples = training_examples(dataset)?;
     let captions: Vec<&str> = examples.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
     let vocabulary = Vocabulary::build(&captions, &training.vocabulary)?;
-    let mut captioner = Captioner::new(&training.captioner, vocabulary, training.seed, training.device)?;
+    let mut captioner = Captioner::new(&training.captioner, vocabulary, training.run.seed, training.run.device)?;
     captioner.generator.start_from_counts(&target_counts(captioner.vocabulary(), &captions))?;
     if let Some((folder, tensors)) = eye {
         captioner.weights.assign_prefix("encoder.", &tensors, folder)?;
     }
-    let folder = match &training.folder {
-        Some(folder) => folder.clone(),
-        None => next_folder("captioner")?,
-    };
-    Run::start(folder, Box::new(Training::new(dataset, &training, captioner)), training.run_settings())
+    let settings = training.run.clone();
+    Run::start("captioner", Box::new(Training::new(dataset, &training, captioner)), settings)
 }
 
 impl Run {
@@ -71,8 +66,9 @@ impl Run {
         let training = description.get("training").cloned().unwrap_or_default();
         let is_eye = description.get("kind") == Some(&json!("eye"));
         let other = |error: serde_json::Error| Error::Run {
-            problem: format!("{} is not the run of a captioner or an eye: {error}", folder.display()),
-            help: "Name the folder of such a run.".to_string(),
+            problem: format!("{} is no run of a captioner or an eye that can go on: {error}", folder.display()),
+            help: "Name the folder of such a run; one of another version of captionlab is to be trained anew."
+                .to_string(),
         };
         if description.get("data") != Some(&data_description(dataset)) {
             let was = description.get("data").cloned().unwrap_or_default();
@@ -85,19 +81,13 @@ impl Run {
             let training: EyeTraining = serde_json::from_value(training).map_err(other)?;
             training.validate()?;
             let task = Looking::resume(folder, dataset, &training)?;
-            return Run::go_on(folder, Box::new(task), training.run_settings());
+            return Run::go_on(folder, Box::new(task), training.run);
         }
         let training: CaptionTraining = serde_json::from_value(training).map_err(other)?;
         training.validate()?;
-        let captioner = Captioner::load(folder)?.to_device(training.device)?;
-        let mut task = Training::new(dataset, &training, captioner);
-        if description.get("threads") != task.description.get("threads") {
-            let (before, now) = (&description["threads"], &task.description["threads"]);
-            task.notes.push(format!(
-                "the run used {before} threads before and {now} now: it goes on, but sums may differ in their last bits"
-            ));
-        }
-        Run::go_on(folder, Box::new(task), training.run_settings())
+        let captioner = Captioner::load(folder)?.to_device(training.run.device)?;
+        let task = Training::new(dataset, &training, captioner);
+        Run::go_on(folder, Box::new(task), training.run)
     }
 }
 
@@ -217,8 +207,6 @@ struct Training {
     validation: Part<Captions>,
     samples: Part<Captions>,
     order: Order,
-    /// What is to be said when the run begins.
-    notes: Vec<String>,
 }
 
 /// The independent sequences that are drawn from the seed of a training.
@@ -269,16 +257,14 @@ impl Training {
         let mut description = captioner.description();
         description["training"] = json!(training);
         description["data"] = data_description(dataset);
-        description["threads"] = json!(threads());
         Self {
             description,
             train: Part::new(examples_of(dataset, Split::Train), encode),
-            validation: Part::new(spread(&validation, training.validation_pictures), encode),
-            samples: Part::new(spread(&shown, training.sample_pictures), encode),
+            validation: Part::new(spread(&validation, training.run.validation_pictures), encode),
+            samples: Part::new(spread(&shown, training.run.sample_pictures), encode),
             training: training.clone(),
             captioner,
             order: Order::default(),
-            notes: Vec::new(),
         }
     }
 
@@ -286,7 +272,7 @@ impl Training {
     fn validation_loss(&self, progress: &Progress) -> Result<Option<f64>> {
         let (mut sum, mut tokens) = (0.0, 0);
         let indices: Vec<usize> = (0..self.validation.len()).collect();
-        for part in indices.chunks(self.training.batch_pictures.max(64)) {
+        for part in indices.chunks(self.training.run.batch_pictures.max(64)) {
             if progress.should_stop() {
                 return Ok(None);
             }
@@ -298,7 +284,7 @@ impl Training {
                 })
                 .collect();
             let captions = PackedCaptions::new(&captions, self.training.max_words);
-            let pictures = self.validation.pictures.batch(part, None, self.training.device);
+            let pictures = self.validation.pictures.batch(part, None, self.training.run.device);
             let loss = tch::no_grad(|| {
                 self.captioner.generator.loss(&self.captioner.features(&pictures, false), &captions, None)
             });
@@ -333,19 +319,18 @@ impl Task for Training {
     }
 
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
-        self.notes.drain(..).for_each(|note| progress.note(note));
         let parts = [&mut self.train, &mut self.validation, &mut self.samples];
-        load_parts(parts, self.training.captioner.encoder.image_size, self.training.memory_limit, progress)
+        load_parts(parts, self.training.captioner.encoder.image_size, self.training.run.memory_limit, progress)
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        self.train.len().div_ceil(self.training.batch_pictures) as u64
+        self.train.len().div_ceil(self.training.run.batch_pictures) as u64
     }
 
     fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)> {
         let training = &self.training;
-        let batch = self.order.batch(position, training.seed, self.train.len(), training.batch_pictures);
-        let mut random = Draw::Step.random(training.seed, position.step);
+        let batch = self.order.batch(position, training.run.seed, self.train.len(), training.run.batch_pictures);
+        let mut random = Draw::Step.random(training.run.seed, position.step);
         let parts: Vec<(&[usize], PackedCaptions)> = batch
             .chunks(batch.len().div_ceil(workers))
             .map(|batch| {
@@ -367,7 +352,7 @@ impl Task for Training {
             let (encoder, generator) = self.captioner.share(number == 0);
             let (batch, mut random) = (batch.to_vec(), Random::new(random.next_u64()));
             Box::new(move || {
-                let pictures = pictures.batch(&batch, Some((training.shift_pixels, &mut random)), training.device);
+                let pictures = pictures.batch(&batch, Some((training.shift_pixels, &mut random)), training.run.device);
                 // An eye that has learnt before is left as it is.
                 let features = match &training.eye {
                     Some(_) => tch::no_grad(|| encoder.forward(&pictures, false)),

@@ -30,12 +30,19 @@ pub struct Series {
     pub name: String,
     /// In the order in which the line goes through them.
     pub points: Vec<(f64, f64)>,
+    /// Between which values each point lies, lowest and highest, drawn as a bar; empty for none.
+    pub intervals: Vec<(f64, f64)>,
 }
 
 impl Series {
     /// A line through points `(x, y)`.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points }
+        Self { name: name.into(), points, intervals: Vec::new() }
+    }
+
+    /// The same line with a bar through each point, from the lowest to the highest value that it may have.
+    pub fn with_intervals(self, intervals: Vec<(f64, f64)>) -> Self {
+        Self { intervals, ..self }
     }
 
     /// A line through values at 0, 1, 2, …
@@ -100,6 +107,13 @@ pub fn curves_with(
             format!("Draw at most {MOST_SERIES}, or several figures."),
         ));
     }
+    if let Some(line) = series.iter().find(|line| ![0, line.points.len()].contains(&line.intervals.len())) {
+        let (name, points, intervals) = (&line.name, line.points.len(), line.intervals.len());
+        return Err(Error::argument(
+            format!("the series \"{name}\" has {points} points and {intervals} intervals"),
+            "Give each point an interval, or none.",
+        ));
+    }
     let placed: Vec<Vec<Option<(f64, f64)>>> = series.iter().map(|line| placed(line, config)).collect();
     for (line, points) in series.iter().zip(&placed) {
         if points.iter().all(Option::is_none) {
@@ -117,7 +131,10 @@ pub fn curves_with(
     let mut sheet = frame.sheet(HEIGHT)?;
     sheet.plot((x_label, &x), (y_label, &y), |plot| {
         // The first line is drawn last: it is the one that the figure is about.
-        placed.iter().enumerate().rev().try_for_each(|(index, points)| draw_line(plot, points, Mark::new(index)))
+        placed.iter().zip(series).enumerate().rev().try_for_each(|(index, (points, line))| {
+            draw_line(plot, points, Mark::new(index))?;
+            draw_intervals(plot, line, config, Mark::new(index))
+        })
     })?;
     sheet.finish(&alternative(title, x_label, y_label, series, &placed, config, &frame.notes))
 }
@@ -152,7 +169,9 @@ fn axes(series: &[Series], config: &CurvesConfig) -> (Axis, Axis) {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
     };
     let (x_low, x_high) = span(&mut drawn().map(|(x, _)| *x));
-    let (mut y_low, y_high) = span(&mut drawn().map(|(_, y)| *y));
+    let ends = series.iter().flat_map(|line| &line.intervals).flat_map(|(low, high)| [*low, *high]);
+    let ends: Vec<f64> = ends.filter(|end| Axis::place(config.y_scale, *end).is_some()).collect();
+    let (mut y_low, y_high) = span(&mut drawn().map(|(_, y)| *y).chain(ends));
     // A scale that could as well start at zero does, so that heights can be compared.
     if config.y_scale == Scale::Linear && y_low > 0.0 && y_low < 0.5 * y_high {
         y_low = 0.0;
@@ -186,6 +205,18 @@ fn draw_line(plot: &mut Plot<'_, '_>, points: &[Option<(f64, f64)>], mark: Mark)
     }
     if is_marked(points) {
         plot.draw_series(points.iter().flatten().map(|&place| Marker { place, mark }))?;
+    }
+    Ok(())
+}
+
+/// Draws the bars of a line's intervals, where both ends have a place.
+fn draw_intervals(plot: &mut Plot<'_, '_>, line: &Series, config: &CurvesConfig, mark: Mark) -> Drawn {
+    let style = mark.ink().rgb().stroke_width(fine(LINE / 2.0));
+    for ((x, _), (low, high)) in line.points.iter().zip(&line.intervals) {
+        let place = |y: f64| Some((Axis::place(config.x_scale, *x)?, Axis::place(config.y_scale, y)?));
+        if let (Some(low), Some(high)) = (place(*low), place(*high)) {
+            plot.draw_series(LineSeries::new([low, high], style))?;
+        }
     }
     Ok(())
 }
@@ -261,6 +292,11 @@ fn alternative(
             if value != number(first.1) && value != number(last.1) {
                 text += &format!(", {name} {value} at {}", number(point.0));
             }
+        }
+        if let (Some(first), Some(last)) = (line.intervals.first(), line.intervals.last()) {
+            let ends = [first.0, first.1, last.0, last.1].map(number);
+            text +=
+                &format!(", between {} and {} at first, between {} and {} at last", ends[0], ends[1], ends[2], ends[3]);
         }
         text += ".";
     }

@@ -7,8 +7,11 @@
 //! |---|---|
 //! | pictures with their captions | [`captioned_grid`] |
 //! | how a value goes along | [`curves`], [`curves_with`] for logarithmic axes |
+//! | the losses of a training | [`learning_curves`] |
 //! | how values are spread | [`histogram`] |
 //! | amounts to compare | [`bar_chart`], [`grouped_bar_chart`] |
+//! | which words count, which stand for which | [`highlighted_words`], [`word_alignment`] |
+//! | figures one after the other | [`Animation`] |
 //! | rows and columns | [`Table`], and `data_frame` with the feature `tables` |
 //!
 //! ```
@@ -19,6 +22,7 @@
 //! # Ok::<(), captionlab::Error>(())
 //! ```
 
+mod animation;
 mod axis;
 mod bars;
 mod canvas;
@@ -30,11 +34,14 @@ mod examples;
 mod figure;
 mod grid;
 mod histogram;
+mod learning;
 mod palette;
 mod style;
 mod table;
 mod text;
+mod words;
 
+pub use animation::Animation;
 pub use bars::{bar_chart, grouped_bar_chart};
 pub use curves::{CurvesConfig, Scale, Series, curves, curves_with};
 #[cfg(feature = "tables")]
@@ -43,4 +50,6 @@ pub use examples::{captioned_examples, written_captions};
 pub use figure::Figure;
 pub use grid::{CaptionedImage, GridConfig, captioned_grid};
 pub use histogram::histogram;
+pub use learning::learning_curves;
 pub use table::Table;
+pub use words::{HighlightedWords, WordLink, highlighted_words, word_alignment};

@@ -16,6 +16,7 @@ impl Ink {
     pub const AXIS: Self = Self([85, 85, 85]);
     pub const GRID: Self = Self([221, 221, 221]);
     pub const FAINT_GRID: Self = Self([240, 240, 240]);
+    pub const HIGHLIGHT: Self = Self([214, 234, 248]);
     pub const PANEL: Self = Self([244, 244, 244]);
 
     /// What plotters asks for; `None` where it asks for something invisible.

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::log::{Entry, Log};
-use super::workers::{SharedThreads, loss_and_gradients};
-use super::{Checkpoint, Clip, EpochSamples, Optimiser, OptimiserConfig, Position, Sample, Schedule, StepPart};
+use super::workers::{SharedThreads, loss_and_gradients, threads};
+use super::{
+    Checkpoint, Clip, EpochSamples, Optimiser, OptimiserConfig, Position, Sample, Schedule, StepPart, next_folder,
+};
 use crate::files::write_whole;
 use crate::vision::Weights;
-use crate::{Error, Result};
+use crate::{Device, Error, Result};
 
 /// How often [`Run::wait`] prints a line.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
@@ -53,33 +55,83 @@ pub trait Task: Send {
     fn end_of_epoch(&mut self, progress: &Progress) -> Result<Option<(Option<f64>, Vec<Sample>)>>;
 }
 
-/// How a [`Run`] trains.
+/// What all trainings have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSettings {
-    /// How many times it goes over the training examples.
+    /// How many times it goes over the training pictures.
     pub epochs: u64,
+    /// Pictures in a step.
+    pub batch_pictures: usize,
+    /// Each step is shared among so many threads, each with its part of the pictures; their gradients are summed. On a GPU, 1
+    /// is best. With another number the result is another one.
+    pub workers: usize,
     pub optimiser: OptimiserConfig,
     pub schedule: Schedule,
     pub clip: Clip,
-    /// Each step is shared among so many threads.
-    pub workers: usize,
+    /// Everything random follows from it: first weights, order, dropout.
+    pub seed: u64,
+    /// Where it is trained. Results are the same bit for bit on the CPU.
+    #[serde(with = "super::device")]
+    pub device: Device,
+    /// From how many validation pictures a sample of what it has learnt is taken after each epoch.
+    pub sample_pictures: usize,
+    /// Validation loss is measured on at most so many pictures.
+    pub validation_pictures: usize,
+    /// The decoded pictures may take so many bytes of memory.
+    pub memory_limit: u64,
     /// A checkpoint is written at the end of each epoch, when the run is stopped, and in between after so many seconds.
     /// When it is written changes nothing in the result.
     pub checkpoint_seconds: f64,
+    /// The folder of the run; `None` makes the next free `saved_models/runs/<kind>-<number>`.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for RunSettings {
+    /// The course's: RMSprop with 10⁻⁴, gradients clipped at norm 5, batches of 100.
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            batch_pictures: 100,
+            workers: 1,
+            optimiser: OptimiserConfig::rms_prop(1e-4),
+            schedule: Schedule::Constant,
+            clip: Clip::Norm(5.0),
+            seed: 1,
+            device: Device::Cpu,
+            sample_pictures: 8,
+            validation_pictures: 1000,
+            memory_limit: 4 << 30,
+            checkpoint_seconds: 60.0,
+            folder: None,
+        }
+    }
 }
 
 impl RunSettings {
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
-        if self.epochs == 0 || self.epochs > 1_000_000 {
-            return Err(Error::config("epochs", self.epochs, "must be in 1..=1000000"));
-        }
-        if !(1..=1024).contains(&self.workers) {
-            return Err(Error::config("workers", self.workers, "must be in 1..=1024"));
+        for (field, value, range) in [
+            ("epochs", self.epochs, 1..=1_000_000),
+            ("batch_pictures", self.batch_pictures as u64, 1..=65_536),
+            ("workers", self.workers as u64, 1..=1024),
+            ("sample_pictures", self.sample_pictures as u64, 0..=1000),
+        ] {
+            if !range.contains(&value) {
+                let expected = format!("must be in {}..={}", range.start(), range.end());
+                return Err(Error::config(field, value, expected));
+            }
         }
         if !self.checkpoint_seconds.is_finite() || self.checkpoint_seconds < 0.0 {
             return Err(Error::config("checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more"));
+        }
+        if let Device::Cuda(index) = self.device {
+            let devices = tch::Cuda::device_count().max(0) as usize;
+            if index >= devices {
+                let expected = format!("this machine has {devices} such devices; use Device::Cpu");
+                return Err(Error::config("device", super::device_name(self.device), expected));
+            }
         }
         self.optimiser.validate()?;
         self.clip.validate()
@@ -236,14 +288,17 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts a task in a folder that holds no run yet. The folder is made where it is missing.
+    /// Starts a task of a kind (`captioner`) in a folder that holds no run yet. The folder is made where it is missing.
     ///
     /// # Errors
     /// [`Error::Config`] for a setting out of its range, [`Error::Run`] when the folder holds a run already, and
     /// [`Error::File`] when it cannot be written.
-    pub fn start(folder: impl Into<PathBuf>, task: Box<dyn Task>, settings: RunSettings) -> Result<Self> {
-        let folder = folder.into();
+    pub fn start(kind: &str, task: Box<dyn Task>, settings: RunSettings) -> Result<Self> {
         settings.validate()?;
+        let folder = match &settings.folder {
+            Some(folder) => folder.clone(),
+            None => next_folder(kind)?,
+        };
         std::fs::create_dir_all(&folder).map_err(|source| {
             Error::file(&folder, "make the run's folder", source, "Name a folder that may be written.")
         })?;
@@ -255,12 +310,12 @@ impl Run {
             });
         }
         let optimiser = Optimiser::new(settings.optimiser, settings.clip, task.weights().trainable())?;
-        let description = task.description();
+        let description = description_of(&*task);
         let text = serde_json::to_string_pretty(&description).unwrap_or_default() + "\n";
         write_whole(&folder.join("config.json"), "write the configuration", text.as_bytes())?;
         let (log, _) = Log::open(&folder, 0)?;
         Checkpoint::write(&folder, &description, Position::default(), task.weights(), &optimiser)?;
-        Self::spawn(folder, lock, task, settings, optimiser, log, Vec::new(), Position::default())
+        Self::spawn(folder, lock, task, settings, optimiser, log, Vec::new(), Position::default(), Vec::new())
     }
 
     /// Goes on from a checkpoint of `folder`, whose weights are put into those of `task`.
@@ -273,13 +328,19 @@ impl Run {
         settings.validate()?;
         let lock = Lock::take(&folder)?;
         // Read under the lock: nobody replaces it from here on.
-        let Checkpoint { position, tensors, .. } = Checkpoint::read(&folder)?;
+        let Checkpoint { position, tensors, description } = Checkpoint::read(&folder)?;
         let path = folder.join(super::CHECKPOINT_FILE);
         task.weights_mut().assign(&tensors, &path)?;
         let mut optimiser = Optimiser::new(settings.optimiser, settings.clip, task.weights().trainable())?;
         optimiser.restore(position.step, &tensors, &path)?;
         let (log, entries) = Log::open(&folder, position.log_bytes)?;
-        Self::spawn(folder, lock, task, settings, optimiser, log, entries, position)
+        let (before, now) = (&description["threads"], threads());
+        let changed = (*before != now).then(|| {
+            format!(
+                "the run used {before} threads before and {now} now: it goes on, but sums may differ in their last bits"
+            )
+        });
+        Self::spawn(folder, lock, task, settings, optimiser, log, entries, position, changed.into_iter().collect())
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a trainer, handed over once")]
@@ -292,6 +353,7 @@ impl Run {
         log: Log,
         entries: Vec<Entry>,
         position: Position,
+        notes: Vec<String>,
     ) -> Result<Self> {
         let status = Status {
             phase: Phase::Preparing { done: 0, total: 0 },
@@ -306,20 +368,14 @@ impl Run {
             elapsed: Duration::ZERO,
             remaining: None,
         };
-        let mut state = State {
-            status,
-            curves: Curves::default(),
-            samples: Vec::new(),
-            notes: Vec::new(),
-            error: None,
-            ended: false,
-        };
+        let mut state =
+            State { status, curves: Curves::default(), samples: Vec::new(), notes, error: None, ended: false };
         entries.into_iter().for_each(|entry| state.record(entry));
         let shared = Shared { stop: AtomicBool::new(false), state: Mutex::new(state), ended: Condvar::new() };
         let progress = Progress { shared: Arc::new(shared) };
         let mut trainer = Trainer {
             folder: folder.clone(),
-            description: task.description(),
+            description: description_of(&*task),
             task,
             settings,
             optimiser,
@@ -440,6 +496,13 @@ impl State {
             }
         }
     }
+}
+
+/// What a checkpoint says of a task: also how many threads computed it, since sums depend on that.
+fn description_of(task: &dyn Task) -> serde_json::Value {
+    let mut description = task.description();
+    description["threads"] = threads().into();
+    description
 }
 
 /// Held while a process trains in a folder; the system releases it when the process ends, however it ends.
@@ -684,7 +747,12 @@ mod tests {
             clip: Clip::Norm(1.0),
             workers: 2,
             checkpoint_seconds: 0.0,
+            ..RunSettings::default()
         }
+    }
+
+    fn start(folder: &tempfile::TempDir, line: Line) -> Result<Run> {
+        Run::start("line", Box::new(line), RunSettings { folder: Some(folder.path().into()), ..settings() })
     }
 
     fn result_of(folder: &Path) -> Vec<f32> {
@@ -696,7 +764,7 @@ mod tests {
     #[test]
     fn a_run_trains_and_can_be_looked_at() {
         let folder = tempfile::tempdir().unwrap();
-        let mut run = Run::start(folder.path(), Box::new(Line::new()), settings()).unwrap();
+        let mut run = start(&folder, Line::new()).unwrap();
         run.wait().unwrap();
         assert!(!run.is_running());
         assert_eq!(run.status().phase, Phase::Finished);
@@ -714,11 +782,11 @@ mod tests {
     #[test]
     fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
         let whole = tempfile::tempdir().unwrap();
-        Run::start(whole.path(), Box::new(Line::new()), settings()).unwrap().wait().unwrap();
+        start(&whole, Line::new()).unwrap().wait().unwrap();
 
         let parts = tempfile::tempdir().unwrap();
-        let slow = || Box::new(Line { pause: Duration::from_millis(3), ..Line::new() });
-        let mut run = Run::start(parts.path(), slow(), settings()).unwrap();
+        let slow = || Line { pause: Duration::from_millis(3), ..Line::new() };
+        let mut run = start(&parts, slow()).unwrap();
         let mut stops = 0;
         loop {
             std::thread::sleep(Duration::from_millis(30));
@@ -728,7 +796,7 @@ mod tests {
             }
             stops += 1;
             drop(run);
-            run = Run::go_on(parts.path(), slow(), settings()).unwrap();
+            run = Run::go_on(parts.path(), Box::new(slow()), settings()).unwrap();
         }
         assert!(stops > 0);
         assert_eq!(result_of(parts.path()), result_of(whole.path()));
@@ -744,8 +812,7 @@ mod tests {
             (Trouble::NotANumber, "the loss is NaN at step 14"),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            let task = Line { trouble: Some(trouble), ..Line::new() };
-            let mut run = Run::start(folder.path(), Box::new(task), settings()).unwrap();
+            let mut run = start(&folder, Line { trouble: Some(trouble), ..Line::new() }).unwrap();
             let message = run.wait().unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
             assert!(matches!(run.status().phase, Phase::Failed(_)));
@@ -761,15 +828,50 @@ mod tests {
     fn a_folder_holds_one_run_and_one_trains_in_it() {
         let folder = tempfile::tempdir().unwrap();
         let slow = Line { pause: Duration::from_millis(20), ..Line::new() };
-        let run = Run::start(folder.path(), Box::new(slow), settings()).unwrap();
+        let run = start(&folder, slow).unwrap();
         let error = Run::go_on(folder.path(), Box::new(Line::new()), settings()).unwrap_err().to_string();
         assert!(error.contains("is being trained already"), "{error}");
         drop(run);
-        let error = Run::start(folder.path(), Box::new(Line::new()), settings()).unwrap_err().to_string();
+        let error = start(&folder, Line::new()).unwrap_err().to_string();
         assert!(error.contains("holds a run already"), "{error}");
         let empty = tempfile::tempdir().unwrap();
         let error = Run::go_on(empty.path(), Box::new(Line::new()), settings()).unwrap_err().to_string();
         assert!(error.contains("holds no checkpoint"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_out_of_its_range_is_named() {
+        let good = RunSettings::default;
+        good().validate().unwrap();
+        for (settings, field) in [
+            (RunSettings { epochs: 0, ..good() }, "epochs"),
+            (RunSettings { epochs: 1_000_001, ..good() }, "epochs"),
+            (RunSettings { batch_pictures: 0, ..good() }, "batch_pictures"),
+            (RunSettings { workers: 0, ..good() }, "workers"),
+            (RunSettings { sample_pictures: 1001, ..good() }, "sample_pictures"),
+            (RunSettings { checkpoint_seconds: f64::NAN, ..good() }, "checkpoint_seconds"),
+            (RunSettings { checkpoint_seconds: -1.0, ..good() }, "checkpoint_seconds"),
+            (RunSettings { optimiser: OptimiserConfig::adam(0.0), ..good() }, "optimiser.learning_rate"),
+            (RunSettings { optimiser: OptimiserConfig::rms_prop(-1.0), ..good() }, "optimiser.learning_rate"),
+            (RunSettings { clip: Clip::Norm(0.0), ..good() }, "clip"),
+            (RunSettings { device: Device::Cuda(99), ..good() }, "device"),
+        ] {
+            let error = settings.validate().expect_err(field).to_string();
+            assert!(error.starts_with(&format!("{field} = ")), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_another_number_of_threads_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        start(&folder, Line::new()).unwrap().wait().unwrap();
+        let Checkpoint { position, mut description, .. } = Checkpoint::read(folder.path()).unwrap();
+        let line = Line::new();
+        let optimiser = Optimiser::new(settings().optimiser, settings().clip, line.weights.trainable()).unwrap();
+        description["threads"] = 99.into();
+        Checkpoint::write(folder.path(), &description, position, &line.weights, &optimiser).unwrap();
+        let run = Run::go_on(folder.path(), Box::new(line), settings()).unwrap();
+        assert!(run.notes()[0].contains("used 99 threads before"), "{:?}", run.notes());
     }
 
     #[test]
