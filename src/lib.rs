@@ -42,6 +42,7 @@ pub mod caption;
 pub mod data;
 pub mod error;
 mod files;
+pub mod metrics;
 pub mod show;
 pub mod train;
 pub mod vision;

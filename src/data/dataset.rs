@@ -159,7 +159,7 @@ pub(super) fn grouped(number: usize) -> String {
 }
 
 /// `1 image`, `31,014 images`.
-pub(super) fn counted(number: usize, thing: &str) -> String {
+pub(crate) fn counted(number: usize, thing: &str) -> String {
     format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 

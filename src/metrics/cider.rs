@@ -1,0 +1,229 @@
+//! CIDEr and CIDEr-D: the n-grams that a caption shares with the references, rare ones counting most.
+
+use std::collections::HashMap;
+
+use super::ngrams::{self, MOST, Ngram, Words};
+
+/// The width of the penalty for another length, in words.
+const SIGMA: f64 = 6.0;
+
+/// The references of all images, made ready, and in how many images each n-gram is said.
+///
+/// Vedantam, Zitnick & Parikh (2015), *CIDEr: Consensus-based Image Description Evaluation*. Each n-gram has the weight
+/// tf · (ln N − ln df): how often the caption says it, times how rare it is among the N images (equation 1). The score is the
+/// cosine between the weights of the caption and of a reference, a mean over references and over n = 1 to 4 (equations 2
+/// and 3). CIDEr-D cuts each weight of the caption at the reference's and lowers the score of captions of another length
+/// (equation 4), so that repeating good words does not pay.
+///
+/// ```
+/// use captionlab::metrics::Cider;
+/// let references = [
+///     vec![vec!["a", "dog", "runs", "on", "grass"], vec!["the", "dog", "runs"]],
+///     vec![vec!["a", "boat", "on", "water"]],
+/// ];
+/// let cider = Cider::new(&references);
+/// let (good, vague) = (cider.cider_d(0, &["a", "dog", "runs", "on", "grass"]), cider.cider_d(0, &["a", "on"]));
+/// assert!(good > 5.0 && vague < 0.1);
+/// // A caption that every image could have says nothing of this one: "a" and "on" are said of both images.
+/// assert_eq!(cider.cider_d(0, &["a"]), 0.0);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Cider {
+    words: Words,
+    /// The logarithm of the number of images that say an n-gram.
+    log_frequencies: HashMap<Ngram, f64>,
+    log_images: f64,
+    images: Vec<Image>,
+}
+
+/// The references of an image.
+#[derive(Debug, Clone, Default)]
+struct Image {
+    /// The n-grams that they say, sorted, and where the first weight of each stands.
+    ngrams: Vec<(Ngram, u32)>,
+    /// A reference and the weight of the n-gram in it; those of an n-gram one after the other.
+    weights: Vec<(u32, f64)>,
+    /// Each reference's length of its vector of weights, for n = 1 to 4, and its number of pairs of words.
+    norms: Vec<([f64; MOST], f64)>,
+}
+
+impl Cider {
+    /// The images' references, each a list of words, make the corpus by which n-grams are rare or not.
+    ///
+    /// With one image alone nothing is rare, since every n-gram is in all images: all scores are 0.
+    pub fn new<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(references: &[I]) -> Self {
+        Self::with_corpus(references, references)
+    }
+
+    /// Counts how rare n-grams are in another corpus than the references: in the training captions, say.
+    pub fn with_corpus<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(references: &[I], corpus: &[I]) -> Self {
+        let mut words = Words::default();
+        let learn = |words: &mut Words, image: &I| -> Vec<Vec<(Ngram, u32)>> {
+            let captions = image.as_ref().iter();
+            captions.map(|caption| ngrams::count(&words.learn(caption.as_ref()))).collect()
+        };
+        let mut frequencies: HashMap<Ngram, u32> = HashMap::new();
+        for image in corpus {
+            let mut said: Vec<Ngram> = learn(&mut words, image).into_iter().flatten().map(|(ngram, _)| ngram).collect();
+            said.sort_unstable();
+            said.dedup();
+            said.into_iter().for_each(|ngram| *frequencies.entry(ngram).or_default() += 1);
+        }
+        let log_frequencies = frequencies.into_iter().map(|(ngram, images)| (ngram, f64::from(images).ln())).collect();
+        let log_images = (corpus.len() as f64).ln();
+        let mut cider = Self { words, log_frequencies, log_images, images: Vec::with_capacity(references.len()) };
+        for image in references {
+            let captions = learn(&mut cider.words, image);
+            let image = cider.prepare(&captions);
+            cider.images.push(image);
+        }
+        cider
+    }
+
+    fn prepare(&self, captions: &[Vec<(Ngram, u32)>]) -> Image {
+        let mut image = Image::default();
+        let mut all: Vec<(Ngram, u32, f64)> = Vec::new();
+        for (number, counts) in captions.iter().enumerate() {
+            let (weights, norms) = self.weights(counts);
+            all.extend(weights.into_iter().map(|(ngram, weight)| (ngram, number as u32, weight)));
+            image.norms.push((norms, pairs(counts)));
+        }
+        all.sort_unstable_by_key(|(ngram, number, _)| (*ngram, *number));
+        for (ngram, number, weight) in all {
+            if image.ngrams.last().is_none_or(|(last, _)| *last != ngram) {
+                image.ngrams.push((ngram, image.weights.len() as u32));
+            }
+            image.weights.push((number, weight));
+        }
+        image
+    }
+
+    /// The weights of a caption's n-grams, and the length of the vector of those of each n.
+    fn weights(&self, counts: &[(Ngram, u32)]) -> (Vec<(Ngram, f64)>, [f64; MOST]) {
+        let mut norms = [0.0; MOST];
+        let weigh = |&(ngram, count): &(Ngram, u32)| {
+            // An n-gram that no image says is as rare as one that a single image says.
+            let log_frequency = self.log_frequencies.get(&ngram).copied().unwrap_or(0.0);
+            let weight = f64::from(count) * (self.log_images - log_frequency);
+            norms[ngrams::order(ngram) - 1] += weight * weight;
+            (ngram, weight)
+        };
+        let weights = counts.iter().map(weigh).collect();
+        (weights, norms.map(f64::sqrt))
+    }
+
+    /// How many images there are.
+    pub fn images(&self) -> usize {
+        self.images.len()
+    }
+
+    /// CIDEr-D of a caption of an image, in `0..=10`; 0 for an image without references.
+    ///
+    /// # Panics
+    /// When there is no image of that number.
+    pub fn cider_d<S: AsRef<str>>(&self, image: usize, hypothesis: &[S]) -> f64 {
+        10.0 * self.score(image, hypothesis, true)
+    }
+
+    /// Plain CIDEr of a caption of an image, in `0..=1`; 0 for an image without references.
+    ///
+    /// As in the paper, but without stemming.
+    ///
+    /// # Panics
+    /// When there is no image of that number.
+    pub fn cider<S: AsRef<str>>(&self, image: usize, hypothesis: &[S]) -> f64 {
+        self.score(image, hypothesis, false)
+    }
+
+    fn score<S: AsRef<str>>(&self, image: usize, hypothesis: &[S], is_d: bool) -> f64 {
+        let counts = ngrams::count(&self.words.look_up(hypothesis));
+        let (weights, norms) = self.weights(&counts);
+        let image = &self.images[image];
+        if image.norms.is_empty() {
+            return 0.0;
+        }
+        let mut products = vec![[0.0; MOST]; image.norms.len()];
+        for (ngram, weight) in weights {
+            let Ok(place) = image.ngrams.binary_search_by_key(&ngram, |(other, _)| *other) else { continue };
+            let start = image.ngrams[place].1 as usize;
+            let end = image.ngrams.get(place + 1).map_or(image.weights.len(), |(_, next)| *next as usize);
+            for &(reference, other) in &image.weights[start..end] {
+                let own = if is_d { weight.min(other) } else { weight };
+                products[reference as usize][ngrams::order(ngram) - 1] += own * other;
+            }
+        }
+        let pairs = pairs(&counts);
+        let mut sum = 0.0;
+        for (product, (reference_norms, reference_pairs)) in products.iter().zip(&image.norms) {
+            let difference = pairs - reference_pairs;
+            let penalty = if is_d { (-difference * difference / (2.0 * SIGMA * SIGMA)).exp() } else { 1.0 };
+            for n in 0..MOST {
+                let norm = norms[n] * reference_norms[n];
+                sum += if norm == 0.0 { product[n] } else { product[n] / norm } * penalty;
+            }
+        }
+        sum / MOST as f64 / image.norms.len() as f64
+    }
+}
+
+/// Pairs of neighbouring words: what the reference scorer takes for a caption's length.
+fn pairs(counts: &[(Ngram, u32)]) -> f64 {
+    counts.iter().filter(|(ngram, _)| ngrams::order(*ngram) == 2).map(|(_, count)| f64::from(*count)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<&str> {
+        text.split_whitespace().collect()
+    }
+
+    #[test]
+    fn plain_cider_is_the_cosine_of_tf_idf_weights() {
+        // Two images, so ln N = ln 2. "a" is said of both: its weight is 0. All others are said of one: ln 2 each.
+        let cider = Cider::new(&[vec![words("a red kite flies")], vec![words("a boat")]]);
+        // Words: (red, kite) against (red, kite, flies): 2 / √(2·3). Pairs: "red kite" of "a red", "red kite" against
+        // "a red", "red kite", "kite flies": both of 2 stand among 3. Threes: "a red kite" of 2. Fours: none.
+        let expected = (2.0 / 6f64.sqrt() + 2.0 / 6f64.sqrt() + 1.0 / 2f64.sqrt()) / 4.0;
+        assert!((cider.cider(0, &words("a red kite")) - expected).abs() < 1e-12);
+        assert_eq!(cider.cider(1, &words("a red kite")), 0.0);
+        // A mean over references: the second shares nothing.
+        let two = Cider::new(&[vec![words("a red kite flies"), words("nothing here")], vec![words("a boat")]]);
+        assert!((two.cider(0, &words("a red kite")) - expected / 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn cider_d_clips_repeated_words_and_other_lengths() {
+        let cider = Cider::new(&[vec![words("red kite")], vec![words("a boat")]]);
+        // A copy: the words and the pair are all there; threes and fours there are none. 10 · (1 + 1) / 4.
+        assert!((cider.cider_d(0, &words("red kite")) - 5.0).abs() < 1e-12);
+        // "red red": the weight of red is cut at the reference's ln 2, so (1·1) / (2·√2); one pair each: no penalty.
+        let repeated = cider.cider_d(0, &words("red red"));
+        assert!((repeated - 10.0 * (1.0 / 8f64.sqrt()) / 4.0).abs() < 1e-12, "{repeated}");
+        assert!(cider.cider(0, &words("red red")) > repeated / 10.0);
+        // Two words more: the penalty is exp(−2²/(2·6²)).
+        let long = cider.cider_d(0, &words("red kite x y"));
+        let expected = 10.0 * (1.0 / 2f64.sqrt() + 1.0 / 3f64.sqrt()) / 4.0 * (-4.0f64 / 72.0).exp();
+        let words_alone = 2.0 / (2f64.sqrt() * 4f64.sqrt());
+        assert!((words_alone - 1.0 / 2f64.sqrt()).abs() < 1e-12);
+        assert!((long - expected).abs() < 1e-12, "{long} {expected}");
+    }
+
+    #[test]
+    fn with_one_image_nothing_is_rare_unless_another_corpus_says_so() {
+        let one = [vec![words("a red kite")]];
+        assert_eq!(Cider::new(&one).cider_d(0, &words("a red kite")), 0.0);
+        let corpus = [vec![words("a red kite")], vec![words("a boat")], vec![words("a dog")]];
+        assert!(Cider::with_corpus(&one, &corpus).cider_d(0, &words("a red kite")) > 7.0);
+    }
+
+    #[test]
+    fn images_without_references_and_captions_without_words_score_zero() {
+        let cider = Cider::new(&[vec![words("a red kite")], vec![], vec![words("")]]);
+        assert_eq!(cider.images(), 3);
+        assert_eq!(cider.cider_d(0, &words("")), 0.0);
+        assert_eq!(cider.cider_d(1, &words("a red kite")), 0.0);
+        assert_eq!(cider.cider_d(2, &words("a red kite")), 0.0);
+    }
+}

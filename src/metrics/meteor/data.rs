@@ -1,0 +1,413 @@
+//! METEOR's dictionaries: what they are made from, and one file that is read without unpacking.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::files::write_whole;
+use crate::{Error, Result};
+
+/// Names the layout of the file: another version is made anew.
+const FILE: &str = "meteor-1.5-english-1.safetensors";
+
+/// The dictionaries of METEOR 1.5 for English, in a file that is mapped into memory.
+///
+/// They come with the Python package pycocoevalcap: synonyms, irregular forms and function words inside its
+/// `meteor-1.5.jar` (a jar is a zip), paraphrases in `data/paraphrase-en.gz`.
+#[derive(Debug)]
+pub struct MeteorData {
+    map: Mmap,
+    texts: [Range; 3],
+    synonyms: Lists,
+    irregular: Lists,
+    vocabulary: Words,
+    phrases: Lists,
+    paraphrases: Lists,
+}
+
+/// Where a part of the file stands.
+type Range = std::ops::Range<usize>;
+
+/// Sorted words: their bytes, and where each ends.
+#[derive(Debug, Clone)]
+struct Words {
+    ends: Range,
+    bytes: Range,
+}
+
+/// Lists of numbers: where each ends, and the numbers.
+#[derive(Debug, Clone)]
+struct Lists {
+    words: Option<Words>,
+    ends: Range,
+    numbers: Range,
+}
+
+impl MeteorData {
+    /// Opens the dictionaries of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`: from the cache
+    /// folder, where they are made from the Python package in `.venv` at the first time. `None` where there is no such
+    /// package.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Data`] for a package that cannot be read and a cache folder that cannot be written.
+    pub fn find() -> Result<Option<Self>> {
+        match installed_package() {
+            Some(package) => Self::open(&package, cache_folder()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens the dictionaries of a Python package (the folder `pycocoevalcap`), made ready in a folder of caches.
+    ///
+    /// # Errors
+    /// As [`MeteorData::find`].
+    pub fn open(package: impl AsRef<Path>, cache: impl AsRef<Path>) -> Result<Self> {
+        let path = cache.as_ref().join(FILE);
+        if path.exists()
+            && let Ok(data) = Self::map(&path)
+        {
+            return Ok(data);
+        }
+        std::fs::create_dir_all(cache.as_ref()).map_err(|source| {
+            Error::file(cache.as_ref(), "make the cache folder", source, "Name another one with CAPTIONLAB_CACHE.")
+        })?;
+        let sources = Sources::read(package.as_ref())?;
+        write_whole(&path, "write METEOR's dictionaries", &sources.pack())?;
+        Self::map(&path)
+    }
+
+    fn map(path: &Path) -> Result<Self> {
+        let read =
+            |source| Error::file(path, "read METEOR's dictionaries", source, "Remove the file: it is made anew.");
+        let file = File::open(path).map_err(read)?;
+        // SAFETY: the file is only ever replaced whole, by renaming another one to its name: the mapped one stays as it is.
+        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let broken = |problem: String| Error::Data {
+            path: path.to_path_buf(),
+            line: None,
+            problem,
+            help: "Remove the file: it is made anew.".to_string(),
+        };
+        let tensors = SafeTensors::deserialize(&map).map_err(|error| broken(error.to_string()))?;
+        let start = map.as_ptr() as usize;
+        let part = |name: &str| -> Result<Range> {
+            let tensor = tensors.tensor(name).map_err(|error| broken(error.to_string()))?;
+            let from = tensor.data().as_ptr() as usize - start;
+            Ok(from..from + tensor.data().len())
+        };
+        let words = |name: &str| -> Result<Words> {
+            Ok(Words { ends: part(&format!("{name}.word_ends"))?, bytes: part(&format!("{name}.words"))? })
+        };
+        let lists = |name: &str, words: Option<Words>| -> Result<Lists> {
+            Ok(Lists { words, ends: part(&format!("{name}.ends"))?, numbers: part(&format!("{name}.numbers"))? })
+        };
+        let data = Self {
+            texts: [part("function_words")?, part("prefixes")?, part("version")?],
+            synonyms: lists("synonyms", Some(words("synonyms")?))?,
+            irregular: lists("irregular", Some(words("irregular")?))?,
+            vocabulary: words("vocabulary")?,
+            phrases: lists("phrases", None)?,
+            paraphrases: lists("paraphrases", None)?,
+            map: {
+                drop(tensors);
+                map
+            },
+        };
+        Ok(data)
+    }
+
+    /// Words that say little by themselves ("the", "of").
+    pub(super) fn function_words(&self) -> Vec<String> {
+        self.text(0).lines().map(str::to_string).collect()
+    }
+
+    /// Abbreviations that keep their full stop.
+    pub(super) fn prefixes(&self) -> &str {
+        self.text(1)
+    }
+
+    fn text(&self, number: usize) -> &str {
+        std::str::from_utf8(&self.map[self.texts[number].clone()]).unwrap_or_default()
+    }
+
+    /// The sets of synonyms that a word is in, sorted; `None` for an unknown word.
+    pub(super) fn synonym_sets(&self, word: &str) -> Option<impl Iterator<Item = u32> + '_> {
+        let place = self.find_word(self.synonyms.words.as_ref()?, word)?;
+        Some(self.numbers(&self.synonyms, place))
+    }
+
+    /// The words that an irregular form ("men") is of, where it is one.
+    pub(super) fn irregular_bases(&self, form: &str) -> Option<Vec<&str>> {
+        let place = self.find_word(self.irregular.words.as_ref()?, form)?;
+        let synonyms = self.synonyms.words.as_ref()?;
+        let known = self.numbers(&self.irregular, place).filter(|&base| base != u32::MAX);
+        Some(known.map(|base| self.word(synonyms, base as usize)).collect())
+    }
+
+    /// The number of a word in the table of paraphrases.
+    pub(super) fn paraphrase_word(&self, word: &str) -> Option<u32> {
+        self.find_word(&self.vocabulary, word).map(|place| place as u32)
+    }
+
+    /// The phrases of the table that words begin with: how many words, and the phrase's number. Unknown words are `None`.
+    pub(super) fn phrases_at(&self, words: &[Option<u32>]) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        let (mut low, mut high) = (0, self.phrases.ends.len() / 4);
+        for (place, word) in words.iter().enumerate() {
+            let Some(word) = word else { break };
+            // Phrases are sorted: those that begin with the words so far stand together, the shortest first.
+            let at = |phrase: usize| self.numbers(&self.phrases, phrase).nth(place);
+            let compare = |phrase: usize| at(phrase).map_or(std::cmp::Ordering::Less, |other| other.cmp(word));
+            low = partition(low, high, |phrase| compare(phrase).is_lt());
+            high = partition(low, high, |phrase| compare(phrase).is_le());
+            if low == high {
+                break;
+            }
+            if self.bounds(&self.phrases, low).len() == place + 1 {
+                found.push((place + 1, low));
+            }
+        }
+        found
+    }
+
+    /// The places of `paraphrase` in the list of what `phrase` may be replaced by, if it is in it.
+    pub(super) fn paraphrase_ranks(&self, phrase: usize, paraphrase: usize) -> Vec<u32> {
+        let bounds = self.bounds(&self.paraphrases, phrase);
+        let at = |place: usize| self.number(&self.paraphrases.numbers, bounds.start + 2 * place);
+        let first = partition(0, bounds.len() / 2, |place| (at(place) as usize) < paraphrase);
+        let same = (first..bounds.len() / 2).take_while(|&place| at(place) as usize == paraphrase);
+        same.map(|place| self.number(&self.paraphrases.numbers, bounds.start + 2 * place + 1)).collect()
+    }
+
+    fn number(&self, part: &Range, place: usize) -> u32 {
+        let bytes = &self.map[part.start + 4 * place..part.start + 4 * place + 4];
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    fn bounds(&self, lists: &Lists, place: usize) -> Range {
+        let start = if place == 0 { 0 } else { self.number(&lists.ends, place - 1) as usize };
+        start..self.number(&lists.ends, place) as usize
+    }
+
+    fn numbers<'a>(&'a self, lists: &'a Lists, place: usize) -> impl Iterator<Item = u32> + 'a {
+        self.bounds(lists, place).map(|number| self.number(&lists.numbers, number))
+    }
+
+    fn word(&self, words: &Words, place: usize) -> &str {
+        let start = if place == 0 { 0 } else { self.number(&words.ends, place - 1) as usize };
+        let bytes = &self.map[words.bytes.clone()][start..self.number(&words.ends, place) as usize];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn find_word(&self, words: &Words, word: &str) -> Option<usize> {
+        let count = words.ends.len() / 4;
+        let place = partition(0, count, |place| self.word(words, place) < word);
+        (place < count && self.word(words, place) == word).then_some(place)
+    }
+}
+
+/// The first number of `low..high` for which `is_before` is false.
+fn partition(mut low: usize, mut high: usize, is_before: impl Fn(usize) -> bool) -> usize {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// The folder of the Python package, where the project has installed it.
+fn installed_package() -> Option<PathBuf> {
+    let current = std::env::current_dir().ok()?;
+    let checkout = std::env::var_os("CAPTIONLAB_CHECKOUT").map(PathBuf::from);
+    let folders = current.ancestors().map(Path::to_path_buf).chain(checkout);
+    let libraries = folders.map(|folder| folder.join(".venv/lib")).filter_map(|folder| std::fs::read_dir(folder).ok());
+    let packages = libraries.flatten().flatten().map(|entry| entry.path().join("site-packages/pycocoevalcap"));
+    packages.into_iter().find(|package| package.join("meteor/meteor-1.5.jar").exists())
+}
+
+/// The project's cache folder, as its set-up names it.
+fn cache_folder() -> PathBuf {
+    let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("CAPTIONLAB_CACHE")
+        .or_else(|| named("XDG_CACHE_HOME").map(|folder| folder.join("captionlab")))
+        .or_else(|| named("HOME").map(|folder| folder.join(".cache/captionlab")))
+        .unwrap_or_else(std::env::temp_dir)
+}
+
+/// A phrase and what it may be replaced by, as numbers of words.
+type Pair = (Vec<u32>, Vec<u32>);
+
+/// What the files of the package say.
+#[derive(Debug, Default)]
+struct Sources {
+    function_words: String,
+    prefixes: String,
+    /// Sorted words, each with the sets that it is in.
+    synonyms: Vec<(String, Vec<u32>)>,
+    /// Irregular forms, each with the words that it is of.
+    irregular: Vec<(String, Vec<String>)>,
+    /// Phrases and what they may be replaced by, in the order of the file.
+    paraphrases: Vec<Pair>,
+    /// Sorted; the phrases' numbers are places in it.
+    vocabulary: Vec<String>,
+}
+
+impl Sources {
+    fn read(package: &Path) -> Result<Self> {
+        let jar = package.join("meteor/meteor-1.5.jar");
+        let fault = |path: &Path, source| {
+            let help = "Install the Python package pycocoevalcap anew: `cargo xtask setup`.";
+            Error::file(path, "read METEOR's dictionaries", source, help)
+        };
+        let file = File::open(&jar).map_err(|source| fault(&jar, source))?;
+        let zip_fault = |error: zip::result::ZipError| fault(&jar, std::io::Error::other(error.to_string()));
+        let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(zip_fault)?;
+        let mut entry = |name: &str| -> Result<String> {
+            let mut bytes = Vec::new();
+            archive.by_name(name).map_err(zip_fault)?.read_to_end(&mut bytes).map_err(|source| fault(&jar, source))?;
+            String::from_utf8(bytes).map_err(|error| fault(&jar, std::io::Error::other(error)))
+        };
+        let mut synonyms: Vec<(String, Vec<u32>)> = Vec::new();
+        let text = entry("synonym/english.synsets")?;
+        let mut lines = text.lines();
+        while let (Some(word), Some(sets)) = (lines.next(), lines.next()) {
+            let mut sets: Vec<u32> = sets.split_ascii_whitespace().filter_map(|set| set.parse().ok()).collect();
+            sets.sort_unstable();
+            synonyms.push((word.to_string(), sets));
+        }
+        // A word that comes twice has the sets of its last line.
+        synonyms.reverse();
+        synonyms.sort_by(|left, right| left.0.cmp(&right.0));
+        synonyms.dedup_by(|later, first| later.0 == first.0);
+
+        let mut irregular: HashMap<String, Vec<String>> = HashMap::new();
+        let text = entry("synonym/english.exceptions")?;
+        let mut lines = text.lines();
+        while let (Some(base), Some(forms)) = (lines.next(), lines.next()) {
+            for form in forms.split_ascii_whitespace() {
+                irregular.entry(form.to_string()).or_default().push(base.to_string());
+            }
+        }
+        let mut irregular: Vec<(String, Vec<String>)> = irregular.into_iter().collect();
+        irregular.sort();
+
+        let (function_words, prefixes) = (entry("function/english.words")?, entry("nonbreaking/english.prefixes")?);
+        let table = package.join("meteor/data/paraphrase-en.gz");
+        let file = File::open(&table).map_err(|source| fault(&table, source))?;
+        let (vocabulary, paraphrases) =
+            read_paraphrases(BufReader::new(GzDecoder::new(file))).map_err(|source| fault(&table, source))?;
+        Ok(Self { function_words, prefixes, synonyms, irregular, paraphrases, vocabulary })
+    }
+
+    /// The bytes of the file.
+    fn pack(&self) -> Vec<u8> {
+        let mut parts: Vec<(String, Vec<u8>, Dtype)> = Vec::new();
+        let mut numbers = |name: String, numbers: &[u32]| {
+            parts.push((name, numbers.iter().flat_map(|number| number.to_le_bytes()).collect(), Dtype::U32));
+        };
+        let ends = |lengths: &mut dyn Iterator<Item = usize>| -> Vec<u32> {
+            let sums = lengths.scan(0u32, |sum, length| {
+                *sum += length as u32;
+                Some(*sum)
+            });
+            sums.collect()
+        };
+        let mut texts: Vec<(String, Vec<u8>)> = Vec::new();
+        let words: [(&str, Vec<&str>); 3] = [
+            ("synonyms", self.synonyms.iter().map(|(word, _)| word.as_str()).collect()),
+            ("irregular", self.irregular.iter().map(|(word, _)| word.as_str()).collect()),
+            ("vocabulary", self.vocabulary.iter().map(String::as_str).collect()),
+        ];
+        for (name, words) in &words {
+            numbers(format!("{name}.word_ends"), &ends(&mut words.iter().map(|word| word.len())));
+            texts.push((format!("{name}.words"), words.concat().into_bytes()));
+        }
+        let base = |word: &String| {
+            let place = self.synonyms.binary_search_by(|(other, _)| other.as_str().cmp(word));
+            place.map_or(u32::MAX, |place| place as u32)
+        };
+        let irregular: Vec<Vec<u32>> =
+            self.irregular.iter().map(|(_, bases)| bases.iter().map(base).collect()).collect();
+        let synonyms: Vec<Vec<u32>> = self.synonyms.iter().map(|(_, sets)| sets.clone()).collect();
+        let (phrases, paraphrases) = self.phrases();
+        for (name, lists) in
+            [("synonyms", &synonyms), ("irregular", &irregular), ("phrases", &phrases), ("paraphrases", &paraphrases)]
+        {
+            numbers(format!("{name}.ends"), &ends(&mut lists.iter().map(Vec::len)));
+            numbers(format!("{name}.numbers"), &lists.concat());
+        }
+        texts.push(("function_words".into(), self.function_words.clone().into_bytes()));
+        texts.push(("prefixes".into(), self.prefixes.clone().into_bytes()));
+        texts.push(("version".into(), FILE.as_bytes().to_vec()));
+        parts.extend(texts.into_iter().map(|(name, bytes)| (name, bytes, Dtype::U8)));
+        let views = parts.iter().map(|(name, bytes, kind)| {
+            let size = if *kind == Dtype::U32 { bytes.len() / 4 } else { bytes.len() };
+            (name.as_str(), TensorView::new(*kind, vec![size], bytes).expect("the size is that of the bytes"))
+        });
+        safetensors::serialize(views, None).expect("the names are distinct")
+    }
+
+    /// All phrases, sorted; and for each, by number, what it may be replaced by, with its place in the table: pairs, sorted.
+    fn phrases(&self) -> (Vec<Vec<u32>>, Vec<Vec<u32>>) {
+        let sides = self.paraphrases.iter().flat_map(|(phrase, paraphrase)| [phrase, paraphrase]);
+        let mut phrases: Vec<Vec<u32>> = sides.cloned().collect();
+        phrases.sort_unstable();
+        phrases.dedup();
+        let number = |phrase: &Vec<u32>| phrases.binary_search(phrase).unwrap_or_default();
+        let mut pairs: Vec<(u32, u32, u32)> = self
+            .paraphrases
+            .iter()
+            .enumerate()
+            .map(|(rank, (phrase, paraphrase))| (number(phrase) as u32, number(paraphrase) as u32, rank as u32))
+            .collect();
+        pairs.sort_unstable();
+        let mut lists = vec![Vec::new(); phrases.len()];
+        for (phrase, paraphrase, rank) in pairs {
+            lists[phrase as usize].extend([paraphrase, rank]);
+        }
+        (phrases, lists)
+    }
+}
+
+/// A table of paraphrases: three lines each, of which the first, a probability, is not used.
+fn read_paraphrases(mut table: impl BufRead) -> std::io::Result<(Vec<String>, Vec<Pair>)> {
+    let mut numbers: HashMap<String, u32> = HashMap::new();
+    let mut pairs = Vec::new();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if table.read_line(&mut line)? == 0 {
+            break;
+        }
+        let mut phrase = || -> std::io::Result<Vec<u32>> {
+            line.clear();
+            table.read_line(&mut line)?;
+            let words = line.split_ascii_whitespace().map(|word| match numbers.get(word) {
+                Some(&number) => number,
+                None => {
+                    let number = numbers.len() as u32;
+                    numbers.insert(word.to_string(), number);
+                    number
+                }
+            });
+            Ok(words.collect())
+        };
+        pairs.push((phrase()?, phrase()?));
+    }
+    // Words are numbered in their order, so that they are found by halving.
+    let mut vocabulary: Vec<(String, u32)> = numbers.into_iter().collect();
+    vocabulary.sort_unstable();
+    let mut places = vec![0; vocabulary.len()];
+    for (place, (_, number)) in vocabulary.iter().enumerate() {
+        places[*number as usize] = place as u32;
+    }
+    for (phrase, paraphrase) in &mut pairs {
+        phrase.iter_mut().chain(paraphrase).for_each(|word| *word = places[*word as usize]);
+    }
+    Ok((vocabulary.into_iter().map(|(word, _)| word).collect(), pairs))
+}

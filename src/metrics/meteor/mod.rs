@@ -1,0 +1,358 @@
+//! METEOR: an alignment of the caption's words with a reference's, also by stems, synonyms and paraphrases.
+
+mod aligner;
+mod data;
+mod normalizer;
+
+use std::collections::{HashMap, HashSet};
+use std::ops::AddAssign;
+
+use rust_stemmers::{Algorithm, Stemmer};
+use serde::Serialize;
+
+pub use aligner::{Match, Matcher};
+pub use data::MeteorData;
+
+use aligner::Matches;
+use normalizer::{Normalizer, prefixes};
+
+/// The parameters of METEOR 1.5 for English, tuned on rankings of translations by people.
+const ALPHA: f64 = 0.85;
+const BETA: f64 = 0.2;
+const GAMMA: f64 = 0.6;
+const DELTA: f64 = 0.75;
+/// What a match of each matcher counts.
+const WEIGHTS: [f64; 4] = [1.0, 0.6, 0.8, 0.6];
+
+/// Aligns and scores captions.
+///
+/// Denkowski & Lavie (2014), *Meteor Universal: Language Specific Translation Evaluation for Any Target Language*, section 2,
+/// as METEOR 1.5 computes it with `-l en -norm`, which is how pycocoevalcap calls it.
+#[derive(Debug)]
+pub struct Meteor {
+    data: Option<MeteorData>,
+    normalizer: Normalizer,
+    function_words: HashSet<String>,
+}
+
+/// A caption made ready to be aligned: its words with their stems, synonyms and phrases.
+#[derive(Debug, Clone)]
+pub struct MeteorWords {
+    words: Vec<String>,
+    stems: Vec<String>,
+    /// Sorted.
+    synonym_sets: Vec<Vec<u32>>,
+    /// The phrases of the table that begin at each word: their lengths and numbers, the shortest first.
+    phrases: Vec<Vec<(usize, usize)>>,
+    is_function_word: Vec<bool>,
+}
+
+impl MeteorWords {
+    /// The words that are aligned.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+}
+
+/// What METEOR is computed from. Those of captions add up to those of a corpus.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct MeteorCounts {
+    pub hypothesis: MeteorSide,
+    pub reference: MeteorSide,
+    /// Runs of matches without a gap on either side.
+    pub chunks: f64,
+}
+
+/// The counts of a caption, or of a reference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct MeteorSide {
+    pub words: f64,
+    /// How many of them are function words ("the", "of").
+    pub function_words: f64,
+    /// Content words that are matched, by matcher in the order of [`Matcher::ALL`].
+    pub content_matches: [f64; 4],
+    /// Function words that are matched.
+    pub function_matches: [f64; 4],
+}
+
+impl MeteorSide {
+    fn matches(&self) -> f64 {
+        self.content_matches.iter().chain(&self.function_matches).sum()
+    }
+
+    /// The share of its words that are matched; content words, and exact matches, count more.
+    fn share(&self) -> f64 {
+        let weigh = |matches: &[f64; 4]| matches.iter().zip(WEIGHTS).map(|(count, weight)| count * weight).sum::<f64>();
+        let matched = weigh(&self.content_matches) * DELTA + weigh(&self.function_matches) * (1.0 - DELTA);
+        matched / (DELTA * (self.words - self.function_words) + (1.0 - DELTA) * self.function_words)
+    }
+}
+
+impl AddAssign for MeteorSide {
+    fn add_assign(&mut self, other: Self) {
+        self.words += other.words;
+        self.function_words += other.function_words;
+        for matcher in 0..4 {
+            self.content_matches[matcher] += other.content_matches[matcher];
+            self.function_matches[matcher] += other.function_matches[matcher];
+        }
+    }
+}
+
+impl MeteorCounts {
+    /// METEOR, in `0..=1`: the weighted mean of precision and recall, less a penalty for many chunks.
+    pub fn meteor(&self) -> f64 {
+        let (precision, recall) = (self.hypothesis.share(), self.reference.share());
+        let mean = 1.0 / ((1.0 - ALPHA) / precision + ALPHA / recall);
+        let fragmentation = match self.is_copy() {
+            true => 0.0,
+            false => self.chunks / ((self.hypothesis.matches() + self.reference.matches()) / 2.0),
+        };
+        let score = mean * (1.0 - GAMMA * fragmentation.powf(BETA));
+        // Not a number where nothing matches.
+        if score.is_nan() { 0.0 } else { score.max(0.0) }
+    }
+
+    /// All words match in one run.
+    fn is_copy(&self) -> bool {
+        self.hypothesis.matches() == self.hypothesis.words
+            && self.reference.matches() == self.reference.words
+            && self.chunks == 1.0
+    }
+}
+
+impl AddAssign for MeteorCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.hypothesis += other.hypothesis;
+        self.reference += other.reference;
+        // The chunk of a copy is none in a corpus.
+        if !other.is_copy() {
+            self.chunks += other.chunks;
+        }
+    }
+}
+
+impl Meteor {
+    /// With the dictionaries all four matchers work; without them, exact matches and stems.
+    pub fn new(data: Option<MeteorData>) -> Self {
+        let list = data.as_ref().map(|data| prefixes(data.prefixes())).unwrap_or_default();
+        let function_words = data.as_ref().map(|data| data.function_words().into_iter().collect()).unwrap_or_default();
+        Self { normalizer: Normalizer::new(list), function_words, data }
+    }
+
+    /// The matchers that are used.
+    pub fn matchers(&self) -> &'static [Matcher] {
+        match self.data {
+            Some(_) => &Matcher::ALL,
+            None => &Matcher::ALL[..2],
+        }
+    }
+
+    /// Makes a caption ready: its tokens, joined by spaces.
+    pub fn prepare(&self, caption: &str) -> MeteorWords {
+        let words = self.normalizer.words(caption);
+        let stemmer = Stemmer::create(Algorithm::English);
+        let mut prepared = MeteorWords {
+            stems: words.iter().map(|word| stemmer.stem(word).into_owned()).collect(),
+            synonym_sets: Vec::new(),
+            phrases: Vec::new(),
+            is_function_word: words.iter().map(|word| self.function_words.contains(word)).collect(),
+            words,
+        };
+        if let Some(data) = &self.data {
+            prepared.synonym_sets = prepared.words.iter().map(|word| synonym_sets(data, word)).collect();
+            let numbers: Vec<Option<u32>> = prepared.words.iter().map(|word| data.paraphrase_word(word)).collect();
+            prepared.phrases = (0..numbers.len()).map(|start| data.phrases_at(&numbers[start..])).collect();
+        }
+        prepared
+    }
+
+    /// The alignment of a caption with a reference.
+    pub fn align(&self, hypothesis: &MeteorWords, reference: &MeteorWords) -> Vec<Match> {
+        let mut matches = Matches::new(hypothesis.words.len(), reference.words.len());
+        let differ = |place: usize, other: usize| hypothesis.words[place] != reference.words[other];
+        matches.add_equal(Matcher::Exact, &hypothesis.words, &reference.words, |_, _| true);
+        // Two equal captions need no other matches.
+        if hypothesis.words != reference.words {
+            matches.add_equal(Matcher::Stem, &hypothesis.stems, &reference.stems, differ);
+            if let Some(data) = &self.data {
+                add_synonyms(&mut matches, hypothesis, reference);
+                add_paraphrases(&mut matches, data, hypothesis, reference);
+            }
+        }
+        aligner::align(&matches)
+    }
+
+    /// The counts of a caption and a reference.
+    pub fn counts(&self, hypothesis: &MeteorWords, reference: &MeteorWords) -> MeteorCounts {
+        let alignment = self.align(hypothesis, reference);
+        let side = |caption: &MeteorWords, run: fn(&Match) -> (usize, usize)| {
+            let mut side = MeteorSide {
+                words: caption.words.len() as f64,
+                function_words: caption.is_function_word.iter().filter(|is| **is).count() as f64,
+                ..MeteorSide::default()
+            };
+            for found in &alignment {
+                let (start, words) = run(found);
+                for is_function_word in &caption.is_function_word[start..start + words] {
+                    let counts = if *is_function_word { &mut side.function_matches } else { &mut side.content_matches };
+                    counts[found.matcher as usize] += 1.0;
+                }
+            }
+            side
+        };
+        MeteorCounts {
+            hypothesis: side(hypothesis, |found| (found.hypothesis_start, found.hypothesis_words)),
+            reference: side(reference, |found| (found.reference_start, found.reference_words)),
+            chunks: aligner::chunks(&alignment) as f64,
+        }
+    }
+
+    /// The counts of a caption and the reference that it scores highest with, the first of several; none without references.
+    pub fn best(&self, hypothesis: &MeteorWords, references: &[MeteorWords]) -> MeteorCounts {
+        let mut best = (-1.0, MeteorCounts::default());
+        for reference in references {
+            let counts = self.counts(hypothesis, reference);
+            let score = counts.meteor();
+            if score > best.0 {
+                best = (score, counts);
+            }
+        }
+        best.1
+    }
+}
+
+/// The sets of synonyms of a word and of its base form.
+fn synonym_sets(data: &MeteorData, word: &str) -> Vec<u32> {
+    let of = |word: &str| data.synonym_sets(word).into_iter().flatten().collect::<Vec<u32>>();
+    let mut sets = of(word);
+    match data.irregular_bases(word) {
+        Some(bases) => bases.into_iter().for_each(|base| sets.extend(of(base))),
+        None => sets.extend(of(&base_form(data, word))),
+    }
+    sets.sort_unstable();
+    sets.dedup();
+    sets
+}
+
+/// Endings of nouns, verbs and adjectives, and what they replace, as in WordNet's `morph`.
+const ENDINGS: [(&str, &str); 20] = [
+    ("s", ""),
+    ("ses", "s"),
+    ("xes", "x"),
+    ("zes", "z"),
+    ("ches", "ch"),
+    ("shes", "sh"),
+    ("men", "man"),
+    ("ies", "y"),
+    ("s", ""),
+    ("ies", "y"),
+    ("es", "e"),
+    ("es", ""),
+    ("ed", "e"),
+    ("ed", ""),
+    ("ing", "e"),
+    ("ing", ""),
+    ("er", ""),
+    ("est", ""),
+    ("er", "e"),
+    ("est", "e"),
+];
+
+/// The base form of a word; empty for an unknown one.
+fn base_form(data: &MeteorData, word: &str) -> String {
+    if word.ends_with("ss") || word.encode_utf16().count() <= 2 {
+        return word.to_string();
+    }
+    let bases =
+        ENDINGS.iter().filter_map(|(ending, replacement)| Some(word.strip_suffix(ending)?.to_string() + replacement));
+    let base = bases.into_iter().find(|base| data.synonym_sets(base).is_some()).unwrap_or_default();
+    // The reference implementation puts this ending back, though it was never taken off.
+    if word.ends_with("ful") && !base.is_empty() { base + "ful" } else { base }
+}
+
+fn add_synonyms(matches: &mut Matches, hypothesis: &MeteorWords, reference: &MeteorWords) {
+    for (reference_place, sets) in reference.synonym_sets.iter().enumerate() {
+        for (place, others) in hypothesis.synonym_sets.iter().enumerate() {
+            if hypothesis.words[place] != reference.words[reference_place] && have_common(sets, others) {
+                matches.add(Match::of_words(Matcher::Synonym, reference_place, place));
+            }
+        }
+    }
+}
+
+/// True when two sorted lists have a number in common.
+fn have_common(left: &[u32], right: &[u32]) -> bool {
+    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
+        match one.cmp(other) {
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Less => drop(left.next()),
+            std::cmp::Ordering::Greater => drop(right.next()),
+        }
+    }
+    false
+}
+
+/// A phrase of one side whose paraphrase stands on the other.
+struct Paraphrase {
+    start: usize,
+    words: usize,
+    rank: u32,
+    other_start: usize,
+    other_words: usize,
+}
+
+/// The phrases of `caption` that may be replaced by phrases of `other`, in the order of the caption, of the phrases' lengths, of
+/// the table, and of the other caption.
+fn paraphrases(data: &MeteorData, caption: &MeteorWords, other: &MeteorWords) -> Vec<Paraphrase> {
+    // Each phrase of the other side once, with all its places.
+    let mut places: HashMap<usize, (usize, Vec<usize>)> = HashMap::new();
+    for (start, phrases) in other.phrases.iter().enumerate() {
+        for &(words, phrase) in phrases {
+            places.entry(phrase).or_insert((words, Vec::new())).1.push(start);
+        }
+    }
+    let mut found = Vec::new();
+    for (start, phrases) in caption.phrases.iter().enumerate() {
+        for &(words, phrase) in phrases {
+            let mut here = Vec::new();
+            for (&paraphrase, (other_words, starts)) in &places {
+                for rank in data.paraphrase_ranks(phrase, paraphrase) {
+                    let other_words = *other_words;
+                    here.extend(starts.iter().map(|&other_start| Paraphrase {
+                        start,
+                        words,
+                        rank,
+                        other_start,
+                        other_words,
+                    }));
+                }
+            }
+            here.sort_by_key(|paraphrase| (paraphrase.rank, paraphrase.other_start));
+            found.extend(here);
+        }
+    }
+    found
+}
+
+fn add_paraphrases(matches: &mut Matches, data: &MeteorData, hypothesis: &MeteorWords, reference: &MeteorWords) {
+    for found in paraphrases(data, reference, hypothesis) {
+        matches.add(Match {
+            matcher: Matcher::Paraphrase,
+            reference_start: found.start,
+            reference_words: found.words,
+            hypothesis_start: found.other_start,
+            hypothesis_words: found.other_words,
+        });
+    }
+    for found in paraphrases(data, hypothesis, reference) {
+        matches.add(Match {
+            matcher: Matcher::Paraphrase,
+            reference_start: found.other_start,
+            reference_words: found.other_words,
+            hypothesis_start: found.start,
+            hypothesis_words: found.words,
+        });
+    }
+}

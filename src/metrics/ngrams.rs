@@ -1,0 +1,116 @@
+//! Words as numbers, and the runs of one to four of them (n-grams) that BLEU and CIDEr count.
+
+use std::collections::HashMap;
+
+/// The longest n-gram.
+pub(super) const MOST: usize = 4;
+
+/// Words as numbers from 1 on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Words {
+    numbers: HashMap<String, u32>,
+}
+
+impl Words {
+    /// The numbers of a caption's words; new words get the next numbers.
+    pub(super) fn learn<S: AsRef<str>>(&mut self, tokens: &[S]) -> Vec<u32> {
+        let words = split(tokens);
+        words
+            .map(|word| match self.numbers.get(word) {
+                Some(&number) => number,
+                None => {
+                    let number = self.numbers.len() as u32 + 1;
+                    self.numbers.insert(word.to_string(), number);
+                    number
+                }
+            })
+            .collect()
+    }
+
+    /// The numbers of a caption's words. New words get numbers of their own, which are good for this caption alone.
+    pub(super) fn look_up<S: AsRef<str>>(&self, tokens: &[S]) -> Vec<u32> {
+        let mut new: Vec<&str> = Vec::new();
+        let words = split(tokens);
+        words
+            .map(|word| match self.numbers.get(word) {
+                Some(&number) => number,
+                None => {
+                    let place = new.iter().position(|known| *known == word).unwrap_or_else(|| {
+                        new.push(word);
+                        new.len() - 1
+                    });
+                    u32::MAX - place as u32
+                }
+            })
+            .collect()
+    }
+}
+
+/// The words of tokens. Nearly always the tokens themselves; a token with a no-break space in it, such as a telephone number,
+/// is two words to BLEU and CIDEr, since the reference scorers join the tokens and cut them again.
+fn split<S: AsRef<str>>(tokens: &[S]) -> impl Iterator<Item = &str> {
+    tokens.iter().flat_map(|token| token.as_ref().split_whitespace())
+}
+
+/// One to four words in a row, packed into a number: equal n-grams are equal numbers, and shorter ones are smaller.
+pub(super) type Ngram = u128;
+
+/// How many words an n-gram has, 1 to 4.
+pub(super) fn order(ngram: Ngram) -> usize {
+    (128 - ngram.leading_zeros() as usize).div_ceil(32)
+}
+
+/// The n-grams of a caption with their counts, sorted.
+pub(super) fn count(words: &[u32]) -> Vec<(Ngram, u32)> {
+    let mut all = Vec::with_capacity(MOST * words.len());
+    for start in 0..words.len() {
+        let mut ngram = 0;
+        for &word in words[start..].iter().take(MOST) {
+            ngram = ngram << 32 | Ngram::from(word);
+            all.push(ngram);
+        }
+    }
+    all.sort_unstable();
+    let mut counts: Vec<(Ngram, u32)> = Vec::with_capacity(all.len());
+    for ngram in all {
+        match counts.last_mut() {
+            Some((last, count)) if *last == ngram => *count += 1,
+            _ => counts.push((ngram, 1)),
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ngrams_are_counted_by_length() {
+        let mut words = Words::default();
+        let caption = words.learn(&["a", "dog", "and", "a", "dog"]);
+        assert_eq!(caption, [1, 2, 3, 1, 2]);
+        let counts = count(&caption);
+        let of = |length| counts.iter().filter(move |(ngram, _)| order(*ngram) == length).map(|(_, count)| *count);
+        assert_eq!(of(1).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(of(2).collect::<Vec<_>>(), [2, 1, 1]);
+        assert_eq!((of(3).sum::<u32>(), of(4).sum::<u32>()), (3, 2));
+        assert!(count(&[]).is_empty());
+    }
+
+    #[test]
+    fn new_words_of_a_hypothesis_are_told_apart_and_match_nothing() {
+        let mut words = Words::default();
+        words.learn(&["a", "dog"]);
+        let numbers = words.look_up(&["a", "cat", "a", "bird", "cat"]);
+        assert_eq!(numbers[0], 1);
+        assert_eq!(numbers[1], numbers[4]);
+        assert_ne!(numbers[1], numbers[3]);
+        assert!(numbers[1] > 2 && numbers[3] > 2);
+    }
+
+    #[test]
+    fn a_token_with_a_no_break_space_is_two_words() {
+        assert_eq!(Words::default().learn(&["call", "555\u{a0}1234"]), [1, 2, 3]);
+    }
+}

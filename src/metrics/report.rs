@@ -1,0 +1,259 @@
+//! All scores of a set of captions.
+
+use std::fmt;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::{BleuCounts, Cider, Matcher, Meteor, MeteorCounts, MeteorWords, Tokenizer, rouge_l};
+use crate::{Error, Result};
+
+/// A caption, and what people say of the same image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptionToScore {
+    /// Names the image.
+    pub id: String,
+    /// The caption to score.
+    pub hypothesis: String,
+    pub references: Vec<String>,
+}
+
+impl CaptionToScore {
+    /// ```
+    /// use captionlab::metrics::CaptionToScore;
+    /// CaptionToScore::new("1", "a dog runs", ["a brown dog is running", "the dog runs"]);
+    /// ```
+    pub fn new<S: Into<String>>(
+        id: impl Into<String>,
+        hypothesis: impl Into<String>,
+        references: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let references = references.into_iter().map(Into::into).collect();
+        Self { id: id.into(), hypothesis: hypothesis.into(), references }
+    }
+}
+
+/// A family of scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// BLEU-1 to BLEU-4.
+    Bleu,
+    Meteor,
+    RougeL,
+    CiderD,
+}
+
+impl Metric {
+    /// All, in the order in which papers print them.
+    pub const ALL: [Self; 4] = [Self::Bleu, Self::Meteor, Self::RougeL, Self::CiderD];
+}
+
+/// The scores of a caption or of a corpus; `None` for what was not asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Scores {
+    #[serde(rename = "BLEU-1", skip_serializing_if = "Option::is_none")]
+    pub bleu_1: Option<f64>,
+    #[serde(rename = "BLEU-2", skip_serializing_if = "Option::is_none")]
+    pub bleu_2: Option<f64>,
+    #[serde(rename = "BLEU-3", skip_serializing_if = "Option::is_none")]
+    pub bleu_3: Option<f64>,
+    #[serde(rename = "BLEU-4", skip_serializing_if = "Option::is_none")]
+    pub bleu_4: Option<f64>,
+    #[serde(rename = "METEOR", skip_serializing_if = "Option::is_none")]
+    pub meteor: Option<f64>,
+    #[serde(rename = "ROUGE-L", skip_serializing_if = "Option::is_none")]
+    pub rouge_l: Option<f64>,
+    /// In `0..=10`; all others in `0..=1`.
+    #[serde(rename = "CIDEr-D", skip_serializing_if = "Option::is_none")]
+    pub cider_d: Option<f64>,
+}
+
+impl Scores {
+    /// The scores that there are, by the names that papers use.
+    pub fn named(&self) -> Vec<(&'static str, f64)> {
+        let all = [
+            ("BLEU-1", self.bleu_1),
+            ("BLEU-2", self.bleu_2),
+            ("BLEU-3", self.bleu_3),
+            ("BLEU-4", self.bleu_4),
+            ("METEOR", self.meteor),
+            ("ROUGE-L", self.rouge_l),
+            ("CIDEr-D", self.cider_d),
+        ];
+        all.into_iter().filter_map(|(name, score)| Some((name, score?))).collect()
+    }
+
+    fn set_bleu(&mut self, [bleu_1, bleu_2, bleu_3, bleu_4]: [f64; 4]) {
+        (self.bleu_1, self.bleu_2) = (Some(bleu_1), Some(bleu_2));
+        (self.bleu_3, self.bleu_4) = (Some(bleu_3), Some(bleu_4));
+    }
+}
+
+/// The scores of captions, and of all together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub corpus: Scores,
+    /// In the order of the captions.
+    pub captions: Vec<CaptionScores>,
+    /// What METEOR matched by.
+    pub meteor_matchers: &'static [Matcher],
+    /// What is to be known of the scores, a sentence each.
+    pub notes: Vec<String>,
+    /// What the corpus's scores are computed from, by caption; empty for what was not asked for.
+    #[serde(skip)]
+    counts: Counts,
+}
+
+/// The counts of captions.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Counts {
+    bleu: Vec<BleuCounts>,
+    meteor: Vec<MeteorCounts>,
+}
+
+impl Report {
+    /// The scores of a corpus of these captions, each as often as it is named.
+    pub(super) fn corpus_of(&self, captions: &[usize]) -> Scores {
+        corpus(captions.iter().map(|&caption| (self, caption)))
+    }
+
+    /// The scores of two corpora: this one and another of the same images, in which some captions have changed places.
+    pub(super) fn corpora_of_swapped(&self, other: &Self, swapped: &[bool]) -> (Scores, Scores) {
+        let of = |turned: bool| {
+            let which = swapped.iter().map(move |&swapped| if swapped == turned { self } else { other });
+            corpus(which.enumerate().map(|(caption, report)| (report, caption)))
+        };
+        (of(false), of(true))
+    }
+}
+
+/// The scores of a corpus of captions, each of a report that has the same scores.
+fn corpus<'a>(captions: impl Iterator<Item = (&'a Report, usize)>) -> Scores {
+    let (mut bleu, mut meteor) = (None, None);
+    let (mut rouge_l, mut cider_d) = ((0.0, 0usize), (0.0, 0usize));
+    for (report, caption) in captions {
+        if let Some(counts) = report.counts.bleu.get(caption) {
+            *bleu.get_or_insert_with(BleuCounts::default) += *counts;
+        }
+        if let Some(counts) = report.counts.meteor.get(caption) {
+            *meteor.get_or_insert_with(MeteorCounts::default) += *counts;
+        }
+        let scores = &report.captions[caption].scores;
+        for (sum, score) in [(&mut rouge_l, scores.rouge_l), (&mut cider_d, scores.cider_d)] {
+            if let Some(score) = score {
+                *sum = (sum.0 + score, sum.1 + 1);
+            }
+        }
+    }
+    let mean = |(sum, count): (f64, usize)| (count > 0).then(|| sum / count as f64);
+    let mut scores = Scores { rouge_l: mean(rouge_l), cider_d: mean(cider_d), ..Scores::default() };
+    if let Some(counts) = bleu {
+        scores.set_bleu(counts.bleu());
+    }
+    scores.meteor = meteor.map(|counts: MeteorCounts| counts.meteor());
+    scores
+}
+
+/// The scores of one caption.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaptionScores {
+    pub id: String,
+    #[serde(flatten)]
+    pub scores: Scores,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{} captions", self.captions.len())?;
+        for (name, score) in self.corpus.named() {
+            writeln!(formatter, "{name:<8} {score:.4}")?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(formatter, "{note}"))
+    }
+}
+
+/// Scores captions: those of [`Metric`] that are asked for, each caption and all together.
+///
+/// The figures are those of the reference scorers (pycocoevalcap): BLEU and METEOR of a corpus are computed from the sums of
+/// its captions' counts, ROUGE-L and CIDEr-D are means.
+///
+/// ```
+/// use captionlab::metrics::{self, CaptionToScore, Meteor, Metric};
+/// let captions = [
+///     CaptionToScore::new("1", "a dog runs on grass", ["a dog runs on the grass", "the dog is running"]),
+///     CaptionToScore::new("2", "a red boat", ["a boat on the water"]),
+/// ];
+/// let report = metrics::score(&captions, &Metric::ALL, &Meteor::new(None))?;
+/// assert!(report.captions[0].scores.cider_d > report.captions[1].scores.cider_d);
+/// # Ok::<(), captionlab::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] without captions, and for captions without references, which are named.
+pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -> Result<Report> {
+    if captions.is_empty() {
+        return Err(Error::argument("there are no captions to score", "Give one at least."));
+    }
+    let alone = captions.iter().filter(|caption| caption.references.is_empty());
+    let alone: Vec<&str> = alone.map(|caption| caption.id.as_str()).take(10).collect();
+    if !alone.is_empty() {
+        let problem = format!("captions without references: those of {}", alone.join(", "));
+        return Err(Error::argument(problem, "Give each at least one, or leave it out."));
+    }
+    let tokenizer = Tokenizer::new();
+    let hypotheses: Vec<&str> = captions.iter().map(|caption| caption.hypothesis.as_str()).collect();
+    let references: Vec<&str> = captions.iter().flat_map(|caption| &caption.references).map(String::as_str).collect();
+    let mut references = tokenizer.tokenize_all(&references).into_iter();
+    let tokens: Vec<(Vec<String>, Vec<Vec<String>>)> = tokenizer
+        .tokenize_all(&hypotheses)
+        .into_iter()
+        .zip(captions)
+        .map(|(hypothesis, caption)| (hypothesis, references.by_ref().take(caption.references.len()).collect()))
+        .collect();
+    let mut notes = Vec::new();
+    let mut counts = Counts::default();
+    let mut each: Vec<Scores> = vec![Scores::default(); captions.len()];
+    if metrics.contains(&Metric::Bleu) {
+        let of = |(hypothesis, references): &(Vec<String>, Vec<Vec<String>>)| BleuCounts::of(hypothesis, references);
+        counts.bleu = tokens.par_iter().map(of).collect();
+        each.iter_mut().zip(&counts.bleu).for_each(|(scores, counts)| scores.set_bleu(counts.bleu()));
+    }
+    if metrics.contains(&Metric::Meteor) {
+        let of = |(hypothesis, references): &(Vec<String>, Vec<Vec<String>>)| {
+            let prepare = |tokens: &Vec<String>| meteor.prepare(&tokens.join(" "));
+            let references: Vec<MeteorWords> = references.iter().map(prepare).collect();
+            meteor.best(&prepare(hypothesis), &references)
+        };
+        counts.meteor = tokens.par_iter().map(of).collect();
+        each.iter_mut().zip(&counts.meteor).for_each(|(scores, counts)| scores.meteor = Some(counts.meteor()));
+        if meteor.matchers().len() < Matcher::ALL.len() {
+            let why = "its dictionaries come with the Python package pycocoevalcap";
+            notes.push(format!("METEOR has matched equal words and stems alone: {why}."));
+        }
+    }
+    if metrics.contains(&Metric::RougeL) {
+        let scores: Vec<f64> =
+            tokens.par_iter().map(|(hypothesis, references)| rouge_l(hypothesis, references)).collect();
+        each.iter_mut().zip(scores).for_each(|(caption, score)| caption.rouge_l = Some(score));
+    }
+    if metrics.contains(&Metric::CiderD) {
+        let references: Vec<&[Vec<String>]> = tokens.iter().map(|(_, references)| references.as_slice()).collect();
+        let cider = Cider::new(&references);
+        let of = |(image, (hypothesis, _)): (usize, &(Vec<String>, Vec<Vec<String>>))| cider.cider_d(image, hypothesis);
+        let scores: Vec<f64> = tokens.par_iter().enumerate().map(of).collect();
+        each.iter_mut().zip(scores).for_each(|(caption, score)| caption.cider_d = Some(score));
+        if captions.len() == 1 {
+            notes.push("CIDEr-D of one image alone is 0 by definition: nothing is rare among one.".to_string());
+        }
+    }
+    let named = captions.iter().zip(each).map(|(caption, scores)| CaptionScores { id: caption.id.clone(), scores });
+    let mut report = Report {
+        corpus: Scores::default(),
+        captions: named.collect(),
+        meteor_matchers: meteor.matchers(),
+        notes,
+        counts,
+    };
+    report.corpus = report.corpus_of(&(0..captions.len()).collect::<Vec<_>>());
+    Ok(report)
+}
