@@ -42,6 +42,7 @@ pub mod caption;
 pub mod data;
 pub mod error;
 mod files;
+#[cfg(feature = "scores")]
 pub mod metrics;
 pub mod show;
 pub mod train;

@@ -17,6 +17,7 @@ mod vocabulary;
 mod word_map;
 
 pub use batch::pad;
+#[cfg(feature = "scores")]
 pub(crate) use dataset::counted;
 pub use dataset::{Dataset, Layout, captions_of};
 pub use images::Preprocess;

@@ -186,7 +186,7 @@ pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &serde
         stored.push((name.as_str(), Stored { kind, shape, bytes }));
     }
     let metadata = HashMap::from([(METADATA.to_string(), metadata.to_string())]);
-    let bytes = safetensors::serialize(stored, Some(metadata)).map_err(|error| problem(error.to_string()))?;
+    let bytes = safetensors::serialize(stored, &Some(metadata)).map_err(|error| problem(error.to_string()))?;
     write_whole(path, "write the weights", &bytes)
 }
 
@@ -210,7 +210,7 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json
         None => serde_json::Value::Null,
     };
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
+    for (name, view) in file.tensors() {
         let kind = match view.dtype() {
             Dtype::F32 => Kind::Float,
             Dtype::F64 => Kind::Double,

@@ -211,7 +211,7 @@ fn copy_warmed(paths: &Paths) -> Result<(PathBuf, File)> {
     let build = builds.join(format!("kernel-{}", std::process::id()));
     let lock = File::create(build.with_extension("lock"))?;
     lock.lock()?;
-    tree::copy(&paths.warmed(), &build, &tree::take_target)?;
+    tree::copy(&paths.warmed(), &build, &tree::take_for_kernel)?;
     Ok((build, lock))
 }
 

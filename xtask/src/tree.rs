@@ -80,10 +80,22 @@ pub fn take_target(inside: &Path) -> Take {
 /// As [`take_target`], for third-party crates alone: nothing that was made from the checkout.
 pub fn take_third_party(inside: &Path) -> Take {
     let name = inside.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let name = name.strip_prefix("lib").unwrap_or(name);
-    let ours = ["captionlab", "xtask", "ctx", "code_"].iter().any(|crate_name| name.starts_with(crate_name));
     let passing = matches!(name, "incremental" | "doc" | "tmp" | "examples") || name.ends_with(".lock");
-    if ours || passing { Take::Leave } else { take_target(inside) }
+    if is_ours(name) || passing { Take::Leave } else { take_target(inside) }
+}
+
+/// For the copy that a kernel works in: what belongs to third-party crates is shared, cargo's notes included, since a kernel
+/// does not build those crates again. Thousands of files are linked much faster than copied.
+pub fn take_for_kernel(inside: &Path) -> Take {
+    let parts = || inside.iter().filter_map(|part| part.to_str());
+    let of_crates = parts().any(|part| matches!(part, ".fingerprint" | "build" | "deps"));
+    if of_crates && !parts().any(is_ours) { Take::Link } else { take_target(inside) }
+}
+
+/// True for files and folders that were made from the checkout, or from cells.
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_prefix("lib").unwrap_or(name);
+    ["captionlab", "xtask", "ctx", "code_"].iter().any(|crate_name| name.starts_with(crate_name))
 }
 
 /// Size of a folder in bytes, and how much of it no other copy shares.

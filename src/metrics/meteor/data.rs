@@ -349,7 +349,7 @@ impl Sources {
             let size = if *kind == Dtype::U32 { bytes.len() / 4 } else { bytes.len() };
             (name.as_str(), TensorView::new(*kind, vec![size], bytes).expect("the size is that of the bytes"))
         });
-        safetensors::serialize(views, None).expect("the names are distinct")
+        safetensors::serialize(views, &None).expect("the names are distinct")
     }
 
     /// All phrases, sorted; and for each, by number, what it may be replaced by, with its place in the table: pairs, sorted.
