@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 use super::ngrams::{self, MOST, Ngram, Words};
 
 /// The width of the penalty for another length, in words.
@@ -31,7 +33,7 @@ const SIGMA: f64 = 6.0;
 pub struct Cider {
     words: Words,
     /// The logarithm of the number of images that say an n-gram.
-    log_frequencies: HashMap<Ngram, f64>,
+    log_frequencies: HashMap<Ngram, f64, FixedState>,
     log_images: f64,
     images: Vec<Image>,
 }
@@ -62,7 +64,7 @@ impl Cider {
             let captions = image.as_ref().iter();
             captions.map(|caption| ngrams::count(&words.learn(caption.as_ref()))).collect()
         };
-        let mut frequencies: HashMap<Ngram, u32> = HashMap::new();
+        let mut frequencies: HashMap<Ngram, u32, FixedState> = HashMap::default();
         for image in corpus {
             let mut said: Vec<Ngram> = learn(&mut words, image).into_iter().flatten().map(|(ngram, _)| ngram).collect();
             said.sort_unstable();

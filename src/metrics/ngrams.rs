@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 /// The longest n-gram.
 pub(super) const MOST: usize = 4;
 
 /// Words as numbers from 1 on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words {
-    numbers: HashMap<String, u32>,
+    numbers: HashMap<String, u32, FixedState>,
 }
 
 impl Words {

@@ -161,7 +161,10 @@ impl MeteorData {
         for (place, word) in words.iter().enumerate() {
             let Some(word) = word else { break };
             // Phrases are sorted: those that begin with the words so far stand together, the shortest first.
-            let at = |phrase: usize| self.numbers(&self.phrases, phrase).nth(place);
+            let at = |phrase: usize| {
+                let bounds = self.bounds(&self.phrases, phrase);
+                (place < bounds.len()).then(|| self.number(&self.phrases.numbers, bounds.start + place))
+            };
             let compare = |phrase: usize| at(phrase).map_or(std::cmp::Ordering::Less, |other| other.cmp(word));
             low = partition(low, high, |phrase| compare(phrase).is_lt());
             high = partition(low, high, |phrase| compare(phrase).is_le());

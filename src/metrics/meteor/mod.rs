@@ -6,6 +6,7 @@ mod normalizer;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::AddAssign;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rust_stemmers::{Algorithm, Stemmer};
 use serde::Serialize;
@@ -33,24 +34,34 @@ pub struct Meteor {
     data: Option<MeteorData>,
     normalizer: Normalizer,
     function_words: HashSet<String>,
+    /// The words that were looked up before.
+    known: RwLock<HashMap<String, Arc<Word>>>,
+}
+
+/// A word, and what the dictionaries say of it.
+#[derive(Debug)]
+struct Word {
+    text: String,
+    stem: String,
+    /// Sorted.
+    synonym_sets: Vec<u32>,
+    /// Its number in the table of paraphrases.
+    number: Option<u32>,
+    is_function_word: bool,
 }
 
 /// A caption made ready to be aligned: its words with their stems, synonyms and phrases.
 #[derive(Debug, Clone)]
 pub struct MeteorWords {
-    words: Vec<String>,
-    stems: Vec<String>,
-    /// Sorted.
-    synonym_sets: Vec<Vec<u32>>,
+    words: Vec<Arc<Word>>,
     /// The phrases of the table that begin at each word: their lengths and numbers, the shortest first.
     phrases: Vec<Vec<(usize, usize)>>,
-    is_function_word: Vec<bool>,
 }
 
 impl MeteorWords {
     /// The words that are aligned.
-    pub fn words(&self) -> &[String] {
-        &self.words
+    pub fn words(&self) -> Vec<&str> {
+        self.words.iter().map(|word| word.text.as_str()).collect()
     }
 }
 
@@ -137,7 +148,7 @@ impl Meteor {
     pub fn new(data: Option<MeteorData>) -> Self {
         let list = data.as_ref().map(|data| prefixes(data.prefixes())).unwrap_or_default();
         let function_words = data.as_ref().map(|data| data.function_words().into_iter().collect()).unwrap_or_default();
-        Self { normalizer: Normalizer::new(list), function_words, data }
+        Self { normalizer: Normalizer::new(list), function_words, data, known: RwLock::default() }
     }
 
     /// The matchers that are used.
@@ -150,31 +161,45 @@ impl Meteor {
 
     /// Makes a caption ready: its tokens, joined by spaces.
     pub fn prepare(&self, caption: &str) -> MeteorWords {
-        let words = self.normalizer.words(caption);
-        let stemmer = Stemmer::create(Algorithm::English);
-        let mut prepared = MeteorWords {
-            stems: words.iter().map(|word| stemmer.stem(word).into_owned()).collect(),
-            synonym_sets: Vec::new(),
-            phrases: Vec::new(),
-            is_function_word: words.iter().map(|word| self.function_words.contains(word)).collect(),
-            words,
+        let words: Vec<Arc<Word>> = self.normalizer.words(caption).into_iter().map(|word| self.word(word)).collect();
+        let phrases = match &self.data {
+            Some(data) => {
+                let numbers: Vec<Option<u32>> = words.iter().map(|word| word.number).collect();
+                (0..numbers.len()).map(|start| data.phrases_at(&numbers[start..])).collect()
+            }
+            None => Vec::new(),
         };
-        if let Some(data) = &self.data {
-            prepared.synonym_sets = prepared.words.iter().map(|word| synonym_sets(data, word)).collect();
-            let numbers: Vec<Option<u32>> = prepared.words.iter().map(|word| data.paraphrase_word(word)).collect();
-            prepared.phrases = (0..numbers.len()).map(|start| data.phrases_at(&numbers[start..])).collect();
+        MeteorWords { words, phrases }
+    }
+
+    /// What the dictionaries say of a word, looked up once.
+    fn word(&self, text: String) -> Arc<Word> {
+        if let Some(word) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&text) {
+            return Arc::clone(word);
         }
-        prepared
+        let data = self.data.as_ref();
+        let word = Arc::new(Word {
+            stem: Stemmer::create(Algorithm::English).stem(&text).into_owned(),
+            synonym_sets: data.map(|data| synonym_sets(data, &text)).unwrap_or_default(),
+            number: data.and_then(|data| data.paraphrase_word(&text)),
+            is_function_word: self.function_words.contains(&text),
+            text: text.clone(),
+        });
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(text, Arc::clone(&word));
+        word
     }
 
     /// The alignment of a caption with a reference.
     pub fn align(&self, hypothesis: &MeteorWords, reference: &MeteorWords) -> Vec<Match> {
         let mut matches = Matches::new(hypothesis.words.len(), reference.words.len());
-        let differ = |place: usize, other: usize| hypothesis.words[place] != reference.words[other];
-        matches.add_equal(Matcher::Exact, &hypothesis.words, &reference.words, |_, _| true);
+        let (words, others) = (hypothesis.words(), reference.words());
+        matches.add_equal(Matcher::Exact, &words, &others, |_, _| true);
         // Two equal captions need no other matches.
-        if hypothesis.words != reference.words {
-            matches.add_equal(Matcher::Stem, &hypothesis.stems, &reference.stems, differ);
+        if words != others {
+            let stems =
+                |caption: &'_ MeteorWords| caption.words.iter().map(|word| word.stem.clone()).collect::<Vec<_>>();
+            let differ = |place: usize, other: usize| words[place] != others[other];
+            matches.add_equal(Matcher::Stem, &stems(hypothesis), &stems(reference), differ);
             if let Some(data) = &self.data {
                 add_synonyms(&mut matches, hypothesis, reference);
                 add_paraphrases(&mut matches, data, hypothesis, reference);
@@ -189,13 +214,14 @@ impl Meteor {
         let side = |caption: &MeteorWords, run: fn(&Match) -> (usize, usize)| {
             let mut side = MeteorSide {
                 words: caption.words.len() as f64,
-                function_words: caption.is_function_word.iter().filter(|is| **is).count() as f64,
+                function_words: caption.words.iter().filter(|word| word.is_function_word).count() as f64,
                 ..MeteorSide::default()
             };
             for found in &alignment {
                 let (start, words) = run(found);
-                for is_function_word in &caption.is_function_word[start..start + words] {
-                    let counts = if *is_function_word { &mut side.function_matches } else { &mut side.content_matches };
+                for word in &caption.words[start..start + words] {
+                    let counts =
+                        if word.is_function_word { &mut side.function_matches } else { &mut side.content_matches };
                     counts[found.matcher as usize] += 1.0;
                 }
             }
@@ -272,9 +298,9 @@ fn base_form(data: &MeteorData, word: &str) -> String {
 }
 
 fn add_synonyms(matches: &mut Matches, hypothesis: &MeteorWords, reference: &MeteorWords) {
-    for (reference_place, sets) in reference.synonym_sets.iter().enumerate() {
-        for (place, others) in hypothesis.synonym_sets.iter().enumerate() {
-            if hypothesis.words[place] != reference.words[reference_place] && have_common(sets, others) {
+    for (reference_place, one) in reference.words.iter().enumerate() {
+        for (place, other) in hypothesis.words.iter().enumerate() {
+            if one.text != other.text && have_common(&one.synonym_sets, &other.synonym_sets) {
                 matches.add(Match::of_words(Matcher::Synonym, reference_place, place));
             }
         }
