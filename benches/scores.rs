@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         (Dataset::scenes(&ScenesConfig { train: IMAGES + 1, validation: 0, test: 0, seed: 1 })?, "Scenes")
     };
-    // Each image's caption to score is one of the next image's with some words of its own: right and wrong in turn.
+    // Each image's caption to score begins as one of its own and ends as one of the next image's: half right.
     let mut random = Random::new(1);
     let (mut annotations, mut results) = (Vec::new(), Vec::new());
     let (mut references, mut hypotheses) = (Vec::new(), Vec::new());

@@ -34,7 +34,7 @@ enum Command {
 #[derive(Subcommand)]
 enum Train {
     /// The eye of a captioner: which words people use of a picture.
-    Eye(TrainEye),
+    Eye(RunOptions),
     /// A captioner.
     Captioner(TrainCaptioner),
 }
@@ -75,12 +75,6 @@ impl RunOptions {
         settings.workers = self.workers.unwrap_or(settings.workers);
         settings.folder = self.out;
     }
-}
-
-#[derive(Args)]
-struct TrainEye {
-    #[command(flatten)]
-    run: RunOptions,
 }
 
 #[derive(Args)]
@@ -175,13 +169,13 @@ fn training_data(folder: Option<&PathBuf>) -> Result<Dataset> {
     }
 }
 
-fn train_eye(options: TrainEye) -> Result<()> {
-    let dataset = training_data(options.run.data.as_ref())?;
-    let run = match &options.run.resume {
+fn train_eye(options: RunOptions) -> Result<()> {
+    let dataset = training_data(options.data.as_ref())?;
+    let run = match &options.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
         None => {
             let mut training = EyeTraining::scenes();
-            options.run.set(&mut training.run);
+            options.set(&mut training.run);
             caption::train_eye(&dataset, &training)?
         }
     };
@@ -254,19 +248,17 @@ fn score(options: &ScoreOptions) -> Result<()> {
         report.notes.extend(notes);
         Ok(report)
     };
-    let mut report = report_of(&options.hypotheses)?;
+    let report = report_of(&options.hypotheses)?;
     if let Some(other) = &options.against {
         let other = report_of(other)?;
         println!("{:<8} {:>8} {:>8} {:>8}", "", "first", "second", "p");
         for line in metrics::compare(&report, &other, RESAMPLES, 1)? {
             println!("{:<8} {:>8.4} {:>8.4} {:>8.3}", line.name, line.first, line.second, line.p_value);
         }
+        report.notes.iter().for_each(|note| println!("{note}"));
         return Ok(());
     }
     if options.json {
-        if !options.per_caption {
-            report.captions.clear();
-        }
         let mut json = serde_json::json!(report);
         if let (false, Some(fields)) = (options.per_caption, json.as_object_mut()) {
             fields.remove("captions");

@@ -145,8 +145,9 @@ def merge_streams(outputs):
 def with_alternative(output):
     """Tells notebook programs the text alternative of a picture: our figures send it as their plain text."""
     data = output.get("data", {})
-    if "image/png" in data and "text/plain" in data:
-        output["metadata"] = {"image/png": {"alt": data["text/plain"]}, **output.get("metadata", {})}
+    for kind in ("image/png", "image/gif"):
+        if kind in data and "text/plain" in data:
+            output["metadata"] = {kind: {"alt": data["text/plain"]}, **output.get("metadata", {})}
     return output
 
 

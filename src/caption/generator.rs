@@ -214,6 +214,8 @@ impl Generator {
                     (row, words[place], live[row].score + scores[place])
                 })
                 .collect();
+            // What no caption says is impossible, and not only improbable.
+            next.retain(|(_, _, score)| score.is_finite());
             next.sort_by(|one, other| other.2.total_cmp(&one.2));
             next.truncate(decoding.beam);
             let mut rows = Vec::with_capacity(next.len());

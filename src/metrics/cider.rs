@@ -161,7 +161,7 @@ impl Cider {
             let penalty = if is_d { (-difference * difference / (2.0 * SIGMA * SIGMA)).exp() } else { 1.0 };
             for n in 0..MOST {
                 let norm = norms[n] * reference_norms[n];
-                sum += if norm == 0.0 { product[n] } else { product[n] / norm } * penalty;
+                sum += if norm > 0.0 { product[n] / norm * penalty } else { 0.0 };
             }
         }
         sum / MOST as f64 / image.norms.len() as f64

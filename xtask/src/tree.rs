@@ -116,3 +116,49 @@ pub fn size(folder: &Path) -> (u64, u64) {
     }
     (all, own)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    const FILES: [&str; 6] = [
+        "target/debug/deps/libtch-1.rlib",
+        "target/debug/.fingerprint/tch-1/lib-tch",
+        "target/debug/.fingerprint/captionlab-1/lib-captionlab",
+        "target/debug/deps/libcaptionlab-1.rlib",
+        "target/debug/incremental/captionlab-1/part.o",
+        "src/lib.rs",
+    ];
+
+    /// A folder of its own with all the files.
+    fn folder(name: &str) -> std::path::PathBuf {
+        let root = std::env::temp_dir().join(format!("captionlab-tree-{}-{name}", std::process::id()));
+        for file in FILES {
+            fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+            fs::write(root.join(file), file).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn a_kernel_shares_what_is_of_third_parties_and_has_the_rest_to_itself() {
+        let (from, to) = (folder("from"), folder("from").with_extension("to"));
+        copy(&from, &to, &take_for_kernel).unwrap();
+        for (file, is_shared) in FILES.iter().zip([true, true, false, true, false, false]) {
+            assert_eq!(fs::read_to_string(to.join(file)).unwrap(), *file);
+            assert_eq!(fs::metadata(to.join(file)).unwrap().nlink() > 1, is_shared, "{file}");
+        }
+        fs::remove_dir_all(from).unwrap();
+        fs::remove_dir_all(to).unwrap();
+    }
+
+    #[test]
+    fn of_a_warmed_folder_stays_what_was_not_made_from_the_checkout() {
+        let root = folder("retain");
+        retain(&root, &take_third_party).unwrap();
+        let left: Vec<bool> = FILES.iter().map(|file| root.join(file).exists()).collect();
+        assert_eq!(left, [true, true, false, false, false, true]);
+        fs::remove_dir_all(root).unwrap();
+    }
+}

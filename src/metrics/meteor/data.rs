@@ -13,7 +13,7 @@ use crate::files::write_whole;
 use crate::{Error, Result};
 
 /// Names the layout of the file: another version is made anew.
-const FILE: &str = "meteor-1.5-english-1.safetensors";
+const FILE: &str = "meteor-1.5-english-2.safetensors";
 
 /// The dictionaries of METEOR 1.5 for English, in a file that is mapped into memory.
 ///
@@ -22,7 +22,7 @@ const FILE: &str = "meteor-1.5-english-1.safetensors";
 #[derive(Debug)]
 pub struct MeteorData {
     map: Mmap,
-    texts: [Range; 3],
+    texts: [Range; 2],
     synonyms: Lists,
     irregular: Lists,
     vocabulary: Words,
@@ -107,7 +107,7 @@ impl MeteorData {
             Ok(Lists { words, ends: part(&format!("{name}.ends"))?, numbers: part(&format!("{name}.numbers"))? })
         };
         let data = Self {
-            texts: [part("function_words")?, part("prefixes")?, part("version")?],
+            texts: [part("function_words")?, part("prefixes")?],
             synonyms: lists("synonyms", Some(words("synonyms")?))?,
             irregular: lists("irregular", Some(words("irregular")?))?,
             vocabulary: words("vocabulary")?,
@@ -279,7 +279,9 @@ impl Sources {
         let text = entry("synonym/english.synsets")?;
         let mut lines = text.lines();
         while let (Some(word), Some(sets)) = (lines.next(), lines.next()) {
-            let mut sets: Vec<u32> = sets.split_ascii_whitespace().filter_map(|set| set.parse().ok()).collect();
+            let sets: std::result::Result<Vec<u32>, _> = sets.split_ascii_whitespace().map(str::parse).collect();
+            let mut sets =
+                sets.map_err(|error| fault(&jar, std::io::Error::other(format!("synonyms of `{word}`: {error}"))))?;
             sets.sort_unstable();
             synonyms.push((word.to_string(), sets));
         }
@@ -346,7 +348,6 @@ impl Sources {
         }
         texts.push(("function_words".into(), self.function_words.clone().into_bytes()));
         texts.push(("prefixes".into(), self.prefixes.clone().into_bytes()));
-        texts.push(("version".into(), FILE.as_bytes().to_vec()));
         parts.extend(texts.into_iter().map(|(name, bytes)| (name, bytes, Dtype::U8)));
         let views = parts.iter().map(|(name, bytes, kind)| {
             let size = if *kind == Dtype::U32 { bytes.len() / 4 } else { bytes.len() };

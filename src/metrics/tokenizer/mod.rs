@@ -124,11 +124,9 @@ impl Tokenizer {
     /// The rule with the longest match at the beginning of a text, and the length of that match, in bytes.
     fn next(&self, cache: &mut Cache, text: &str) -> (usize, usize) {
         let input = Input::new(text).anchored(Anchored::Yes);
-        match self.longest.try_search_fwd(cache, &input) {
-            Ok(Some(found)) => (found.pattern().as_usize(), found.offset()),
-            // The last rule takes any character.
-            _ => (self.rules.len() - 1, text.chars().next().map_or(1, char::len_utf8)),
-        }
+        let found = self.longest.try_search_fwd(cache, &input).expect("the search has no limit at which it gives up");
+        let found = found.expect("the last rule takes any character");
+        (found.pattern().as_usize(), found.offset())
     }
 }
 
