@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use plotters_backend::text_anchor::{HPos, VPos};
 use plotters_backend::{
@@ -18,6 +17,7 @@ use tiny_skia::{
 use super::figure::failed;
 use super::style::Ink;
 use super::text::{TextStyle, Typeface};
+use crate::data::images::resample;
 use crate::{Error, Result};
 
 /// Plotters counts in whole pixels, which makes slow curves wobble; it is told of a canvas this many times as large.
@@ -170,13 +170,10 @@ fn scaled(image: &RgbImage, width: u32, height: u32) -> Result<RgbImage> {
     }
     let few_pixels = image.width().max(image.height()) <= 32;
     let algorithm = if few_pixels { ResizeAlg::Nearest } else { ResizeAlg::Convolution(FilterType::CatmullRom) };
-    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
-        .map_err(|error| failed(error.to_string()))?;
-    let mut target = Image::new(width, height, PixelType::U8x3);
-    Resizer::new()
-        .resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm))
-        .map_err(|error| failed(error.to_string()))?;
-    RgbImage::from_raw(width, height, target.into_vec()).ok_or_else(|| failed("a picture could not be scaled"))
+    let options = ResizeOptions::new().resize_alg(algorithm);
+    let mut target = RgbImage::new(width, height);
+    resample(&mut Resizer::new(), image, &options, width, height, &mut target)?;
+    Ok(target)
 }
 
 /// Plotters draws axes and meshes through this, in units of 1/[`FINE`] pixel.
