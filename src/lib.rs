@@ -58,7 +58,7 @@ pub use tch::{Device, Tensor};
 /// What the lessons use, in one line: `use captionlab::prelude::*;`.
 pub mod prelude {
     pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, EyeTraining, ImageEntry};
-    pub use crate::data::scenes::ScenesConfig;
+    pub use crate::data::scenes::{ClaimScore, Scene, ScenesConfig};
     pub use crate::data::statistics::{
         caption_agreement, caption_lengths, coverage_by_size, most_common_bigrams, vocabulary_sizes, word_counts,
     };
@@ -66,9 +66,13 @@ pub mod prelude {
         Dataset, Example, ImageLoader, ImageSource, Layout, LoaderConfig, Preprocess, Random, Split, Vocabulary,
         VocabularyConfig, pad,
     };
+    #[cfg(feature = "scores")]
+    pub use crate::metrics::{
+        self, BleuCounts, CaptionToScore, Cider, Meteor, MeteorData, MeteorWords, Metric, Report, Tokenizer,
+    };
     pub use crate::show::{
-        self, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, Scale, Series, Table, bar_chart,
-        captioned_grid, curves, curves_with, histogram, learning_curves,
+        self, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Scale, Series, Table,
+        bar_chart, captioned_grid, curves, curves_with, grouped_bar_chart, histogram, learning_curves,
     };
     pub use crate::train::Run;
     pub use crate::{Device, Error, Result, Tensor};

@@ -39,12 +39,13 @@ class LessonFailed(Exception):
 class Session:
     """A kernel of its own, and how long it took to start."""
 
-    def __init__(self):
+    def __init__(self, folder="."):
         start = time.perf_counter()
         self.manager = KernelManager(kernel_name="captionlab")
         # What the kernel itself says (cells speak through its channels) is of use only when something went wrong.
         self.log = tempfile.TemporaryFile("w+")
-        self.manager.start_kernel(cwd=os.getcwd(), stdout=self.log, stderr=self.log)
+        # As in JupyterLab, the kernel works in the folder of its notebook.
+        self.manager.start_kernel(cwd=os.path.abspath(folder), stdout=self.log, stderr=self.log)
         self.client = self.manager.client()
         self.client.start_channels()
         try:
@@ -155,7 +156,7 @@ def run_lesson(name, mode):
     """Runs a notebook; the seconds of each of its code cells."""
     path = Path(name + ".ipynb")
     notebook = nbformat.read(path, as_version=4)
-    session = Session()
+    session = Session(path.parent)
     timings = []
     try:
         number = 0

@@ -114,6 +114,32 @@ impl Cider {
         (weights, norms.map(f64::sqrt))
     }
 
+    /// What each different word of a caption counts, in the order of the caption: how often it says it, times how rare the word is
+    /// among the images, ln N − ln df. 0 for a word that is said of all images, ln N for one that is said of one at most.
+    ///
+    /// ```
+    /// use captionlab::metrics::Cider;
+    /// let cider = Cider::new(&[vec![vec!["a", "kite"]], vec![vec!["a", "dog"]]]);
+    /// let weights = cider.word_weights(&["a", "kite"]);
+    /// assert_eq!(weights[0], ("a".to_string(), 0.0));
+    /// assert!((weights[1].1 - 2f64.ln()).abs() < 1e-12);
+    /// ```
+    pub fn word_weights<S: AsRef<str>>(&self, caption: &[S]) -> Vec<(String, f64)> {
+        let mut counted: Vec<(&str, u32)> = Vec::new();
+        for word in caption.iter().map(AsRef::as_ref) {
+            match counted.iter_mut().find(|(known, _)| *known == word) {
+                Some((_, count)) => *count += 1,
+                None => counted.push((word, 1)),
+            }
+        }
+        let weight = |(word, count): (&str, u32)| {
+            let numbers = self.words.look_up(&[word]);
+            let weight: f64 = numbers.iter().map(|&number| self.weights(&[(Ngram::from(number), count)]).0[0].1).sum();
+            (word.to_string(), weight)
+        };
+        counted.into_iter().map(weight).collect()
+    }
+
     /// How many images there are.
     pub fn images(&self) -> usize {
         self.images.len()

@@ -10,8 +10,11 @@
 //! All read the words that [`Tokenizer`] finds. [`score`] computes them all.
 
 mod bleu;
+mod captions;
 mod cider;
 mod files;
+#[cfg(feature = "tables")]
+mod frame;
 mod meteor;
 mod ngrams;
 mod report;
@@ -20,10 +23,11 @@ mod statistics;
 mod tokenizer;
 
 pub use bleu::BleuCounts;
+pub use captions::CaptionToScore;
 pub use cider::Cider;
 pub use files::read_captions_to_score;
 pub use meteor::{Match, Matcher, Meteor, MeteorCounts, MeteorData, MeteorSide, MeteorWords};
-pub use report::{CaptionScores, CaptionToScore, Metric, Report, Scores, score};
-pub use rouge::rouge_l;
+pub use report::{CaptionScores, Metric, Report, Scores, score};
+pub use rouge::{longest_common_run, rouge_l};
 pub use statistics::{Comparison, Diversity, Interval, compare, confidence_intervals, diversity};
 pub use tokenizer::Tokenizer;

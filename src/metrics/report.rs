@@ -5,33 +5,8 @@ use std::fmt;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{BleuCounts, Cider, Matcher, Meteor, MeteorCounts, MeteorWords, Tokenizer, rouge_l};
+use super::{BleuCounts, CaptionToScore, Cider, Matcher, Meteor, MeteorCounts, MeteorWords, Tokenizer, rouge_l};
 use crate::{Error, Result};
-
-/// A caption, and what people say of the same image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptionToScore {
-    /// Names the image.
-    pub id: String,
-    /// The caption to score.
-    pub hypothesis: String,
-    pub references: Vec<String>,
-}
-
-impl CaptionToScore {
-    /// ```
-    /// use captionlab::metrics::CaptionToScore;
-    /// CaptionToScore::new("1", "a dog runs", ["a brown dog is running", "the dog runs"]);
-    /// ```
-    pub fn new<S: Into<String>>(
-        id: impl Into<String>,
-        hypothesis: impl Into<String>,
-        references: impl IntoIterator<Item = S>,
-    ) -> Self {
-        let references = references.into_iter().map(Into::into).collect();
-        Self { id: id.into(), hypothesis: hypothesis.into(), references }
-    }
-}
 
 /// A family of scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,6 +90,31 @@ impl Report {
     /// The scores of a corpus of these captions, each as often as it is named.
     pub(super) fn corpus_of(&self, captions: &[usize]) -> Scores {
         corpus(captions.iter().map(|&caption| (self, caption)))
+    }
+
+    /// The captions that one score ranks highest in comparison with another, as places in [`Report::captions`]: those that the first
+    /// ranks near the top and the second near the bottom come first, and the other way round last.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a score that the report has not, by the names of [`Scores::named`].
+    pub fn disagreements(&self, loved_by: &str, not_by: &str) -> Result<Vec<usize>> {
+        let ranks = |name: &str| -> Result<Vec<usize>> {
+            let score = |caption: &CaptionScores| caption.scores.named().into_iter().find(|(known, _)| *known == name);
+            let scores: Option<Vec<f64>> = self.captions.iter().map(|caption| Some(score(caption)?.1)).collect();
+            let scores = scores.ok_or_else(|| {
+                let known: Vec<&str> = self.corpus.named().into_iter().map(|(name, _)| name).collect();
+                Error::argument(format!("there is no score `{name}`"), format!("There are: {}.", known.join(", ")))
+            })?;
+            let mut order: Vec<usize> = (0..scores.len()).collect();
+            order.sort_by(|one, other| scores[*one].total_cmp(&scores[*other]));
+            let mut ranks = vec![0; scores.len()];
+            order.into_iter().enumerate().for_each(|(rank, caption)| ranks[caption] = rank);
+            Ok(ranks)
+        };
+        let (first, second) = (ranks(loved_by)?, ranks(not_by)?);
+        let mut captions: Vec<usize> = (0..self.captions.len()).collect();
+        captions.sort_by_key(|&caption| second[caption] as i64 - first[caption] as i64);
+        Ok(captions)
     }
 
     /// The scores of two corpora: this one and another of the same images, in which some captions have changed places.
@@ -256,4 +256,28 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
     };
     report.corpus = report.corpus_of(&(0..captions.len()).collect::<Vec<_>>());
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captions_that_one_score_loves_and_another_does_not_come_first() {
+        let captions = [
+            CaptionToScore::new("good", "a red kite over the sea", ["a red kite over the sea"]),
+            // What all images could be: BLEU-1 counts each word, CIDEr-D finds nothing rare.
+            CaptionToScore::new("vague", "on the a", ["a boat on the lake", "a boat on the sea"]),
+            CaptionToScore::new("bad", "on", ["two dogs on the grass with a ball"]),
+            // One word of several is right, and it is rare.
+            CaptionToScore::new("rare", "zebra thing thing thing thing", ["zebra on the a"]),
+        ];
+        let report = score(&captions, &Metric::ALL, &Meteor::new(None)).unwrap();
+        let name = |place: usize| report.captions[place].id.as_str();
+        let order = report.disagreements("BLEU-1", "CIDEr-D").unwrap();
+        assert_eq!((order.len(), name(order[0])), (4, "vague"));
+        assert_eq!(name(report.disagreements("CIDEr-D", "BLEU-1").unwrap()[3]), "vague");
+        let error = report.disagreements("BLEU", "CIDEr-D").unwrap_err().to_string();
+        assert!(error.contains("no score `BLEU`") && error.contains("BLEU-1, BLEU-2"), "{error}");
+    }
 }

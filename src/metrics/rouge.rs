@@ -51,6 +51,40 @@ fn longest_common_subsequence(left: &[&str], right: &[&str]) -> usize {
     lengths[right.len()]
 }
 
+/// Which words of a caption make up the longest run that it shares with a reference, as places from 0: what [`rouge_l`] counts.
+///
+/// Memory grows with the product of the two lengths. Of several runs as long it is the one whose words come first.
+///
+/// ```
+/// use captionlab::metrics::longest_common_run;
+/// assert_eq!(longest_common_run(&["a", "dog", "in", "grass"], &["a", "dog", "runs", "on", "grass"]), [0, 1, 3]);
+/// ```
+pub fn longest_common_run<S: AsRef<str>>(hypothesis: &[S], reference: &[S]) -> Vec<usize> {
+    // lengths[i][j] is that of the words from i and from j on.
+    let mut lengths = vec![vec![0usize; reference.len() + 1]; hypothesis.len() + 1];
+    let are_equal = |place: usize, other: usize| hypothesis[place].as_ref() == reference[other].as_ref();
+    for place in (0..hypothesis.len()).rev() {
+        for other in (0..reference.len()).rev() {
+            lengths[place][other] = match are_equal(place, other) {
+                true => lengths[place + 1][other + 1] + 1,
+                false => lengths[place + 1][other].max(lengths[place][other + 1]),
+            };
+        }
+    }
+    let (mut place, mut other, mut run) = (0, 0, Vec::new());
+    while place < hypothesis.len() && other < reference.len() {
+        if are_equal(place, other) {
+            run.push(place);
+            (place, other) = (place + 1, other + 1);
+        } else if lengths[place + 1][other] > lengths[place][other + 1] {
+            place += 1;
+        } else {
+            other += 1;
+        }
+    }
+    run
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +124,23 @@ mod tests {
         assert_eq!(rouge_l(&words(""), &[words("the cat")]), 0.0);
         assert_eq!(rouge_l(&words("a dog"), &[] as &[Vec<&str>]), 0.0);
         assert_eq!(rouge_l(&words(""), &[words("")]), 1.0);
+    }
+
+    #[test]
+    fn the_common_run_is_as_long_as_what_is_counted_and_stands_in_both() {
+        for (one, other) in [
+            ("a dog runs on grass", "the dog on the green grass"),
+            ("a b c a b c", "c b a c b a"),
+            ("x y", "a b"),
+            ("", "a"),
+            ("the the the", "the"),
+        ] {
+            let (one, other) = (words(one), words(other));
+            let run = longest_common_run(&one, &other);
+            assert_eq!(run.len(), longest_common_subsequence(&one, &other), "{one:?} {other:?}");
+            assert!(run.is_sorted_by(|place, next| place < next), "{run:?}");
+            let mut rest = other.iter();
+            assert!(run.iter().all(|&place| rest.any(|word| *word == one[place])), "{run:?}");
+        }
     }
 }

@@ -10,7 +10,8 @@
 //! | the losses of a training | [`learning_curves`] |
 //! | how values are spread | [`histogram`] |
 //! | amounts to compare | [`bar_chart`], [`grouped_bar_chart`] |
-//! | which words count, which stand for which | [`highlighted_words`], [`word_alignment`] |
+//! | which words count, which stand for which | [`highlighted_words`], [`word_alignment`]; `matched_ngrams` and `meteor_alignment` with the feature `scores` |
+//! | answers to an exercise | [`answers`] |
 //! | figures one after the other | [`Animation`] |
 //! | rows and columns | [`Table`], and `data_frame` with the feature `tables` |
 //!
@@ -23,6 +24,7 @@
 //! ```
 
 mod animation;
+mod answers;
 mod axis;
 mod bars;
 mod canvas;
@@ -36,12 +38,15 @@ mod grid;
 mod histogram;
 mod learning;
 mod palette;
+#[cfg(feature = "scores")]
+mod scores;
 mod style;
 mod table;
 mod text;
 mod words;
 
 pub use animation::Animation;
+pub use answers::answers;
 pub use bars::{bar_chart, grouped_bar_chart};
 pub use curves::{CurvesConfig, Scale, Series, curves, curves_with};
 #[cfg(feature = "tables")]
@@ -51,5 +56,7 @@ pub use figure::Figure;
 pub use grid::{CaptionedImage, GridConfig, captioned_grid};
 pub use histogram::histogram;
 pub use learning::learning_curves;
+#[cfg(feature = "scores")]
+pub use scores::{matched_ngrams, meteor_alignment, score_curves};
 pub use table::Table;
 pub use words::{HighlightedWords, WordLink, highlighted_words, word_alignment};

@@ -60,18 +60,48 @@ pub fn set_data(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// `notebooks/4_scores.ipynb` and `4_scores` are the same lesson; `solutions/4_scores` are its solutions.
 fn stem(name: &str) -> String {
-    Path::new(name).file_name().unwrap_or_default().to_string_lossy().trim_end_matches(".ipynb").to_owned()
+    let name = name.trim_start_matches("./").trim_start_matches("notebooks/");
+    name.trim_end_matches(".ipynb").to_owned()
 }
 
-/// The names of all lessons, in order.
+/// The names of all lessons, in order, and then of their solutions.
 pub fn all(paths: &Paths) -> Result<Vec<String>> {
-    let mut names: Vec<String> = fs::read_dir(paths.notebooks())?
+    let mut names = notebooks_in(&paths.notebooks())?;
+    let solutions = paths.notebooks().join("solutions");
+    if solutions.is_dir() {
+        names.extend(notebooks_in(&solutions)?.into_iter().map(|name| format!("solutions/{name}")));
+    }
+    Ok(names)
+}
+
+fn notebooks_in(folder: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = fs::read_dir(folder)?
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "ipynb"))
-        .map(|path| stem(&path.to_string_lossy()))
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
         .collect();
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lesson_is_named_with_or_without_its_folder_and_ending() {
+        for (given, name) in [
+            ("4_scores", "4_scores"),
+            ("4_scores.ipynb", "4_scores"),
+            ("notebooks/4_scores.ipynb", "4_scores"),
+            ("./notebooks/4_scores", "4_scores"),
+            ("solutions/4_scores", "solutions/4_scores"),
+            ("notebooks/solutions/4_scores.ipynb", "solutions/4_scores"),
+        ] {
+            assert_eq!(stem(given), name);
+        }
+    }
 }
