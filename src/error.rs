@@ -56,6 +56,7 @@ pub enum Error {
 
     // --- computation ---
     /// libtorch refused an operation.
+    #[cfg(feature = "tensors")]
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] tch::TchError),
     /// A figure could not be drawn.

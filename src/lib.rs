@@ -37,7 +37,15 @@
 //! # std::fs::remove_dir_all(&folder).ok();
 //! # Ok::<(), captionlab::Error>(())
 //! ```
+//!
+//! | feature | |
+//! |---|---|
+//! | `tensors` (on by default) | all that needs libtorch: `caption`, `train`, `vision`, batches |
+//! | `scores` | `metrics`, which need no libtorch |
+//! | `tables` | data frames |
+//! | `cli` | the programs `captionlab` and `captionlab-score` |
 
+#[cfg(feature = "tensors")]
 pub mod caption;
 pub mod data;
 pub mod error;
@@ -45,7 +53,9 @@ mod files;
 #[cfg(feature = "scores")]
 pub mod metrics;
 pub mod show;
+#[cfg(feature = "tensors")]
 pub mod train;
+#[cfg(feature = "tensors")]
 pub mod vision;
 
 pub use error::{Error, Result};
@@ -53,9 +63,11 @@ pub use error::{Error, Result};
 #[cfg(feature = "tables")]
 pub use polars;
 /// libtorch's tensors, and where they live and are computed: `Device::Cpu`, `Device::Cuda(0)`, `Device::Mps`.
+#[cfg(feature = "tensors")]
 pub use tch::{Device, Tensor};
 
 /// What the lessons use, in one line: `use captionlab::prelude::*;`.
+#[cfg(feature = "tensors")]
 pub mod prelude {
     pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, EyeTraining, ImageEntry};
     pub use crate::data::scenes::{ClaimScore, Scene, ScenesConfig};

@@ -20,7 +20,6 @@
 
 use std::fs::File;
 use std::io::{Cursor, Read};
-use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -455,36 +454,6 @@ impl Preprocess {
         Ok(prepared.values().collect())
     }
 
-    /// The picture as a tensor `[3, size, size]` of `f32` on the CPU.
-    ///
-    /// # Errors
-    /// As [`cut`](Self::cut).
-    pub fn to_tensor(&self, picture: &RgbImage) -> Result<tch::Tensor> {
-        let side = i64::from(self.size);
-        Ok(tch::Tensor::from_slice(&self.apply(picture)?).f_view([3, side, side])?)
-    }
-
-    /// The way back: a normalised tensor `[3, height, width]` as a picture to look at.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] if the tensor has another shape.
-    pub fn to_picture(&self, tensor: &tch::Tensor) -> Result<RgbImage> {
-        self.validate()?;
-        let &[3, height, width] = tensor.size().as_slice() else {
-            return Err(Error::argument(
-                format!("a picture is a tensor [3, height, width]; this one is {:?}", tensor.size()),
-                "Take one picture out of a batch with `batch.images.get(0)`.",
-            ));
-        };
-        let statistic = |values: &[f32; 3]| tch::Tensor::from_slice(values).f_view([3, 1, 1]);
-        let values = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(tch::Kind::Float)?;
-        let values = values.f_mul(&statistic(&self.standard_deviation)?)?.f_add(&statistic(&self.mean)?)?;
-        let values = values.f_mul_scalar(255.0)?.f_round()?.f_clamp(0.0, 255.0)?.f_to_kind(tch::Kind::Uint8)?;
-        let bytes = Vec::<u8>::try_from(values.f_permute([1, 2, 0])?.f_contiguous()?.f_view(-1)?)?;
-        RgbImage::from_raw(width as u32, height as u32, bytes)
-            .ok_or_else(|| Error::argument("the tensor is too large for a picture", "Give one picture."))
-    }
-
     /// The rectangle of a `width` × `height` picture that becomes the square: left, top, width, height.
     ///
     /// Cutting first and resizing after, so that only pixels that are kept are computed, gives the same pixels as the
@@ -549,7 +518,8 @@ impl Prepared {
 
     /// Writes a picture's normalised values, plane by plane. `values` has room for exactly `3 × size × size`; every one
     /// of them is written, or the result is an error.
-    pub(super) fn write(&mut self, picture: &RgbImage, values: &mut [MaybeUninit<f32>]) -> Result<()> {
+    #[cfg(feature = "tensors")]
+    pub(super) fn write(&mut self, picture: &RgbImage, values: &mut [std::mem::MaybeUninit<f32>]) -> Result<()> {
         self.resample(picture)?;
         let plane = self.cut.len() / 3;
         assert_eq!(values.len(), self.cut.len());

@@ -1,5 +1,6 @@
 //! Images with captions: reading them, splitting them, counting their words, and turning them into tensors.
 
+#[cfg(feature = "tensors")]
 mod batch;
 mod dataset;
 #[cfg(feature = "tables")]
@@ -7,6 +8,7 @@ mod frame;
 pub mod images;
 mod layouts;
 mod lessons;
+#[cfg(feature = "tensors")]
 mod loader;
 mod random;
 pub mod scenes;
@@ -16,12 +18,14 @@ mod text_file;
 mod vocabulary;
 mod word_map;
 
+#[cfg(feature = "tensors")]
 pub use batch::pad;
 #[cfg(feature = "scores")]
 pub(crate) use dataset::counted;
 pub use dataset::{Dataset, Layout, captions_of};
 pub use images::Preprocess;
 pub use lessons::lessons_are_small;
+#[cfg(feature = "tensors")]
 pub use loader::{Batch, ImageLoader, LoadSummary, LoaderConfig, Skipped};
 pub use random::Random;
 pub use scenes::ScenesConfig;

@@ -1,9 +1,10 @@
 //! Captions, and what people say of the same images.
 
-use std::collections::HashMap;
-
-use crate::data::{Dataset, Example};
-use crate::train::EpochSamples;
+#[cfg(feature = "tensors")]
+use crate::data::Dataset;
+use crate::data::Example;
+#[cfg(feature = "tensors")]
+use crate::train::{EpochSamples, Sample};
 use crate::{Error, Result};
 
 /// A caption, and what people say of the same image.
@@ -60,10 +61,11 @@ impl CaptionToScore {
     ///
     /// # Errors
     /// [`Error::Argument`] for a sample whose image is not in the data set.
+    #[cfg(feature = "tensors")]
     pub fn of_samples(samples: &EpochSamples, dataset: &Dataset) -> Result<Vec<Self>> {
-        let examples: HashMap<&str, &Example> =
+        let examples: std::collections::HashMap<&str, &Example> =
             dataset.examples.iter().map(|example| (example.name.as_str(), example)).collect();
-        let of = |sample: &crate::train::Sample| {
+        let of = |sample: &Sample| {
             let example = examples.get(sample.name.as_str()).ok_or_else(|| {
                 let problem = format!("{} holds no image `{}`", dataset.name, sample.name);
                 Error::argument(problem, "Give the data set that the run was started with.")
@@ -74,11 +76,10 @@ impl CaptionToScore {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tensors"))]
 mod tests {
     use super::*;
     use crate::data::scenes::ScenesConfig;
-    use crate::train::Sample;
 
     fn dataset() -> Dataset {
         Dataset::scenes(&ScenesConfig { train: 7, validation: 0, test: 0, seed: 1 }).unwrap()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
+use rayon::prelude::*;
 
 use super::ngrams::{self, MOST, Ngram, Words};
 
@@ -38,11 +39,16 @@ pub struct Cider {
     images: Vec<Image>,
 }
 
+/// The n-grams of a caption, and how often it says each.
+type Counts = Vec<(Ngram, u32)>;
+
 /// The references of an image.
 #[derive(Debug, Clone, Default)]
 struct Image {
-    /// The n-grams that they say, sorted, and where the first weight of each stands.
-    ngrams: Vec<(Ngram, u32)>,
+    /// The n-grams that they say, sorted.
+    ngrams: Vec<Ngram>,
+    /// Where the first weight of each stands.
+    starts: Vec<u32>,
     /// A reference and the weight of the n-gram in it; those of an n-gram one after the other.
     weights: Vec<(u32, f64)>,
     /// Each reference's length of its vector of weights, for n = 1 to 4, and its number of pairs of words.
@@ -54,35 +60,46 @@ impl Cider {
     ///
     /// With one image alone nothing is rare, since every n-gram is in all images: all scores are 0.
     pub fn new<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(references: &[I]) -> Self {
-        Self::with_corpus(references, references)
+        let mut words = Words::default();
+        let numbers = learn_all(&mut words, references);
+        Self::of_numbers(words, &numbers, &numbers)
     }
 
     /// Counts how rare n-grams are in another corpus than the references: in the training captions, say.
     pub fn with_corpus<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(references: &[I], corpus: &[I]) -> Self {
         let mut words = Words::default();
-        let learn = |words: &mut Words, image: &I| -> Vec<Vec<(Ngram, u32)>> {
-            let captions = image.as_ref().iter();
-            captions.map(|caption| ngrams::count(&words.learn(caption.as_ref()))).collect()
-        };
-        let mut frequencies: HashMap<Ngram, u32, FixedState> = HashMap::default();
-        for image in corpus {
-            let mut said: Vec<Ngram> = learn(&mut words, image).into_iter().flatten().map(|(ngram, _)| ngram).collect();
+        let (references, corpus) = (learn_all(&mut words, references), learn_all(&mut words, corpus));
+        Self::of_numbers(words, &references, &corpus)
+    }
+
+    /// Of images' captions as numbers of words. N-grams are counted twice, which is quick, and never kept for all images at once.
+    fn of_numbers(words: Words, references: &[Vec<Vec<u32>>], corpus: &[Vec<Vec<u32>>]) -> Self {
+        const PART: usize = 512;
+        let said = |image: &Vec<Vec<u32>>| -> Vec<Ngram> {
+            let counts = image.iter().flat_map(|caption| ngrams::count(caption));
+            let mut said: Vec<Ngram> = counts.map(|(ngram, _)| ngram).collect();
             said.sort_unstable();
             said.dedup();
-            said.into_iter().for_each(|ngram| *frequencies.entry(ngram).or_default() += 1);
+            said
+        };
+        let mut log_frequencies: HashMap<Ngram, f64, FixedState> = HashMap::default();
+        for part in corpus.chunks(PART) {
+            let said: Vec<Vec<Ngram>> = part.par_iter().map(said).collect();
+            said.into_iter().flatten().for_each(|ngram| *log_frequencies.entry(ngram).or_default() += 1.0);
         }
-        let log_frequencies = frequencies.into_iter().map(|(ngram, images)| (ngram, f64::from(images).ln())).collect();
+        log_frequencies.values_mut().for_each(|images| *images = images.ln());
         let log_images = (corpus.len() as f64).ln();
-        let mut cider = Self { words, log_frequencies, log_images, images: Vec::with_capacity(references.len()) };
-        for image in references {
-            let captions = learn(&mut cider.words, image);
-            let image = cider.prepare(&captions);
-            cider.images.push(image);
-        }
+        let mut cider = Self { words, log_frequencies, log_images, images: Vec::new() };
+        let prepare = |image: &Vec<Vec<u32>>| {
+            let counts: Vec<Counts> = image.iter().map(|caption| ngrams::count(caption)).collect();
+            cider.prepare(&counts)
+        };
+        let images = references.par_iter().map(prepare).collect();
+        cider.images = images;
         cider
     }
 
-    fn prepare(&self, captions: &[Vec<(Ngram, u32)>]) -> Image {
+    fn prepare(&self, captions: &[Counts]) -> Image {
         let mut image = Image::default();
         let mut all: Vec<(Ngram, u32, f64)> = Vec::new();
         for (number, counts) in captions.iter().enumerate() {
@@ -91,12 +108,17 @@ impl Cider {
             image.norms.push((norms, pairs(counts)));
         }
         all.sort_unstable_by_key(|(ngram, number, _)| (*ngram, *number));
+        image.weights.reserve_exact(all.len());
         for (ngram, number, weight) in all {
-            if image.ngrams.last().is_none_or(|(last, _)| *last != ngram) {
-                image.ngrams.push((ngram, image.weights.len() as u32));
+            if image.ngrams.last() != Some(&ngram) {
+                image.ngrams.push(ngram);
+                image.starts.push(image.weights.len() as u32);
             }
             image.weights.push((number, weight));
         }
+        // Kept for all images of a corpus.
+        image.ngrams.shrink_to_fit();
+        image.starts.shrink_to_fit();
         image
     }
 
@@ -172,9 +194,9 @@ impl Cider {
         }
         let mut products = vec![[0.0; MOST]; image.norms.len()];
         for (ngram, weight) in weights {
-            let Ok(place) = image.ngrams.binary_search_by_key(&ngram, |(other, _)| *other) else { continue };
-            let start = image.ngrams[place].1 as usize;
-            let end = image.ngrams.get(place + 1).map_or(image.weights.len(), |(_, next)| *next as usize);
+            let Ok(place) = image.ngrams.binary_search(&ngram) else { continue };
+            let start = image.starts[place] as usize;
+            let end = image.starts.get(place + 1).map_or(image.weights.len(), |next| *next as usize);
             for &(reference, other) in &image.weights[start..end] {
                 let own = if is_d { weight.min(other) } else { weight };
                 products[reference as usize][ngrams::order(ngram) - 1] += own * other;
@@ -192,6 +214,12 @@ impl Cider {
         }
         sum / MOST as f64 / image.norms.len() as f64
     }
+}
+
+/// The captions of images as numbers of words.
+fn learn_all<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(words: &mut Words, images: &[I]) -> Vec<Vec<Vec<u32>>> {
+    let learn = |captions: &I| captions.as_ref().iter().map(|caption| words.learn(caption.as_ref())).collect();
+    images.iter().map(learn).collect()
 }
 
 /// Pairs of neighbouring words: what the reference scorer takes for a caption's length.

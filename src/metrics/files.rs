@@ -217,4 +217,39 @@ mod tests {
         let error = read_captions_to_score(&["nowhere.json"], "nowhere.txt").unwrap_err().to_string();
         assert!(error.contains("nowhere.txt"), "{error}");
     }
+
+    /// Bytes flipped, cut out, doubled and cut off at random.
+    #[test]
+    fn damaged_json_is_read_or_refused_by_name_and_never_panics() {
+        let folder = tempfile::tempdir().unwrap();
+        let (annotations, results) = (folder.path().join("annotations.json"), folder.path().join("results.json"));
+        let good = r#"[{"image_id": 7, "caption": "a \u00e9 \"dog\""}, {"image_id": 9, "caption": ""}]"#;
+        let mut random = crate::data::Random::new(1);
+        let mut refused = 0;
+        for round in 0..2000 {
+            let mut texts = [ANNOTATIONS.as_bytes().to_vec(), good.as_bytes().to_vec()];
+            let text = &mut texts[round % 2];
+            for _ in 0..1 + random.below(3) {
+                if text.len() < 2 {
+                    break;
+                }
+                let (place, byte) = (random.below(text.len()), random.below(256) as u8);
+                match random.below(5) {
+                    0 => text[place] = byte,
+                    1 => text.insert(place, byte),
+                    2 => drop(text.remove(place)),
+                    3 => text.extend_from_within(place..),
+                    _ => text.truncate(place.max(1)),
+                }
+            }
+            std::fs::write(&annotations, &texts[0]).unwrap();
+            std::fs::write(&results, &texts[1]).unwrap();
+            if let Err(error) = read_captions_to_score(&[&annotations], &results) {
+                let error = error.to_string();
+                assert!(error.contains("annotations.json") || error.contains("results.json"), "{error}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 1000, "{refused} of 2000 were refused");
+    }
 }

@@ -189,7 +189,8 @@ impl fmt::Display for Report {
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] without captions, and for captions without references, which are named.
+/// [`Error::Argument`] without captions, for captions without references, which are named, and where a caption and a reference
+/// are both thousands of words long.
 pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -> Result<Report> {
     if captions.is_empty() {
         return Err(Error::argument("there are no captions to score", "Give one at least."));
@@ -210,6 +211,7 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
         .zip(captions)
         .map(|(hypothesis, caption)| (hypothesis, references.by_ref().take(caption.references.len()).collect()))
         .collect();
+    check_lengths(captions, &tokens)?;
     let mut notes = Vec::new();
     let mut counts = Counts::default();
     let mut each: Vec<Scores> = vec![Scores::default(); captions.len()];
@@ -258,6 +260,22 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
     Ok(report)
 }
 
+/// Time and memory grow with the words of a caption times those of a reference, and must not grow without end.
+const MOST_WORD_PAIRS: usize = 10_000_000;
+
+fn check_lengths(captions: &[CaptionToScore], tokens: &[(Vec<String>, Vec<Vec<String>>)]) -> Result<()> {
+    for (caption, (hypothesis, references)) in captions.iter().zip(tokens) {
+        let longest = references.iter().map(Vec::len).max().unwrap_or(0);
+        if hypothesis.len() * longest > MOST_WORD_PAIRS {
+            return Err(Error::argument(
+                format!("{}: a caption of {} words, and a reference of {longest}", caption.id, hypothesis.len()),
+                format!("Shorten them: the one times the other may be {MOST_WORD_PAIRS} at most."),
+            ));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,5 +297,18 @@ mod tests {
         assert_eq!(name(report.disagreements("CIDEr-D", "BLEU-1").unwrap()[3]), "vague");
         let error = report.disagreements("BLEU", "CIDEr-D").unwrap_err().to_string();
         assert!(error.contains("no score `BLEU`") && error.contains("BLEU-1, BLEU-2"), "{error}");
+    }
+
+    #[test]
+    fn a_caption_of_a_hundred_thousand_words_is_scored_against_a_short_reference_and_refused_against_a_long_one() {
+        let long = "the dog ".repeat(50_000);
+        let meteor = Meteor::new(None);
+        let against = |reference: &str| {
+            score(&[CaptionToScore::new("long.jpg", long.as_str(), [reference])], &Metric::ALL, &meteor)
+        };
+        let scores = against("the dog and the cat see the dog").unwrap().corpus;
+        assert!(scores.bleu_1.is_some_and(|score| score < 1e-3) && scores.meteor.is_some_and(|score| score < 0.01));
+        let error = against(&long).unwrap_err().to_string();
+        assert!(error.contains("long.jpg: a caption of 100000 words, and a reference of 100000"), "{error}");
     }
 }

@@ -36,6 +36,7 @@ mod examples;
 mod figure;
 mod grid;
 mod histogram;
+#[cfg(feature = "tensors")]
 mod learning;
 mod palette;
 #[cfg(feature = "scores")]
@@ -55,6 +56,7 @@ pub use examples::{captioned_examples, written_captions};
 pub use figure::Figure;
 pub use grid::{CaptionedImage, GridConfig, captioned_grid};
 pub use histogram::histogram;
+#[cfg(feature = "tensors")]
 pub use learning::learning_curves;
 #[cfg(feature = "scores")]
 pub use scores::{matched_ngrams, meteor_alignment, score_curves};

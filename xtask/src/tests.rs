@@ -21,6 +21,9 @@ pub fn test(paths: &Paths) -> Result<()> {
     };
     cargo("Format", &["fmt", "--all", "--check"])?;
     cargo("Lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
+    // The scores are of use to those who have no libtorch.
+    const SCORES_ALONE: &[&str] = &["clippy", "--quiet", "--no-default-features", "--features", "score-command"];
+    cargo("Lints without libtorch", &[SCORES_ALONE, &["--", "-D", "warnings"]].concat())?;
     cargo(
         "Unit and integration tests",
         &["test", "--quiet", "--workspace", "--all-features", "--lib", "--bins", "--tests"],

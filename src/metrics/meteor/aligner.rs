@@ -1,10 +1,11 @@
 //! Which words of a caption stand for which words of a reference.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 /// How many partial alignments are followed.
 const BEAM: usize = 40;
+/// How many are looked at before the worst are dropped.
+const MOST_CANDIDATES: usize = 4096;
 
 /// Why two runs of words match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -77,21 +78,20 @@ impl Matches {
         self.reference_covered[found.reference_start..found.reference_end()].iter_mut().for_each(|count| *count += 1);
     }
 
-    /// Adds the pairs of single words that `key` gives the same key, in the order of the reference and then of the caption,
-    /// where `take` allows it.
-    pub(super) fn add_equal<K: std::hash::Hash + Eq>(
+    /// Adds the pairs of single words that have the same number, in the order of the reference and then of the caption, where
+    /// `take` allows it.
+    pub(super) fn add_equal(
         &mut self,
         matcher: Matcher,
-        hypothesis: &[K],
-        reference: &[K],
+        hypothesis: &[u32],
+        reference: &[u32],
         take: impl Fn(usize, usize) -> bool,
     ) {
-        let mut places: HashMap<&K, Vec<usize>> = HashMap::new();
-        for (place, key) in hypothesis.iter().enumerate() {
-            places.entry(key).or_default().push(place);
-        }
-        for (reference_place, key) in reference.iter().enumerate() {
-            for &place in places.get(key).into_iter().flatten() {
+        let mut places: Vec<(u32, usize)> = hypothesis.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        for (reference_place, number) in reference.iter().enumerate() {
+            let first = places.partition_point(|(other, _)| other < number);
+            for &(_, place) in places[first..].iter().take_while(|(other, _)| other == number) {
                 if take(place, reference_place) {
                     self.add(Match::of_words(matcher, reference_place, place));
                 }
@@ -111,29 +111,35 @@ impl Matches {
 
 /// Words that are in use, a bit each.
 #[derive(Debug, Clone)]
-struct Used(Vec<u64>);
+enum Used {
+    /// Captions are short.
+    Few(u128),
+    Many(Vec<u64>),
+}
 
 impl Used {
     fn new(words: usize) -> Self {
-        Self(vec![0; words.div_ceil(64)])
+        if words <= 128 { Self::Few(0) } else { Self::Many(vec![0; words.div_ceil(64)]) }
     }
 
     fn has(&self, word: usize) -> bool {
-        self.0[word / 64] >> (word % 64) & 1 == 1
+        match self {
+            Self::Few(bits) => bits >> word & 1 == 1,
+            Self::Many(bits) => bits[word / 64] >> (word % 64) & 1 == 1,
+        }
     }
 
     fn set(&mut self, words: std::ops::Range<usize>) {
-        words.for_each(|word| self.0[word / 64] |= 1 << (word % 64));
+        match self {
+            Self::Few(bits) => words.for_each(|word| *bits |= 1 << word),
+            Self::Many(bits) => words.for_each(|word| bits[word / 64] |= 1 << (word % 64)),
+        }
     }
 }
 
-/// A way to align the reference's words so far.
-#[derive(Debug, Clone)]
-struct Path {
-    hypothesis_used: Used,
-    reference_used: Used,
-    /// The last step of its way in the list of all steps.
-    last: Option<usize>,
+/// What partial alignments are compared by, and where they are.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
     /// Words covered on both sides; the halves that inexact matches count are cut off at each match.
     covered: usize,
     chunks: usize,
@@ -144,20 +150,10 @@ struct Path {
     open: Option<usize>,
 }
 
-impl Path {
+impl Progress {
     /// More words covered first, then fewer chunks, then shorter distances.
     fn compare(&self, other: &Self) -> Ordering {
         other.covered.cmp(&self.covered).then(self.chunks.cmp(&other.chunks)).then(self.distance.cmp(&other.distance))
-    }
-
-    fn is_free(&self, found: &Match) -> bool {
-        !(found.reference_start..found.reference_end()).any(|word| self.reference_used.has(word))
-            && !(found.hypothesis_start..found.hypothesis_end()).any(|word| self.hypothesis_used.has(word))
-    }
-
-    fn mark(&mut self, found: &Match) {
-        self.reference_used.set(found.reference_start..found.reference_end());
-        self.hypothesis_used.set(found.hypothesis_start..found.hypothesis_end());
     }
 
     /// Goes on behind a match.
@@ -171,18 +167,49 @@ impl Path {
     }
 }
 
+/// A way to align the reference's words so far.
+#[derive(Debug, Clone)]
+struct Path {
+    progress: Progress,
+    hypothesis_used: Used,
+    reference_used: Used,
+    /// The last step of its way in the list of all steps.
+    last: Option<usize>,
+}
+
+impl Path {
+    fn is_free(&self, found: &Match) -> bool {
+        !(found.reference_start..found.reference_end()).any(|word| self.reference_used.has(word))
+            && !(found.hypothesis_start..found.hypothesis_end()).any(|word| self.hypothesis_used.has(word))
+    }
+
+    fn mark(&mut self, found: &Match) {
+        self.reference_used.set(found.reference_start..found.reference_end());
+        self.hypothesis_used.set(found.hypothesis_start..found.hypothesis_end());
+    }
+}
+
+/// A path that goes on from the path of that number, perhaps by a match.
+struct Candidate<'a> {
+    from: usize,
+    found: Option<&'a Match>,
+    progress: Progress,
+}
+
+/// Keeps the best; of equal ones those that come first.
+fn keep_best(candidates: &mut Vec<Candidate>) {
+    candidates.sort_by(|one, other| one.progress.compare(&other.progress));
+    candidates.truncate(BEAM);
+}
+
 /// The best alignment that the search finds: matches that share no word, in the order of the reference.
 pub(super) fn align(matches: &Matches) -> Vec<Match> {
     let words = matches.from.len();
     let mut start = Path {
+        progress: Progress { covered: 0, chunks: 0, distance: 0, next: 0, open: None },
         hypothesis_used: Used::new(matches.hypothesis_covered.len()),
         reference_used: Used::new(words),
         last: None,
-        covered: 0,
-        chunks: 0,
-        distance: 0,
-        next: 0,
-        open: None,
     };
     let certain: Vec<Option<Match>> = (0..words).map(|word| matches.certain(word)).collect();
     certain.iter().flatten().for_each(|found| start.mark(found));
@@ -191,42 +218,50 @@ pub(super) fn align(matches: &Matches) -> Vec<Match> {
     let mut steps: Vec<(Option<usize>, Match)> = Vec::new();
     let mut paths = vec![start];
     for word in 0..words {
-        paths.sort_by(Path::compare);
-        paths.truncate(BEAM);
-        let mut next = Vec::with_capacity(2 * paths.len());
-        for mut path in paths {
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(2 * paths.len());
+        for (from, path) in paths.iter().enumerate() {
+            let mut progress = path.progress;
             if path.reference_used.has(word) {
-                if word >= path.next {
-                    let Some(found) = &certain[path.next] else { continue };
-                    path.take(found);
-                    path.distance += found.reference_start.abs_diff(found.hypothesis_start);
+                if word >= progress.next {
+                    let Some(found) = &certain[progress.next] else { continue };
+                    progress.take(found);
+                    progress.distance += found.reference_start.abs_diff(found.hypothesis_start);
                 }
-                next.push(path);
+                candidates.push(Candidate { from, found: None, progress });
                 continue;
             }
             for found in &matches.from[word] {
                 if !path.is_free(found) {
                     continue;
                 }
-                let mut longer = path.clone();
-                longer.mark(found);
+                let mut longer = progress;
                 longer.take(found);
-                longer.last = Some(steps.len());
-                steps.push((path.last, *found));
+                candidates.push(Candidate { from, found: Some(found), progress: longer });
                 // As in the reference implementation the distance is counted for the path that goes on without the match.
-                path.distance += found.reference_start.abs_diff(found.hypothesis_start);
-                next.push(longer);
+                progress.distance += found.reference_start.abs_diff(found.hypothesis_start);
+                // A word that is said thousands of times has millions of ways.
+                if candidates.len() > MOST_CANDIDATES {
+                    keep_best(&mut candidates);
+                }
             }
-            path.chunks += usize::from(path.open.take().is_some());
-            path.next += 1;
-            next.push(path);
+            progress.chunks += usize::from(progress.open.take().is_some());
+            progress.next += 1;
+            candidates.push(Candidate { from, found: None, progress });
         }
-        paths = next;
+        keep_best(&mut candidates);
+        let go_on = |candidate: Candidate| {
+            let mut path = Path { progress: candidate.progress, ..paths[candidate.from].clone() };
+            if let Some(found) = candidate.found {
+                path.mark(found);
+                steps.push((path.last, *found));
+                path.last = Some(steps.len() - 1);
+            }
+            path
+        };
+        paths = candidates.into_iter().map(go_on).collect();
     }
-    paths.sort_by(Path::compare);
-    paths.truncate(BEAM);
-    paths.iter_mut().for_each(|path| path.chunks += usize::from(path.open.is_some()));
-    paths.sort_by(Path::compare);
+    paths.iter_mut().for_each(|path| path.progress.chunks += usize::from(path.progress.open.is_some()));
+    paths.sort_by(|one, other| one.progress.compare(&other.progress));
 
     let mut alignment: Vec<Match> = certain.into_iter().flatten().collect();
     let mut step = paths.first().and_then(|path| path.last);

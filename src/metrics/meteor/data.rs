@@ -49,17 +49,17 @@ struct Lists {
 }
 
 impl MeteorData {
-    /// Opens the dictionaries of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`: from the cache
-    /// folder, where they are made from the Python package in `.venv` at the first time. `None` where there is no such
-    /// package.
+    /// Opens the dictionaries in the project's cache folder. At the first time they are made from the Python package in `.venv` of
+    /// the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`. `None` where there is no such package.
     ///
     /// # Errors
     /// [`Error::File`] and [`Error::Data`] for a package that cannot be read and a cache folder that cannot be written.
     pub fn find() -> Result<Option<Self>> {
-        match installed_package() {
-            Some(package) => Self::open(&package, cache_folder()).map(Some),
-            None => Ok(None),
+        let cache = cache_folder();
+        if let Ok(data) = Self::map(&cache.join(FILE)) {
+            return Ok(Some(data));
         }
+        installed_package().map(|package| Self::open(&package, cache)).transpose()
     }
 
     /// Opens the dictionaries of a Python package (the folder `pycocoevalcap`), made ready in a folder of caches.
@@ -154,37 +154,71 @@ impl MeteorData {
         self.find_word(&self.vocabulary, word).map(|place| place as u32)
     }
 
-    /// The phrases of the table that words begin with: how many words, and the phrase's number. Unknown words are `None`.
-    pub(super) fn phrases_at(&self, words: &[Option<u32>]) -> Vec<(usize, usize)> {
+    /// The phrases of the table that begin with a word.
+    pub(super) fn phrases_of(&self, word: u32) -> Range {
+        self.narrow(0..self.phrases.ends.len() / 4, 0, word)
+    }
+
+    /// The phrases of the table that words begin with, given those that begin with the first word: how many words, and the
+    /// phrase's number. Unknown words are `None`.
+    pub(super) fn phrases_at(&self, words: &[Option<u32>], of_first: Range) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
-        let (mut low, mut high) = (0, self.phrases.ends.len() / 4);
+        let mut phrases = of_first;
         for (place, word) in words.iter().enumerate() {
             let Some(word) = word else { break };
-            // Phrases are sorted: those that begin with the words so far stand together, the shortest first.
-            let at = |phrase: usize| {
-                let bounds = self.bounds(&self.phrases, phrase);
-                (place < bounds.len()).then(|| self.number(&self.phrases.numbers, bounds.start + place))
-            };
-            let compare = |phrase: usize| at(phrase).map_or(std::cmp::Ordering::Less, |other| other.cmp(word));
-            low = partition(low, high, |phrase| compare(phrase).is_lt());
-            high = partition(low, high, |phrase| compare(phrase).is_le());
-            if low == high {
+            if place > 0 {
+                phrases = self.narrow(phrases, place, *word);
+            }
+            if phrases.is_empty() {
                 break;
             }
-            if self.bounds(&self.phrases, low).len() == place + 1 {
-                found.push((place + 1, low));
+            // The shortest stands first.
+            if self.bounds(&self.phrases, phrases.start).len() == place + 1 {
+                found.push((place + 1, phrases.start));
             }
         }
         found
     }
 
-    /// The places of `paraphrase` in the list of what `phrase` may be replaced by, if it is in it.
-    pub(super) fn paraphrase_ranks(&self, phrase: usize, paraphrase: usize) -> Vec<u32> {
+    /// Those of some phrases, equal up to a place, that have a word at that place. Phrases are sorted: they stand together.
+    fn narrow(&self, phrases: Range, place: usize, word: u32) -> Range {
+        let at = |phrase: usize| {
+            let bounds = self.bounds(&self.phrases, phrase);
+            (place < bounds.len()).then(|| self.number(&self.phrases.numbers, bounds.start + place))
+        };
+        let compare = |phrase: usize| at(phrase).map_or(std::cmp::Ordering::Less, |other| other.cmp(&word));
+        let low = partition(phrases.start, phrases.end, |phrase| compare(phrase).is_lt());
+        // They are few: the end is near.
+        let (mut step, mut end) = (1, low);
+        while end + step < phrases.end && compare(end + step).is_le() {
+            (end, step) = (end + step, 2 * step);
+        }
+        low..partition(end, phrases.end.min(end + step), |phrase| compare(phrase).is_le())
+    }
+
+    /// Which of some phrases, sorted by their numbers, may stand for a phrase: their places in `others`, and their places in its list
+    /// of paraphrases.
+    pub(super) fn paraphrases_among<T>(
+        &self,
+        phrase: usize,
+        others: &[T],
+        number: impl Fn(&T) -> usize,
+    ) -> Vec<(usize, u32)> {
         let bounds = self.bounds(&self.paraphrases, phrase);
-        let at = |place: usize| self.number(&self.paraphrases.numbers, bounds.start + 2 * place);
-        let first = partition(0, bounds.len() / 2, |place| (at(place) as usize) < paraphrase);
-        let same = (first..bounds.len() / 2).take_while(|&place| at(place) as usize == paraphrase);
-        same.map(|place| self.number(&self.paraphrases.numbers, bounds.start + 2 * place + 1)).collect()
+        let (mut low, high) = (0, bounds.len() / 2);
+        let at = |place: usize| self.number(&self.paraphrases.numbers, bounds.start + 2 * place) as usize;
+        let mut found = Vec::new();
+        for (place, other) in others.iter().enumerate() {
+            let other = number(other);
+            low = partition(low, high, |entry| at(entry) < other);
+            if low == high {
+                break;
+            }
+            let same = (low..high).take_while(|&entry| at(entry) == other);
+            let rank = |entry: usize| self.number(&self.paraphrases.numbers, bounds.start + 2 * entry + 1);
+            found.extend(same.map(|entry| (place, rank(entry))));
+        }
+        found
     }
 
     fn number(&self, part: &Range, place: usize) -> u32 {
@@ -202,15 +236,18 @@ impl MeteorData {
     }
 
     fn word(&self, words: &Words, place: usize) -> &str {
+        std::str::from_utf8(self.word_bytes(words, place)).unwrap_or_default()
+    }
+
+    fn word_bytes(&self, words: &Words, place: usize) -> &[u8] {
         let start = if place == 0 { 0 } else { self.number(&words.ends, place - 1) as usize };
-        let bytes = &self.map[words.bytes.clone()][start..self.number(&words.ends, place) as usize];
-        std::str::from_utf8(bytes).unwrap_or_default()
+        &self.map[words.bytes.clone()][start..self.number(&words.ends, place) as usize]
     }
 
     fn find_word(&self, words: &Words, word: &str) -> Option<usize> {
         let count = words.ends.len() / 4;
-        let place = partition(0, count, |place| self.word(words, place) < word);
-        (place < count && self.word(words, place) == word).then_some(place)
+        let place = partition(0, count, |place| self.word_bytes(words, place) < word.as_bytes());
+        (place < count && self.word_bytes(words, place) == word.as_bytes()).then_some(place)
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::AddAssign;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::fast::FixedState;
 use rust_stemmers::{Algorithm, Stemmer};
 use serde::Serialize;
 
@@ -34,19 +35,30 @@ pub struct Meteor {
     data: Option<MeteorData>,
     normalizer: Normalizer,
     function_words: HashSet<String>,
-    /// The words that were looked up before.
-    known: RwLock<HashMap<String, Arc<Word>>>,
+    known: RwLock<Known>,
+}
+
+/// The words that were looked up before.
+#[derive(Debug, Default)]
+struct Known {
+    words: HashMap<String, Arc<Word>, FixedState>,
+    /// A number for each stem.
+    stems: HashMap<String, u32, FixedState>,
 }
 
 /// A word, and what the dictionaries say of it.
 #[derive(Debug)]
 struct Word {
     text: String,
-    stem: String,
+    /// Equal words have equal numbers; so have equal stems.
+    id: u32,
+    stem: u32,
     /// Sorted.
     synonym_sets: Vec<u32>,
     /// Its number in the table of paraphrases.
     number: Option<u32>,
+    /// The phrases of that table that begin with it.
+    phrases: std::ops::Range<usize>,
     is_function_word: bool,
 }
 
@@ -56,6 +68,16 @@ pub struct MeteorWords {
     words: Vec<Arc<Word>>,
     /// The phrases of the table that begin at each word: their lengths and numbers, the shortest first.
     phrases: Vec<Vec<(usize, usize)>>,
+    /// The same, each phrase once, sorted by its number.
+    places: Vec<Phrase>,
+}
+
+/// A phrase of the table, and where a caption says it.
+#[derive(Debug, Clone)]
+struct Phrase {
+    number: usize,
+    words: usize,
+    starts: Vec<usize>,
 }
 
 impl MeteorWords {
@@ -162,44 +184,62 @@ impl Meteor {
     /// Makes a caption ready: its tokens, joined by spaces.
     pub fn prepare(&self, caption: &str) -> MeteorWords {
         let words: Vec<Arc<Word>> = self.normalizer.words(caption).into_iter().map(|word| self.word(word)).collect();
-        let phrases = match &self.data {
-            Some(data) => {
-                let numbers: Vec<Option<u32>> = words.iter().map(|word| word.number).collect();
-                (0..numbers.len()).map(|start| data.phrases_at(&numbers[start..])).collect()
+        let mut phrases = Vec::new();
+        if let Some(data) = &self.data {
+            let numbers: Vec<Option<u32>> = words.iter().map(|word| word.number).collect();
+            let at = |(start, word): (usize, &Arc<Word>)| data.phrases_at(&numbers[start..], word.phrases.clone());
+            phrases = words.iter().enumerate().map(at).collect();
+        }
+        let mut said: Vec<(usize, usize, usize)> = Vec::new();
+        for (start, phrases) in phrases.iter().enumerate() {
+            said.extend(phrases.iter().map(|&(words, number)| (number, words, start)));
+        }
+        said.sort_unstable();
+        let mut places: Vec<Phrase> = Vec::new();
+        for (number, words, start) in said {
+            match places.last_mut() {
+                Some(last) if last.number == number => last.starts.push(start),
+                _ => places.push(Phrase { number, words, starts: vec![start] }),
             }
-            None => Vec::new(),
-        };
-        MeteorWords { words, phrases }
+        }
+        MeteorWords { words, phrases, places }
     }
 
     /// What the dictionaries say of a word, looked up once.
     fn word(&self, text: String) -> Arc<Word> {
-        if let Some(word) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&text) {
+        if let Some(word) = self.known.read().unwrap_or_else(PoisonError::into_inner).words.get(&text) {
             return Arc::clone(word);
         }
         let data = self.data.as_ref();
-        let word = Arc::new(Word {
-            stem: Stemmer::create(Algorithm::English).stem(&text).into_owned(),
-            synonym_sets: data.map(|data| synonym_sets(data, &text)).unwrap_or_default(),
-            number: data.and_then(|data| data.paraphrase_word(&text)),
-            is_function_word: self.function_words.contains(&text),
-            text: text.clone(),
-        });
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(text, Arc::clone(&word));
+        let stem = Stemmer::create(Algorithm::English).stem(&text).into_owned();
+        let synonym_sets = data.map(|data| synonym_sets(data, &text)).unwrap_or_default();
+        let number = data.and_then(|data| data.paraphrase_word(&text));
+        let phrases = data.zip(number).map(|(data, number)| data.phrases_of(number)).unwrap_or_default();
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have looked it up meanwhile; its number is the word's.
+        if let Some(word) = known.words.get(&text) {
+            return Arc::clone(word);
+        }
+        let (id, next_stem) = (known.words.len() as u32, known.stems.len() as u32);
+        let stem = *known.stems.entry(stem).or_insert(next_stem);
+        let is_function_word = self.function_words.contains(&text);
+        let word = Arc::new(Word { id, stem, synonym_sets, number, phrases, is_function_word, text: text.clone() });
+        known.words.insert(text, Arc::clone(&word));
         word
     }
 
     /// The alignment of a caption with a reference.
     pub fn align(&self, hypothesis: &MeteorWords, reference: &MeteorWords) -> Vec<Match> {
         let mut matches = Matches::new(hypothesis.words.len(), reference.words.len());
-        let (words, others) = (hypothesis.words(), reference.words());
+        let numbers =
+            |caption: &MeteorWords, of: fn(&Word) -> u32| caption.words.iter().map(|word| of(word)).collect::<Vec<_>>();
+        let (words, others) = (numbers(hypothesis, |word| word.id), numbers(reference, |word| word.id));
         matches.add_equal(Matcher::Exact, &words, &others, |_, _| true);
         // Two equal captions need no other matches.
         if words != others {
-            let stems =
-                |caption: &'_ MeteorWords| caption.words.iter().map(|word| word.stem.clone()).collect::<Vec<_>>();
+            let (stems, other_stems) = (numbers(hypothesis, |word| word.stem), numbers(reference, |word| word.stem));
             let differ = |place: usize, other: usize| words[place] != others[other];
-            matches.add_equal(Matcher::Stem, &stems(hypothesis), &stems(reference), differ);
+            matches.add_equal(Matcher::Stem, &stems, &other_stems, differ);
             if let Some(data) = &self.data {
                 add_synonyms(&mut matches, hypothesis, reference);
                 add_paraphrases(&mut matches, data, hypothesis, reference);
@@ -299,8 +339,11 @@ fn base_form(data: &MeteorData, word: &str) -> String {
 
 fn add_synonyms(matches: &mut Matches, hypothesis: &MeteorWords, reference: &MeteorWords) {
     for (reference_place, one) in reference.words.iter().enumerate() {
+        if one.synonym_sets.is_empty() {
+            continue;
+        }
         for (place, other) in hypothesis.words.iter().enumerate() {
-            if one.text != other.text && have_common(&one.synonym_sets, &other.synonym_sets) {
+            if one.id != other.id && have_common(&one.synonym_sets, &other.synonym_sets) {
                 matches.add(Match::of_words(Matcher::Synonym, reference_place, place));
             }
         }
@@ -309,12 +352,12 @@ fn add_synonyms(matches: &mut Matches, hypothesis: &MeteorWords, reference: &Met
 
 /// True when two sorted lists have a number in common.
 fn have_common(left: &[u32], right: &[u32]) -> bool {
-    let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
-    while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
-        match one.cmp(other) {
+    let (mut one, mut other) = (0, 0);
+    while one < left.len() && other < right.len() {
+        match left[one].cmp(&right[other]) {
             std::cmp::Ordering::Equal => return true,
-            std::cmp::Ordering::Less => drop(left.next()),
-            std::cmp::Ordering::Greater => drop(right.next()),
+            std::cmp::Ordering::Less => one += 1,
+            std::cmp::Ordering::Greater => other += 1,
         }
     }
     false
@@ -332,31 +375,16 @@ struct Paraphrase {
 /// The phrases of `caption` that may be replaced by phrases of `other`, in the order of the caption, of the phrases' lengths, of
 /// the table, and of the other caption.
 fn paraphrases(data: &MeteorData, caption: &MeteorWords, other: &MeteorWords) -> Vec<Paraphrase> {
-    // Each phrase of the other side once, with all its places.
-    let mut places: HashMap<usize, (usize, Vec<usize>)> = HashMap::new();
-    for (start, phrases) in other.phrases.iter().enumerate() {
-        for &(words, phrase) in phrases {
-            places.entry(phrase).or_insert((words, Vec::new())).1.push(start);
-        }
-    }
     let mut found = Vec::new();
     for (start, phrases) in caption.phrases.iter().enumerate() {
         for &(words, phrase) in phrases {
-            let mut here = Vec::new();
-            for (&paraphrase, (other_words, starts)) in &places {
-                for rank in data.paraphrase_ranks(phrase, paraphrase) {
-                    let other_words = *other_words;
-                    here.extend(starts.iter().map(|&other_start| Paraphrase {
-                        start,
-                        words,
-                        rank,
-                        other_start,
-                        other_words,
-                    }));
-                }
+            let first = found.len();
+            for (place, rank) in data.paraphrases_among(phrase, &other.places, |other| other.number) {
+                let other = &other.places[place];
+                let at = |&other_start| Paraphrase { start, words, rank, other_start, other_words: other.words };
+                found.extend(other.starts.iter().map(at));
             }
-            here.sort_by_key(|paraphrase| (paraphrase.rank, paraphrase.other_start));
-            found.extend(here);
+            found[first..].sort_by_key(|paraphrase| (paraphrase.rank, paraphrase.other_start));
         }
     }
     found

@@ -2,6 +2,8 @@
 
 mod rules;
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::meta::Regex;
@@ -36,9 +38,9 @@ pub struct Tokenizer {
 
 #[derive(Debug)]
 struct Compiled {
-    action: Action,
-    /// For a rule with context: the token, and what follows it.
-    parts: Option<(Regex, Regex)>,
+    rule: Rule,
+    /// For a rule with context: the token, and what follows it. Compiled when the rule first applies, since most never do.
+    parts: OnceLock<(Regex, Regex)>,
 }
 
 impl Default for Tokenizer {
@@ -60,14 +62,7 @@ impl Tokenizer {
             .configure(DFA::config().match_kind(MatchKind::All).skip_cache_capacity_check(true))
             .build_many(&patterns)
             .expect("the rules are fixed, and tested");
-        let exactly = |pattern: &str| Regex::new(&format!("^(?:{pattern})$")).expect("the rules are fixed, and tested");
-        let rules = rules
-            .iter()
-            .map(|rule| Compiled {
-                action: rule.action,
-                parts: rule.context.as_ref().map(|context| (exactly(&rule.pattern), exactly(context))),
-            })
-            .collect();
+        let rules = rules.into_iter().map(|rule| Compiled { rule, parts: OnceLock::new() }).collect();
         let of = longest.clone();
         Self { rules, longest, caches: Pool::new(Box::new(move || of.create_cache())) }
     }
@@ -109,11 +104,15 @@ impl Tokenizer {
         while place < end {
             let rest = &text[place..];
             let (rule, matched) = self.next(&mut cache, rest);
-            let token = match &self.rules[rule].parts {
+            let Compiled { rule, parts } = &self.rules[rule];
+            let token = match &rule.context {
                 None => &rest[..matched],
-                Some((pattern, context)) => longest_before(rest, matched, pattern, context),
+                Some(context) => {
+                    let (token, context) = parts.get_or_init(|| (exactly(&rule.pattern), exactly(context)));
+                    longest_before(rest, matched, token, context)
+                }
             };
-            let (word, read) = apply(self.rules[rule].action, token);
+            let (word, read) = apply(rule.action, token);
             tokens.extend(word.map(|word| word.to_lowercase()));
             place += read;
         }
@@ -128,6 +127,11 @@ impl Tokenizer {
         let found = found.expect("the last rule takes any character");
         (found.pattern().as_usize(), found.offset())
     }
+}
+
+/// Matches whole texts.
+fn exactly(pattern: &str) -> Regex {
+    Regex::new(&format!("^(?:{pattern})$")).expect("the rules are fixed, and tested")
 }
 
 /// The longest token that its context follows, within the text that both matched.
