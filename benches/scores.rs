@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (_, answer) = peer(&format!("cider-batch-{batch}"))?;
         peer_seconds.push(answer["seconds"].as_f64().ok_or("the peer printed no time")?);
     }
-    let note = format!("{BATCH} captions, {IMAGES} images' references made ready once");
+    let note = format!("{BATCH} captions; ours has all references ready, the peer weighs theirs at each call");
     print_line("CIDEr-D of a training batch", &our_seconds, &peer_seconds, &note);
     Ok(())
 }

@@ -42,8 +42,9 @@
 //! |---|---|
 //! | `tensors` (on by default) | all that needs libtorch: `caption`, `train`, `vision`, batches |
 //! | `scores` | `metrics`, which need no libtorch |
-//! | `tables` | data frames |
+//! | `tables` | data frames, and `scores` |
 //! | `cli` | the programs `captionlab` and `captionlab-score` |
+//! | `score-command` | `captionlab-score` alone, which needs no libtorch |
 
 #[cfg(feature = "tensors")]
 pub mod caption;

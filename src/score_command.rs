@@ -1,9 +1,10 @@
 //! Scores of captions from the command line: part of two programs, of which one needs no libtorch.
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use captionlab::Result;
 use captionlab::metrics::{self, Meteor, MeteorData, Metric, Report};
+use captionlab::{Error, Result};
 use clap::{Args, ValueEnum};
 
 #[derive(Args)]
@@ -45,6 +46,15 @@ const RESAMPLES: usize = 1000;
 
 /// Scores captions, and prints what is asked for.
 pub fn score(options: &ScoreOptions) -> Result<()> {
+    let text = lines(options)?.join("\n") + "\n";
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Who reads them, `head` perhaps, has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|source| Error::file("standard output", "print the scores", source, "Is it open?")),
+    }
+}
+
+fn lines(options: &ScoreOptions) -> Result<Vec<String>> {
     let of_name = |name: &MetricName| match name {
         MetricName::Bleu => Metric::Bleu,
         MetricName::Meteor => Metric::Meteor,
@@ -65,34 +75,35 @@ pub fn score(options: &ScoreOptions) -> Result<()> {
     let report = report_of(&options.hypotheses)?;
     if let Some(other) = &options.against {
         let other = report_of(other)?;
-        println!("{:<8} {:>8} {:>8} {:>8}", "", "first", "second", "p");
+        let mut lines = vec![format!("{:<8} {:>8} {:>8} {:>8}", "", "first", "second", "p")];
         for line in metrics::compare(&report, &other, RESAMPLES, 1)? {
-            println!("{:<8} {:>8.4} {:>8.4} {:>8.3}", line.name, line.first, line.second, line.p_value);
+            lines.push(format!("{:<8} {:>8.4} {:>8.4} {:>8.3}", line.name, line.first, line.second, line.p_value));
         }
-        report.notes.iter().for_each(|note| println!("{note}"));
-        return Ok(());
+        let mut notes = report.notes;
+        notes.extend(other.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+        lines.extend(notes);
+        return Ok(lines);
     }
     if options.json {
         let mut json = serde_json::json!(report);
         if let (false, Some(fields)) = (options.per_caption, json.as_object_mut()) {
             fields.remove("captions");
         }
-        println!("{json:#}");
-        return Ok(());
+        return Ok(vec![format!("{json:#}")]);
     }
-    print!("{report}");
+    let mut lines = vec![report.to_string().trim_end().to_string()];
     if options.intervals {
-        println!("in 95 of 100 cases:");
+        lines.push("in 95 of 100 cases:".to_string());
         for (name, interval) in metrics::confidence_intervals(&report, RESAMPLES, 1) {
-            println!("{name:<8} {:.4} to {:.4}", interval.low, interval.high);
+            lines.push(format!("{name:<8} {:.4} to {:.4}", interval.low, interval.high));
         }
     }
     if options.per_caption {
         for caption in &report.captions {
             let scores: Vec<String> =
                 caption.scores.named().into_iter().map(|(name, score)| format!("{name} {score:.4}")).collect();
-            println!("{}: {}", caption.id, scores.join(", "));
+            lines.push(format!("{}: {}", caption.id, scores.join(", ")));
         }
     }
-    Ok(())
+    Ok(lines)
 }

@@ -1,10 +1,6 @@
 //! Captions, and what people say of the same images.
 
-#[cfg(feature = "tensors")]
-use crate::data::Dataset;
 use crate::data::Example;
-#[cfg(feature = "tensors")]
-use crate::train::{EpochSamples, Sample};
 use crate::{Error, Result};
 
 /// A caption, and what people say of the same image.
@@ -36,12 +32,7 @@ impl CaptionToScore {
     /// # Errors
     /// [`Error::Argument`] where there are not as many captions as examples.
     pub fn of_examples<S: AsRef<str>>(examples: &[Example], captions: &[S]) -> Result<Vec<Self>> {
-        if examples.len() != captions.len() {
-            return Err(Error::argument(
-                format!("{} images, but {} captions", examples.len(), captions.len()),
-                "Give one caption for each image, in the same order.",
-            ));
-        }
+        check_count(examples.len(), captions.len())?;
         let pairs = examples.iter().zip(captions);
         Ok(pairs.map(|(example, caption)| Self::new(&example.name, caption.as_ref(), &example.captions)).collect())
     }
@@ -57,28 +48,31 @@ impl CaptionToScore {
         examples.iter().filter(|example| example.captions.len() > 1).enumerate().map(of).collect()
     }
 
-    /// The captions that a run wrote at the end of an epoch.
+    /// Other captions of the same images, in the same order, against the same references: what makes two systems comparable.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a sample whose image is not in the data set.
-    #[cfg(feature = "tensors")]
-    pub fn of_samples(samples: &EpochSamples, dataset: &Dataset) -> Result<Vec<Self>> {
-        let examples: std::collections::HashMap<&str, &Example> =
-            dataset.examples.iter().map(|example| (example.name.as_str(), example)).collect();
-        let of = |sample: &Sample| {
-            let example = examples.get(sample.name.as_str()).ok_or_else(|| {
-                let problem = format!("{} holds no image `{}`", dataset.name, sample.name);
-                Error::argument(problem, "Give the data set that the run was started with.")
-            })?;
-            Ok(Self::new(&sample.name, &sample.text, &example.captions))
-        };
-        samples.samples.iter().map(of).collect()
+    /// [`Error::Argument`] where there are not as many captions as images.
+    pub fn said_instead<S: AsRef<str>>(of: &[Self], captions: &[S]) -> Result<Vec<Self>> {
+        check_count(of.len(), captions.len())?;
+        let pairs = of.iter().zip(captions);
+        Ok(pairs.map(|(one, caption)| Self { hypothesis: caption.as_ref().to_string(), ..one.clone() }).collect())
     }
 }
 
-#[cfg(all(test, feature = "tensors"))]
+fn check_count(images: usize, captions: usize) -> Result<()> {
+    if images == captions {
+        return Ok(());
+    }
+    Err(Error::argument(
+        format!("{images} images, but {captions} captions"),
+        "Give one caption for each image, in the same order.",
+    ))
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Dataset;
     use crate::data::scenes::ScenesConfig;
 
     fn dataset() -> Dataset {
@@ -110,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_an_epoch_are_found_by_their_images_names() {
-        let dataset = dataset();
-        let sample = |name: &str| Sample { name: name.to_string(), text: "a kite".to_string() };
-        let epoch = EpochSamples { epoch: 1, samples: vec![sample(&dataset.examples[3].name)] };
-        let captions = CaptionToScore::of_samples(&epoch, &dataset).unwrap();
-        assert_eq!(captions[0].references, dataset.examples[3].captions);
-        let other = EpochSamples { epoch: 1, samples: vec![sample("dog.jpg")] };
-        assert!(CaptionToScore::of_samples(&other, &dataset).unwrap_err().to_string().contains("`dog.jpg`"));
+    fn other_captions_stand_against_the_same_references() {
+        let people = CaptionToScore::of_people(&dataset().examples);
+        let models = CaptionToScore::said_instead(&people, &["a kite"; 7]).unwrap();
+        for (person, model) in people.iter().zip(&models) {
+            assert_eq!((&model.id, &model.references), (&person.id, &person.references));
+            assert_eq!(model.hypothesis, "a kite");
+        }
+        assert!(CaptionToScore::said_instead(&people, &["a kite"]).is_err());
     }
 }

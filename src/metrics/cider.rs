@@ -88,7 +88,7 @@ impl Cider {
             said.into_iter().flatten().for_each(|ngram| *log_frequencies.entry(ngram).or_default() += 1.0);
         }
         log_frequencies.values_mut().for_each(|images| *images = images.ln());
-        let log_images = (corpus.len() as f64).ln();
+        let log_images = (corpus.len().max(1) as f64).ln();
         let mut cider = Self { words, log_frequencies, log_images, images: Vec::new() };
         let prepare = |image: &Vec<Vec<u32>>| {
             let counts: Vec<Counts> = image.iter().map(|caption| ngrams::count(caption)).collect();
@@ -277,6 +277,8 @@ mod tests {
     #[test]
     fn images_without_references_and_captions_without_words_score_zero() {
         let cider = Cider::new(&[vec![words("a red kite")], vec![], vec![words("")]]);
+        let of_nothing = Cider::with_corpus(&[vec![words("a kite")]], &[]);
+        assert_eq!(of_nothing.cider_d(0, &words("a kite")), 0.0);
         assert_eq!(cider.images(), 3);
         assert_eq!(cider.cider_d(0, &words("")), 0.0);
         assert_eq!(cider.cider_d(1, &words("a red kite")), 0.0);

@@ -98,7 +98,8 @@ impl Report {
     /// # Errors
     /// [`Error::Argument`] for a score that the report has not, by the names of [`Scores::named`].
     pub fn disagreements(&self, loved_by: &str, not_by: &str) -> Result<Vec<usize>> {
-        let ranks = |name: &str| -> Result<Vec<usize>> {
+        // Captions of the same score share the middle of their ranks, here twice that, which is whole.
+        let ranks = |name: &str| -> Result<Vec<i64>> {
             let score = |caption: &CaptionScores| caption.scores.named().into_iter().find(|(known, _)| *known == name);
             let scores: Option<Vec<f64>> = self.captions.iter().map(|caption| Some(score(caption)?.1)).collect();
             let scores = scores.ok_or_else(|| {
@@ -108,12 +109,17 @@ impl Report {
             let mut order: Vec<usize> = (0..scores.len()).collect();
             order.sort_by(|one, other| scores[*one].total_cmp(&scores[*other]));
             let mut ranks = vec![0; scores.len()];
-            order.into_iter().enumerate().for_each(|(rank, caption)| ranks[caption] = rank);
+            let mut start = 0;
+            for equal in order.chunk_by(|one, other| scores[*one].total_cmp(&scores[*other]).is_eq()) {
+                let end = start + equal.len() as i64;
+                equal.iter().for_each(|&caption| ranks[caption] = start + end - 1);
+                start = end;
+            }
             Ok(ranks)
         };
         let (first, second) = (ranks(loved_by)?, ranks(not_by)?);
         let mut captions: Vec<usize> = (0..self.captions.len()).collect();
-        captions.sort_by_key(|&caption| second[caption] as i64 - first[caption] as i64);
+        captions.sort_by_key(|&caption| second[caption] - first[caption]);
         Ok(captions)
     }
 
@@ -260,16 +266,19 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
     Ok(report)
 }
 
-/// Time and memory grow with the words of a caption times those of a reference, and must not grow without end.
+/// Memory grows with the words of a caption times those of a reference, and must not grow without end.
 const MOST_WORD_PAIRS: usize = 10_000_000;
+/// Time grows with the square of the words of a reference.
+const MOST_WORDS: usize = 200_000;
 
 fn check_lengths(captions: &[CaptionToScore], tokens: &[(Vec<String>, Vec<Vec<String>>)]) -> Result<()> {
     for (caption, (hypothesis, references)) in captions.iter().zip(tokens) {
         let longest = references.iter().map(Vec::len).max().unwrap_or(0);
-        if hypothesis.len() * longest > MOST_WORD_PAIRS {
+        let most = hypothesis.len().max(longest);
+        if hypothesis.len() * longest > MOST_WORD_PAIRS || most > MOST_WORDS {
             return Err(Error::argument(
                 format!("{}: a caption of {} words, and a reference of {longest}", caption.id, hypothesis.len()),
-                format!("Shorten them: the one times the other may be {MOST_WORD_PAIRS} at most."),
+                format!("Shorten them: {MOST_WORDS} each, and the one times the other {MOST_WORD_PAIRS} at most."),
             ));
         }
     }
@@ -295,6 +304,13 @@ mod tests {
         let order = report.disagreements("BLEU-1", "CIDEr-D").unwrap();
         assert_eq!((order.len(), name(order[0])), (4, "vague"));
         assert_eq!(name(report.disagreements("CIDEr-D", "BLEU-1").unwrap()[3]), "vague");
+        // Of captions that both scores find equally bad none is in dispute, wherever they stand.
+        let bad = |id: &str| CaptionToScore::new(id, "nothing", ["a zebra on the grass"]);
+        let bad = [bad("1"), bad("2"), bad("3"), captions[1].clone(), captions[3].clone()];
+        let report = score(&bad, &Metric::ALL, &Meteor::new(None)).unwrap();
+        let order = report.disagreements("BLEU-1", "CIDEr-D").unwrap();
+        assert!(order.iter().position(|&place| place == 3) < order.iter().position(|&place| place == 0), "{order:?}");
+        assert_eq!(order.iter().filter(|&&place| place < 3).copied().collect::<Vec<_>>(), [0, 1, 2]);
         let error = report.disagreements("BLEU", "CIDEr-D").unwrap_err().to_string();
         assert!(error.contains("no score `BLEU`") && error.contains("BLEU-1, BLEU-2"), "{error}");
     }
@@ -309,6 +325,7 @@ mod tests {
         let scores = against("the dog and the cat see the dog").unwrap().corpus;
         assert!(scores.bleu_1.is_some_and(|score| score < 1e-3) && scores.meteor.is_some_and(|score| score < 0.01));
         let error = against(&long).unwrap_err().to_string();
+        assert!(against(&"dog ".repeat(200_001)).is_err());
         assert!(error.contains("long.jpg: a caption of 100000 words, and a reference of 100000"), "{error}");
     }
 }

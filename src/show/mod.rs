@@ -11,6 +11,7 @@
 //! | how values are spread | [`histogram`] |
 //! | amounts to compare | [`bar_chart`], [`grouped_bar_chart`] |
 //! | which words count, which stand for which | [`highlighted_words`], [`word_alignment`]; `matched_ngrams` and `meteor_alignment` with the feature `scores` |
+//! | how scores go along with a setting | `score_curves`, with the feature `scores` |
 //! | answers to an exercise | [`answers`] |
 //! | figures one after the other | [`Animation`] |
 //! | rows and columns | [`Table`], and `data_frame` with the feature `tables` |

@@ -51,7 +51,7 @@ const NOTHING_SHARED: &[&str] = &[
     "polars-utils",
 ];
 
-/// Of the compiler's, not of the cells': they run for moments.
+/// Macros run inside the compiler, for moments.
 const UNOPTIMISED: &[&str] = &["proc-macro2", "quote", "serde_derive", "strum_macros", "syn", "zerocopy-derive"];
 
 /// How kernels compile, for cargo.

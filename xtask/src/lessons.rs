@@ -62,8 +62,10 @@ pub fn set_data(command: &mut Command) -> Result<()> {
 
 /// `notebooks/4_scores.ipynb` and `4_scores` are the same lesson; `solutions/4_scores` are its solutions.
 fn stem(name: &str) -> String {
-    let name = name.trim_start_matches("./").trim_start_matches("notebooks/");
-    name.trim_end_matches(".ipynb").to_owned()
+    let path = Path::new(name);
+    let stem = path.file_name().unwrap_or_default().to_string_lossy().trim_end_matches(".ipynb").to_owned();
+    let is_solution = path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "solutions");
+    if is_solution { format!("solutions/{stem}") } else { stem }
 }
 
 /// The names of all lessons, in order, and then of their solutions.
@@ -97,7 +99,8 @@ mod tests {
             ("4_scores", "4_scores"),
             ("4_scores.ipynb", "4_scores"),
             ("notebooks/4_scores.ipynb", "4_scores"),
-            ("./notebooks/4_scores", "4_scores"),
+            ("../notebooks/4_scores", "4_scores"),
+            ("/home/student/notebooks/4_scores.ipynb", "4_scores"),
             ("solutions/4_scores", "solutions/4_scores"),
             ("notebooks/solutions/4_scores.ipynb", "solutions/4_scores"),
         ] {

@@ -56,10 +56,14 @@ impl MeteorData {
     /// [`Error::File`] and [`Error::Data`] for a package that cannot be read and a cache folder that cannot be written.
     pub fn find() -> Result<Option<Self>> {
         let cache = cache_folder();
-        if let Ok(data) = Self::map(&cache.join(FILE)) {
-            return Ok(Some(data));
+        let path = cache.join(FILE);
+        match (path.exists().then(|| Self::map(&path)), installed_package()) {
+            (Some(Ok(data)), _) => Ok(Some(data)),
+            // A damaged file is made anew from the package.
+            (_, Some(package)) => Self::open(&package, cache).map(Some),
+            (Some(Err(error)), None) => Err(error),
+            (None, None) => Ok(None),
         }
-        installed_package().map(|package| Self::open(&package, cache)).transpose()
     }
 
     /// Opens the dictionaries of a Python package (the folder `pycocoevalcap`), made ready in a folder of caches.

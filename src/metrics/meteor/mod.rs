@@ -62,7 +62,8 @@ struct Word {
     is_function_word: bool,
 }
 
-/// A caption made ready to be aligned: its words with their stems, synonyms and phrases.
+/// A caption made ready to be aligned: its words with their stems, synonyms and phrases, as the [`Meteor`] knows them that made
+/// it ready. Only that one can align it; another numbers words and stems differently.
 #[derive(Debug, Clone)]
 pub struct MeteorWords {
     words: Vec<Arc<Word>>,
