@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use captionlab::metrics::{self, Meteor, MeteorData, Metric, Report};
+use captionlab::metrics::{self, Meteor, MeteorData, Metric, Report, Tokenizer};
 use captionlab::{Error, Result};
 use clap::{Args, ValueEnum};
 
@@ -65,6 +65,8 @@ fn lines(options: &ScoreOptions) -> Result<Vec<String>> {
         true => Metric::ALL.to_vec(),
         false => options.metrics.iter().map(of_name).collect(),
     };
+    // What takes a while to make ready is made ready while the files are read.
+    rayon::spawn(|| _ = Tokenizer::shared());
     let meteor = Meteor::new(if asked.contains(&Metric::Meteor) { MeteorData::find()? } else { None });
     let report_of = |hypotheses: &PathBuf| -> Result<Report> {
         let (captions, notes) = metrics::read_captions_to_score(&options.references, hypotheses)?;
@@ -85,6 +87,10 @@ fn lines(options: &ScoreOptions) -> Result<Vec<String>> {
         return Ok(lines);
     }
     if options.json {
+        let mut report = report;
+        if !options.per_caption {
+            report.captions.clear();
+        }
         let mut json = serde_json::json!(report);
         if let (false, Some(fields)) = (options.per_caption, json.as_object_mut()) {
             fields.remove("captions");

@@ -207,11 +207,11 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
         let problem = format!("captions without references: those of {}", alone.join(", "));
         return Err(Error::argument(problem, "Give each at least one, or leave it out."));
     }
-    let tokenizer = Tokenizer::new();
+    let tokenizer = Tokenizer::shared();
     let hypotheses: Vec<&str> = captions.iter().map(|caption| caption.hypothesis.as_str()).collect();
     let references: Vec<&str> = captions.iter().flat_map(|caption| &caption.references).map(String::as_str).collect();
     let mut references = tokenizer.tokenize_all(&references).into_iter();
-    let tokens: Vec<(Vec<String>, Vec<Vec<String>>)> = tokenizer
+    let tokens: Vec<Tokens> = tokenizer
         .tokenize_all(&hypotheses)
         .into_iter()
         .zip(captions)
@@ -219,20 +219,20 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
         .collect();
     check_lengths(captions, &tokens)?;
     let mut notes = Vec::new();
-    let mut counts = Counts::default();
     let mut each: Vec<Scores> = vec![Scores::default(); captions.len()];
+    // Side by side: some of CIDEr-D is the work of a single thread.
+    let (meteor_counts, cider_d) = rayon::join(
+        || metrics.contains(&Metric::Meteor).then(|| meteor_counts(meteor, &tokens)),
+        || metrics.contains(&Metric::CiderD).then(|| cider_d(&tokens)),
+    );
+    let mut counts = Counts::default();
     if metrics.contains(&Metric::Bleu) {
-        let of = |(hypothesis, references): &(Vec<String>, Vec<Vec<String>>)| BleuCounts::of(hypothesis, references);
+        let of = |(hypothesis, references): &Tokens| BleuCounts::of(hypothesis, references);
         counts.bleu = tokens.par_iter().map(of).collect();
         each.iter_mut().zip(&counts.bleu).for_each(|(scores, counts)| scores.set_bleu(counts.bleu()));
     }
-    if metrics.contains(&Metric::Meteor) {
-        let of = |(hypothesis, references): &(Vec<String>, Vec<Vec<String>>)| {
-            let prepare = |tokens: &Vec<String>| meteor.prepare(&tokens.join(" "));
-            let references: Vec<MeteorWords> = references.iter().map(prepare).collect();
-            meteor.best(&prepare(hypothesis), &references)
-        };
-        counts.meteor = tokens.par_iter().map(of).collect();
+    if let Some(of_captions) = meteor_counts {
+        counts.meteor = of_captions;
         each.iter_mut().zip(&counts.meteor).for_each(|(scores, counts)| scores.meteor = Some(counts.meteor()));
         if meteor.matchers().len() < Matcher::ALL.len() {
             let why = "its dictionaries come with the Python package pycocoevalcap";
@@ -244,11 +244,7 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
             tokens.par_iter().map(|(hypothesis, references)| rouge_l(hypothesis, references)).collect();
         each.iter_mut().zip(scores).for_each(|(caption, score)| caption.rouge_l = Some(score));
     }
-    if metrics.contains(&Metric::CiderD) {
-        let references: Vec<&[Vec<String>]> = tokens.iter().map(|(_, references)| references.as_slice()).collect();
-        let cider = Cider::new(&references);
-        let of = |(image, (hypothesis, _)): (usize, &(Vec<String>, Vec<Vec<String>>))| cider.cider_d(image, hypothesis);
-        let scores: Vec<f64> = tokens.par_iter().enumerate().map(of).collect();
+    if let Some(scores) = cider_d {
         each.iter_mut().zip(scores).for_each(|(caption, score)| caption.cider_d = Some(score));
         if captions.len() == 1 {
             notes.push("CIDEr-D of one image alone is 0 by definition: nothing is rare among one.".to_string());
@@ -266,12 +262,31 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
     Ok(report)
 }
 
+/// The words of a caption, and of its references.
+type Tokens = (Vec<String>, Vec<Vec<String>>);
+
+fn meteor_counts(meteor: &Meteor, tokens: &[Tokens]) -> Vec<MeteorCounts> {
+    let of = |(hypothesis, references): &Tokens| {
+        let prepare = |tokens: &Vec<String>| meteor.prepare(&tokens.join(" "));
+        let references: Vec<MeteorWords> = references.iter().map(prepare).collect();
+        meteor.best(&prepare(hypothesis), &references)
+    };
+    tokens.par_iter().map(of).collect()
+}
+
+fn cider_d(tokens: &[Tokens]) -> Vec<f64> {
+    let references: Vec<&[Vec<String>]> = tokens.iter().map(|(_, references)| references.as_slice()).collect();
+    let cider = Cider::new(&references);
+    let of = |(image, (hypothesis, _)): (usize, &Tokens)| cider.cider_d(image, hypothesis);
+    tokens.par_iter().enumerate().map(of).collect()
+}
+
 /// Memory grows with the words of a caption times those of a reference, and must not grow without end.
 const MOST_WORD_PAIRS: usize = 10_000_000;
 /// Time grows with the square of the words of a reference.
 const MOST_WORDS: usize = 200_000;
 
-fn check_lengths(captions: &[CaptionToScore], tokens: &[(Vec<String>, Vec<Vec<String>>)]) -> Result<()> {
+fn check_lengths(captions: &[CaptionToScore], tokens: &[Tokens]) -> Result<()> {
     for (caption, (hypothesis, references)) in captions.iter().zip(tokens) {
         let longest = references.iter().map(Vec::len).max().unwrap_or(0);
         let most = hypothesis.len().max(longest);

@@ -31,7 +31,7 @@ pub struct MeteorData {
 }
 
 /// Where a part of the file stands.
-type Range = std::ops::Range<usize>;
+pub(super) type Range = std::ops::Range<usize>;
 
 /// Sorted words: their bytes, and where each ends.
 #[derive(Debug, Clone)]
@@ -163,16 +163,23 @@ impl MeteorData {
         self.narrow(0..self.phrases.ends.len() / 4, 0, word)
     }
 
-    /// The phrases of the table that words begin with, given those that begin with the first word: how many words, and the
-    /// phrase's number. Unknown words are `None`.
-    pub(super) fn phrases_at(&self, words: &[Option<u32>], of_first: Range) -> Vec<(usize, usize)> {
+    /// Those of the phrases that begin with one word that go on with another.
+    pub(super) fn phrases_of_two(&self, of_first: Range, second: u32) -> Range {
+        self.narrow(of_first, 1, second)
+    }
+
+    /// The phrases of the table that words begin with, given those that begin with the first one and with the first two: how many
+    /// words, and the phrase's number. Unknown words are `None`.
+    pub(super) fn phrases_at(&self, words: &[Option<u32>], of_first: Range, of_two: Range) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
         let mut phrases = of_first;
         for (place, word) in words.iter().enumerate() {
             let Some(word) = word else { break };
-            if place > 0 {
-                phrases = self.narrow(phrases, place, *word);
-            }
+            phrases = match place {
+                0 => phrases,
+                1 => of_two.clone(),
+                _ => self.narrow(phrases, place, *word),
+            };
             if phrases.is_empty() {
                 break;
             }

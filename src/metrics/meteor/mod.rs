@@ -6,7 +6,7 @@ mod normalizer;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::AddAssign;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::FixedState;
 use rust_stemmers::{Algorithm, Stemmer};
@@ -16,6 +16,7 @@ pub use aligner::{Match, Matcher};
 pub use data::MeteorData;
 
 use aligner::Matches;
+use data::Range;
 use normalizer::{Normalizer, prefixes};
 
 /// The parameters of METEOR 1.5 for English, tuned on rankings of translations by people.
@@ -38,10 +39,12 @@ pub struct Meteor {
     known: RwLock<Known>,
 }
 
-/// The words that were looked up before.
+/// What was looked up before.
 #[derive(Debug, Default)]
 struct Known {
     words: HashMap<String, Arc<Word>, FixedState>,
+    /// The phrases of the table that begin with two words: searching a large table takes longer than remembering.
+    phrases_of_two: HashMap<(u32, u32), Range, FixedState>,
     /// A number for each stem.
     stems: HashMap<String, u32, FixedState>,
 }
@@ -58,7 +61,7 @@ struct Word {
     /// Its number in the table of paraphrases.
     number: Option<u32>,
     /// The phrases of that table that begin with it.
-    phrases: std::ops::Range<usize>,
+    phrases: Range,
     is_function_word: bool,
 }
 
@@ -188,7 +191,10 @@ impl Meteor {
         let mut phrases = Vec::new();
         if let Some(data) = &self.data {
             let numbers: Vec<Option<u32>> = words.iter().map(|word| word.number).collect();
-            let at = |(start, word): (usize, &Arc<Word>)| data.phrases_at(&numbers[start..], word.phrases.clone());
+            let at = |(start, word): (usize, &Arc<Word>)| {
+                let of_two = self.phrases_of_two(data, word, numbers.get(start + 1).copied().flatten());
+                data.phrases_at(&numbers[start..], word.phrases.clone(), of_two)
+            };
             phrases = words.iter().enumerate().map(at).collect();
         }
         let mut said: Vec<(usize, usize, usize)> = Vec::new();
@@ -208,7 +214,7 @@ impl Meteor {
 
     /// What the dictionaries say of a word, looked up once.
     fn word(&self, text: String) -> Arc<Word> {
-        if let Some(word) = self.known.read().unwrap_or_else(PoisonError::into_inner).words.get(&text) {
+        if let Some(word) = self.known().words.get(&text) {
             return Arc::clone(word);
         }
         let data = self.data.as_ref();
@@ -216,7 +222,7 @@ impl Meteor {
         let synonym_sets = data.map(|data| synonym_sets(data, &text)).unwrap_or_default();
         let number = data.and_then(|data| data.paraphrase_word(&text));
         let phrases = data.zip(number).map(|(data, number)| data.phrases_of(number)).unwrap_or_default();
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.learn();
         // Another thread may have looked it up meanwhile; its number is the word's.
         if let Some(word) = known.words.get(&text) {
             return Arc::clone(word);
@@ -227,6 +233,28 @@ impl Meteor {
         let word = Arc::new(Word { id, stem, synonym_sets, number, phrases, is_function_word, text: text.clone() });
         known.words.insert(text, Arc::clone(&word));
         word
+    }
+
+    /// The phrases that begin with a word and the next one, looked up once.
+    fn phrases_of_two(&self, data: &MeteorData, word: &Word, next: Option<u32>) -> Range {
+        let (Some(number), Some(next)) = (word.number, next) else { return Range::default() };
+        if word.phrases.is_empty() {
+            return Range::default();
+        }
+        if let Some(known) = self.known().phrases_of_two.get(&(number, next)) {
+            return known.clone();
+        }
+        let phrases = data.phrases_of_two(word.phrases.clone(), next);
+        self.learn().phrases_of_two.insert((number, next), phrases.clone());
+        phrases
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The alignment of a caption with a reference.

@@ -2,7 +2,7 @@
 
 mod rules;
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use rayon::prelude::*;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -50,7 +50,13 @@ impl Default for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Makes the rules ready, which takes some milliseconds: make one and keep it.
+    /// The tokeniser that all of a process can use, made when it is first asked for.
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
+        &SHARED
+    }
+
+    /// Makes the rules ready, which takes some milliseconds: see [`Tokenizer::shared`].
     pub fn new() -> Self {
         let rules = rules::rules();
         let whole = |rule: &Rule| match &rule.context {
