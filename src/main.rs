@@ -8,9 +8,11 @@ use std::process::ExitCode;
 use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{Dataset, Split};
-use captionlab::train::{Run, RunSettings, runs_folder};
+use captionlab::train::{self, CHECKPOINT_FILE, DetectorTraining, Run, RunSettings, runs_folder};
+use captionlab::vision::FasterRcnn;
 use captionlab::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tch::Device;
 
 /// Build an image captioner from nothing: trainings and evaluations of the lessons, from the command line.
 #[derive(Parser)]
@@ -38,12 +40,16 @@ enum Train {
     Eye(RunOptions),
     /// A captioner.
     Captioner(TrainCaptioner),
+    /// A detector: where the things of pictures are, and what they are.
+    Detector(TrainDetector),
 }
 
 #[derive(Subcommand)]
 enum Eval {
     /// How true the captions of scenes are: prints the figures, and those of always saying the same.
     Captioner(EvalCaptioner),
+    /// How well a detector finds the things of scenes: average precision.
+    Detector(EvalDetector),
 }
 
 /// What all trainings have in common.
@@ -101,6 +107,28 @@ enum Preset {
 }
 
 #[derive(Args)]
+struct TrainDetector {
+    #[command(flatten)]
+    run: RunOptions,
+    /// How many scenes it learns from, where no other data set is named.
+    #[arg(long, default_value_t = DETECTOR_SCENES, conflicts_with = "data")]
+    scenes: usize,
+}
+
+/// A detector of scenes learns from more of them than a captioner: each shows few things, and some kinds are rare.
+const DETECTOR_SCENES: usize = 12_000;
+
+#[derive(Args)]
+struct EvalDetector {
+    /// The folder of a run, or a file of weights; the newest run when left out.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Prints one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct EvalCaptioner {
     /// The folder of a run, or a file of weights; the newest run when left out.
     #[arg(long, value_name = "DIR")]
@@ -114,7 +142,9 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Train(Train::Eye(options)) => train_eye(options),
         Command::Train(Train::Captioner(options)) => train_captioner(options),
+        Command::Train(Train::Detector(options)) => train_a_detector(options),
         Command::Eval(Eval::Captioner(options)) => evaluate_captioner(options),
+        Command::Eval(Eval::Detector(options)) => evaluate_a_detector(options),
         Command::Score(options) => score_command::score(&options),
     };
     match result {
@@ -164,6 +194,22 @@ fn train_captioner(options: TrainCaptioner) -> Result<()> {
     wait(run, &dataset)
 }
 
+fn train_a_detector(options: TrainDetector) -> Result<()> {
+    let dataset = match &options.run.data {
+        Some(folder) => Dataset::open(folder)?,
+        None => Dataset::scenes(&ScenesConfig { train: options.scenes, ..ScenesConfig::default() })?,
+    };
+    let run = match &options.run.resume {
+        Some(folder) => Run::resume(folder, &dataset)?,
+        None => {
+            let mut training = DetectorTraining::scenes();
+            options.run.set(&mut training.run);
+            train::train_detector(&dataset, &training)?
+        }
+    };
+    wait(run, &dataset)
+}
+
 /// Waits for a run with a line of progress, and prints its last samples.
 fn wait(mut run: Run, dataset: &Dataset) -> Result<()> {
     println!("{}: {}", dataset.name, run.folder().display());
@@ -190,6 +236,21 @@ fn evaluate_captioner(options: EvalCaptioner) -> Result<()> {
     match options.json {
         true => println!("{}", serde_json::json!(evaluation)),
         false => println!("{}\n{evaluation}", folder.display()),
+    }
+    Ok(())
+}
+
+fn evaluate_a_detector(options: EvalDetector) -> Result<()> {
+    let path = match options.run {
+        Some(path) => path,
+        None => newest_run("detector")?,
+    };
+    let file = if path.is_dir() { path.join(CHECKPOINT_FILE) } else { path.clone() };
+    let detector = FasterRcnn::load(&file, Device::Cpu)?;
+    let precision = train::evaluate_detector(&detector, &Dataset::scenes(&ScenesConfig::default())?, Split::Test)?;
+    match options.json {
+        true => println!("{}", serde_json::json!({ "ap50": precision.mean, "classes": precision.classes })),
+        false => println!("{}\n{}", path.display(), precision.to_string().trim_end()),
     }
     Ok(())
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use super::pictures::Pictures;
-use super::training::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary, lessons_are_small};
+use crate::train::Pictures;
+use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
 use crate::train::{
     CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
 };

@@ -21,7 +21,6 @@ mod evaluation;
 mod eye;
 mod generator;
 mod lstm;
-mod pictures;
 mod training;
 
 pub use captioner::Captioner;

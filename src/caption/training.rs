@@ -5,10 +5,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::eye::Looking;
-use super::pictures::Pictures;
 use super::{CaptionTraining, Captioner, Decoding, Eye, EyeTraining, PackedCaptions};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
-use crate::train::{CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, StepPart, Task};
+use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
+use crate::train::{
+    CHECKPOINT_FILE, Checkpoint, Detecting, DetectorTraining, Position, Progress, Run, Sample, StepPart, Task,
+};
 use crate::vision::{Weights, read_tensors};
 use crate::{Error, Result};
 
@@ -64,9 +66,12 @@ impl Run {
         let folder = folder.as_ref();
         let description = Checkpoint::read(folder)?.description;
         let training = description.get("training").cloned().unwrap_or_default();
-        let is_eye = description.get("kind") == Some(&json!("eye"));
+        let kind = description.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default();
         let other = |error: serde_json::Error| Error::Run {
-            problem: format!("{} is no run of a captioner or an eye that can go on: {error}", folder.display()),
+            problem: format!(
+                "{} is no run of a captioner, an eye or a detector that can go on: {error}",
+                folder.display()
+            ),
             help: "Name the folder of such a run; one of another version of captionlab is to be trained anew."
                 .to_string(),
         };
@@ -77,7 +82,11 @@ impl Run {
                 "Resume it with the data set that it was started with; its examples and captions must be the same.",
             ));
         }
-        if is_eye {
+        if kind == "detector" {
+            let training: DetectorTraining = serde_json::from_value(training).map_err(other)?;
+            return Run::go_on(folder, Box::new(Detecting::new(dataset, &training)?), training.run);
+        }
+        if kind == "eye" {
             let training: EyeTraining = serde_json::from_value(training).map_err(other)?;
             training.validate()?;
             let task = Looking::resume(folder, dataset, &training)?;
@@ -89,23 +98,6 @@ impl Run {
         let task = Training::new(dataset, &training, captioner);
         Run::go_on(folder, Box::new(task), training.run)
     }
-}
-
-/// The training examples that have captions, of which there must be some.
-pub(super) fn training_examples(dataset: &Dataset) -> Result<Vec<&Example>> {
-    let examples = examples_of(dataset, Split::Train);
-    if examples.is_empty() {
-        return Err(Error::argument(
-            format!("{} has no training examples with captions", dataset.name),
-            "Give its examples splits, `train` among them.",
-        ));
-    }
-    Ok(examples)
-}
-
-/// The examples of a split that have captions.
-pub(super) fn examples_of(dataset: &Dataset, split: Split) -> Vec<&Example> {
-    dataset.examples.iter().filter(|example| example.split == Some(split) && !example.captions.is_empty()).collect()
 }
 
 /// How often each word is to be said in the captions, by number, `<end>` and `<unknown>` included.
@@ -121,80 +113,6 @@ fn target_counts(vocabulary: &Vocabulary, captions: &[&str]) -> Vec<usize> {
     counts
 }
 
-/// What tells one data set from another: FNV-1a over names, splits and captions.
-pub(super) fn data_description(dataset: &Dataset) -> serde_json::Value {
-    let mut hash = 0xCBF2_9CE4_8422_2325u64;
-    let mut take = |text: &str| {
-        for byte in text.bytes().chain([0xFF]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
-        }
-    };
-    for example in &dataset.examples {
-        take(&example.name);
-        take(&format!("{:?}", example.split));
-        example.captions.iter().for_each(|caption| take(caption));
-    }
-    json!({ "name": dataset.name, "examples": dataset.examples.len(), "fingerprint": format!("{hash:016x}") })
-}
-
-/// Examples with what is to be learnt of each, and, once they are loaded, their pictures.
-pub(super) struct Part<Target> {
-    pub(super) examples: Vec<Example>,
-    pub(super) targets: Vec<Target>,
-    pub(super) pictures: Pictures,
-}
-
-impl<Target> Part<Target> {
-    pub(super) fn new(examples: Vec<&Example>, target: impl Fn(&Example) -> Target) -> Self {
-        Self {
-            targets: examples.iter().map(|example| target(example)).collect(),
-            examples: examples.into_iter().cloned().collect(),
-            pictures: Pictures::default(),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.targets.len()
-    }
-
-    /// Leaves only the examples of these numbers, in this order.
-    fn keep(&mut self, indices: &[usize])
-    where
-        Target: Clone,
-    {
-        self.targets = indices.iter().map(|&index| self.targets[index].clone()).collect();
-        self.examples = indices.iter().map(|&index| self.examples[index].clone()).collect();
-    }
-}
-
-/// Decodes the pictures of parts; examples whose pictures cannot be read are left out, and named.
-pub(super) fn load_parts<Target: Clone>(
-    parts: [&mut Part<Target>; 3],
-    side: usize,
-    memory_limit: u64,
-    progress: &Progress,
-) -> Result<()> {
-    let total: usize = parts.iter().map(|part| part.len()).sum();
-    let mut before = 0;
-    let mut problems = Vec::new();
-    for part in parts {
-        let loaded = Pictures::load(&part.examples, side, memory_limit, |done| {
-            progress.preparing(before + done, total);
-            !progress.should_stop()
-        })?;
-        before += part.len();
-        part.keep(&loaded.examples);
-        part.pictures = loaded.pictures;
-        problems.extend(loaded.problems);
-    }
-    problems.dedup();
-    if !problems.is_empty() {
-        progress.note(format!("{} pictures could not be read and are left out:", problems.len()));
-        problems.into_iter().for_each(|problem| progress.note(problem));
-    }
-    Ok(())
-}
-
 /// The captions of a picture, as numbers of words.
 type Captions = Vec<Vec<i64>>;
 
@@ -207,43 +125,6 @@ struct Training {
     validation: Part<Captions>,
     samples: Part<Captions>,
     order: Order,
-}
-
-/// The independent sequences that are drawn from the seed of a training.
-pub(super) enum Draw {
-    /// The order of the pictures in an epoch.
-    Order,
-    /// Everything in a step: captions, shifts, dropout.
-    Step,
-}
-
-impl Draw {
-    pub(super) fn random(self, seed: u64, index: u64) -> Random {
-        let sequence = match self {
-            Draw::Order => 1,
-            Draw::Step => 2,
-        };
-        Random::stream(Random::stream(seed, sequence).next_u64(), index)
-    }
-}
-
-/// The order of the training pictures in the epoch under way, and which epoch that is.
-#[derive(Default)]
-pub(super) struct Order {
-    epoch: Option<u64>,
-    order: Vec<usize>,
-}
-
-impl Order {
-    /// The `size` pictures of `pictures`, fewer at the end of an epoch, of the step that follows `position`.
-    pub(super) fn batch(&mut self, position: Position, seed: u64, pictures: usize, size: usize) -> Vec<usize> {
-        if self.epoch != Some(position.epoch) {
-            self.order = (0..pictures).collect();
-            Draw::Order.random(seed, position.epoch).shuffle(&mut self.order);
-            self.epoch = Some(position.epoch);
-        }
-        self.order.iter().copied().skip(position.step_in_epoch as usize * size).take(size).collect()
-    }
 }
 
 impl Training {
@@ -293,12 +174,6 @@ impl Training {
         }
         Ok(Some(sum / tokens.max(1) as f64))
     }
-}
-
-/// At most `most` items, evenly spread.
-pub(super) fn spread<'a>(items: &[&'a Example], most: usize) -> Vec<&'a Example> {
-    let count = items.len().min(most);
-    (0..count).map(|index| items[index * items.len() / count]).collect()
 }
 
 impl Task for Training {

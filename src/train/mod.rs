@@ -13,19 +13,25 @@
 //! with the same weights, bit for bit, as one that was never stopped (same machine, same number of threads, CPU).
 
 mod checkpoint;
+mod detector;
 pub(crate) mod device;
+pub(crate) mod examples;
 mod folder;
 mod log;
 mod optimiser;
+mod pictures;
 mod run;
 mod schedule;
 mod workers;
 
 pub use checkpoint::{CHECKPOINT_FILE, Checkpoint, Position};
+pub(crate) use detector::Detecting;
+pub use detector::{DetectorTraining, evaluate_detector, train_detector};
 pub use device::device_name;
 pub use folder::{next_folder, runs_folder};
 pub use log::{EpochSamples, Sample};
 pub use optimiser::{Clip, Optimiser, OptimiserConfig};
+pub(crate) use pictures::Pictures;
 pub use run::{Curves, Phase, Progress, Run, RunSettings, Status, Task};
 pub use schedule::Schedule;
 pub use workers::{StepPart, threads};

@@ -1,7 +1,15 @@
 //! Networks that look at pictures, and the named weights that every network here is made of.
 
+mod average_precision;
+mod convolution;
+pub mod faster_rcnn;
+mod resnet;
 mod small_cnn;
 mod weights;
 
+pub use average_precision::AveragePrecision;
+pub use convolution::Normalisation;
+pub use faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionFeatures, Regions};
+pub use resnet::{Block, ResNet, ResNetConfig};
 pub use small_cnn::{SmallCnn, SmallCnnConfig};
 pub use weights::{Weights, read_tensors, write_tensors};

@@ -21,6 +21,8 @@ pub(crate) struct Loaded {
     pub(crate) pictures: Pictures,
     /// Which examples the pictures are of, in order: those that could be decoded.
     pub(crate) examples: Vec<usize>,
+    /// Their width and height before they were resized.
+    pub(crate) sizes: Vec<(u32, u32)>,
     /// Why the others could not.
     pub(crate) problems: Vec<String>,
 }
@@ -55,13 +57,15 @@ impl Pictures {
             if !go_on(part * PART) {
                 break;
             }
-            let decoded: Vec<Result<RgbImage>> = chunk
-                .par_iter()
-                .map(|example| decode_source(&example.image).and_then(|image| fit(&image, side)))
-                .collect();
+            let load = |example: &Example| {
+                let picture = decode_source(&example.image)?;
+                Ok((fit(&picture, side)?, picture.dimensions()))
+            };
+            let decoded: Vec<Result<(RgbImage, (u32, u32))>> = chunk.par_iter().map(load).collect();
             for (index, picture) in decoded.into_iter().enumerate() {
                 match picture {
-                    Ok(picture) => {
+                    Ok((picture, size)) => {
+                        loaded.sizes.push(size);
                         loaded.pictures.bytes.extend_from_slice(picture.as_raw());
                         loaded.examples.push(part * PART + index);
                     }

@@ -1,0 +1,207 @@
+//! Boxes as numbers: coding, overlap, and non-maximum suppression.
+//!
+//! A box is `[left, top, right, bottom]` in pixels; many are a tensor `[boxes, 4]`.
+
+use tch::{Kind, Tensor};
+
+/// The largest step that a coded box may take in width and height, as a logarithm, so that `exp` stays finite.
+const LARGEST_STEP: f64 = 4.135_166_556_742_356;
+
+/// How far boxes are from others, in units of their size (Ren et al. 2015, equation 2), each of the four numbers times a weight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BoxCoder {
+    pub(super) weights: [f64; 4],
+}
+
+impl BoxCoder {
+    /// # Shapes
+    /// - `targets`, `boxes`: `[boxes, 4]`
+    /// - result: `[boxes, 4]`
+    pub(super) fn encode(&self, targets: &Tensor, boxes: &Tensor) -> Tensor {
+        let (size, centre) = size_and_centre(boxes);
+        let (target_size, target_centre) = size_and_centre(targets);
+        let [x, y, width, height] = self.weights;
+        let scale = |one: f64, other: f64| Tensor::from_slice(&[one as f32, other as f32]).to_device(boxes.device());
+        let step = (target_centre - centre) / &size * scale(x, y);
+        let growth = (target_size / size).log() * scale(width, height);
+        Tensor::cat(&[step, growth], 1)
+    }
+
+    /// # Shapes
+    /// - `codes`: `[boxes, 4 × classes]`
+    /// - `boxes`: `[boxes, 4]`
+    /// - result: `[boxes, classes, 4]`
+    pub(super) fn decode(&self, codes: &Tensor, boxes: &Tensor) -> Tensor {
+        let codes = codes.reshape([boxes.size()[0], -1, 4]);
+        let (size, centre) = size_and_centre(boxes);
+        let (size, centre) = (size.unsqueeze(1), centre.unsqueeze(1));
+        let [x, y, width, height] = self.weights;
+        let part = |number: i64, weight: f64| codes.narrow(2, number, 1) / weight;
+        let step = Tensor::cat(&[part(0, x), part(1, y)], 2);
+        let growth = Tensor::cat(&[part(2, width), part(3, height)], 2).clamp_max(LARGEST_STEP);
+        let centre = step * &size + centre;
+        let half = growth.exp() * size * 0.5;
+        Tensor::cat(&[&centre - &half, centre + half], 2)
+    }
+}
+
+/// Width and height, and the middle, each `[boxes, 2]`.
+fn size_and_centre(boxes: &Tensor) -> (Tensor, Tensor) {
+    let (low, high) = (boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2));
+    let size = high - &low;
+    let centre = low + &size * 0.5;
+    (size, centre)
+}
+
+/// The area of a box.
+pub(super) fn area([left, top, right, bottom]: [f32; 4]) -> f32 {
+    (right - left) * (bottom - top)
+}
+
+/// Intersection over union, in `0..=1`.
+pub(super) fn overlap(one: [f32; 4], other: [f32; 4]) -> f32 {
+    let width = (one[2].min(other[2]) - one[0].max(other[0])).max(0.0);
+    let height = (one[3].min(other[3]) - one[1].max(other[1])).max(0.0);
+    let common = width * height;
+    common / (area(one) + area(other) - common)
+}
+
+/// Boxes as rows of numbers, in memory.
+pub(super) fn rows(boxes: &Tensor) -> Vec<[f32; 4]> {
+    let flat = numbers(boxes);
+    flat.as_chunks().0.to_vec()
+}
+
+/// The numbers of a tensor, row by row.
+pub(super) fn numbers(tensor: &Tensor) -> Vec<f32> {
+    let tensor = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
+    let mut values = vec![0.0; tensor.numel()];
+    let count = values.len();
+    tensor.copy_data(&mut values, count);
+    values
+}
+
+/// Rows of numbers as a tensor `[boxes, 4]`.
+pub(super) fn tensor(boxes: &[[f32; 4]]) -> Tensor {
+    Tensor::from_slice(boxes.as_flattened()).reshape([boxes.len() as i64, 4])
+}
+
+/// What of a box is within a picture.
+pub(super) fn clip([left, top, right, bottom]: [f32; 4], width: f32, height: f32) -> [f32; 4] {
+    [left.clamp(0.0, width), top.clamp(0.0, height), right.clamp(0.0, width), bottom.clamp(0.0, height)]
+}
+
+/// Whether both sides are at least so long.
+pub(super) fn is_as_large([left, top, right, bottom]: [f32; 4], least: f32) -> bool {
+    right - left >= least && bottom - top >= least
+}
+
+/// The boxes that are left when, from the highest score down, each drops those that overlap it more than `threshold`: their places,
+/// the highest score first. Of equal scores the first is taken first.
+///
+/// The arithmetic is that of torchvision's `nms`, so the places are the same.
+pub(super) fn suppress(boxes: &[[f32; 4]], scores: &[f32], threshold: f64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..boxes.len()).collect();
+    order.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
+    // In the order of the scores, so that the inner loop reads memory in a row.
+    let sorted: Vec<([f32; 4], f32)> = order.iter().map(|&place| (boxes[place], area(boxes[place]))).collect();
+    let mut is_dropped = vec![false; sorted.len()];
+    let mut kept = Vec::new();
+    for (rank, &([left, top, right, bottom], own)) in sorted.iter().enumerate() {
+        if is_dropped[rank] {
+            continue;
+        }
+        kept.push(order[rank]);
+        for (dropped, (other, area)) in is_dropped[rank + 1..].iter_mut().zip(&sorted[rank + 1..]) {
+            let width = (right.min(other[2]) - left.max(other[0])).max(0.0);
+            let height = (bottom.min(other[3]) - top.max(other[1])).max(0.0);
+            let common = width * height;
+            *dropped |= f64::from(common / (own + area - common)) > threshold;
+        }
+    }
+    kept
+}
+
+/// As [`suppress`], among the boxes of each group by themselves.
+///
+/// torchvision moves the groups apart and suppresses all at once where there are few boxes, which rounds their corners; so does
+/// this, to keep the same ones.
+pub(super) fn suppress_in_groups(boxes: &[[f32; 4]], scores: &[f32], groups: &[i64], threshold: f64) -> Vec<usize> {
+    /// From so many boxes on, torchvision goes group by group.
+    const MANY: usize = 1000;
+    if boxes.len() <= MANY {
+        let furthest = boxes.as_flattened().iter().copied().fold(f32::NEG_INFINITY, f32::max) + 1.0;
+        let apart = |([left, top, right, bottom], group): (&[f32; 4], &i64)| {
+            let offset = *group as f32 * furthest;
+            [left + offset, top + offset, right + offset, bottom + offset]
+        };
+        let apart: Vec<[f32; 4]> = boxes.iter().zip(groups).map(apart).collect();
+        return suppress(&apart, scores, threshold);
+    }
+    let mut names = groups.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    let mut kept = Vec::new();
+    for name in names {
+        let places: Vec<usize> = (0..boxes.len()).filter(|&place| groups[place] == name).collect();
+        let of_group: Vec<[f32; 4]> = places.iter().map(|&place| boxes[place]).collect();
+        let scores: Vec<f32> = places.iter().map(|&place| scores[place]).collect();
+        kept.extend(suppress(&of_group, &scores, threshold).into_iter().map(|place| places[place]));
+    }
+    kept.sort_unstable();
+    kept.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoding_undoes_encoding() {
+        let boxes = Tensor::from_slice2(&[[0f32, 0.0, 10.0, 20.0], [5.0, 5.0, 25.0, 15.0]]);
+        let targets = Tensor::from_slice2(&[[1f32, 2.0, 9.0, 24.0], [0.0, 6.0, 40.0, 12.0]]);
+        let coder = BoxCoder { weights: [10.0, 10.0, 5.0, 5.0] };
+        let codes = coder.encode(&targets, &boxes);
+        // The middle of the first moves by (0, 3), which is 0.15 of the height; the width shrinks to 0.8 of what it was.
+        let expected = [0.0, 1.5, 5.0 * 0.8f32.ln(), 5.0 * 1.1f32.ln()];
+        for (code, expected) in numbers(&codes.get(0)).into_iter().zip(expected) {
+            assert!((code - expected).abs() < 1e-5, "{code} {expected}");
+        }
+        let back = coder.decode(&codes, &boxes).squeeze_dim(1);
+        assert!((back - targets).abs().max().double_value(&[]) < 1e-4);
+    }
+
+    #[test]
+    fn overlap_is_common_area_over_all_area() {
+        let own = [0.0, 0.0, 10.0, 10.0];
+        for (other, expected) in
+            [([0.0, 0.0, 10.0, 10.0], 1.0), ([5.0, 0.0, 15.0, 10.0], 1.0 / 3.0), ([20.0, 20.0, 30.0, 30.0], 0.0)]
+        {
+            assert!((overlap(own, other) - expected).abs() < 1e-6, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn of_boxes_that_overlap_the_best_is_kept_in_each_group() {
+        let boxes = [[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [50.0, 0.0, 60.0, 10.0]];
+        assert_eq!(suppress(&boxes, &[0.5, 0.9, 0.1], 0.5), [1, 2]);
+        assert_eq!(suppress(&boxes, &[0.5, 0.5, 0.1], 0.5), [0, 2]);
+        assert_eq!(suppress(&boxes, &[0.5, 0.9, 0.1], 0.9), [1, 0, 2]);
+        assert_eq!(suppress_in_groups(&boxes, &[0.5, 0.9, 0.1], &[1, 2, 2], 0.5), [1, 0, 2]);
+        assert!(suppress_in_groups(&[], &[], &[], 0.5).is_empty());
+        // So many that they go group by group: each of 600 places has two boxes of a group, and one of another.
+        let many: Vec<[f32; 4]> = (0..600)
+            .flat_map(|place| {
+                [0.0, 1.0, 2.0].map(|step| {
+                    let left = 100.0 * place as f32 + step;
+                    [left, 0.0, left + 50.0, 50.0]
+                })
+            })
+            .collect();
+        let scores: Vec<f32> = (0..many.len()).map(|place| 1.0 - place as f32 / 2000.0).collect();
+        let groups: Vec<i64> = (0..many.len()).map(|place| i64::from(place % 3 == 2)).collect();
+        let expected: Vec<usize> = (0..many.len()).filter(|place| place % 3 != 1).collect();
+        assert_eq!(suppress_in_groups(&many, &scores, &groups, 0.5), expected);
+    }
+}

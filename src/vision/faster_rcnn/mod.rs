@@ -1,0 +1,322 @@
+//! Faster R-CNN with a feature pyramid: where the things of a picture are, and what they are.
+//!
+//! | step | what it gives | paper |
+//! |---|---|---|
+//! | backbone | four maps of the picture, fine to coarse | He et al. 2015 |
+//! | pyramid | five maps of the same depth | Lin et al. 2017 |
+//! | proposals | boxes that look as if they held a thing | Ren et al. 2015 |
+//! | RoIAlign | what the maps show within each box, at a fixed size | He et al. 2017 |
+//! | box head | what it is, and a better box | Girshick 2015 |
+
+mod anchors;
+mod boxes;
+mod config;
+mod layers;
+mod learning;
+mod pictures;
+mod proposals;
+mod pyramid;
+mod regions;
+mod roi_align;
+
+pub use config::{DetectionConfig, FasterRcnnConfig, ProposalConfig, SamplingConfig};
+pub use learning::{DetectionLosses, Target};
+pub use regions::{RegionConfig, RegionFeatures, Regions};
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use image::RgbImage;
+use tch::{Device, Kind, Tensor};
+
+use super::{ResNet, Weights};
+use crate::data::BoundingBox;
+use crate::{Error, Result};
+use boxes::{BoxCoder, area, clip, is_as_large, numbers, rows, suppress_in_groups, tensor};
+use layers::Linear;
+use pictures::{PictureBatch, batch};
+use proposals::ProposalNetwork;
+use pyramid::Pyramid;
+
+/// The things found in a picture, the surest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Detections {
+    /// In pixels of the original picture.
+    pub boxes: Vec<BoundingBox>,
+    /// Numbers of classes, from 1 on; see [`FasterRcnn::class_name`].
+    pub labels: Vec<i64>,
+    /// How sure each is, in `0..=1`.
+    pub scores: Vec<f32>,
+}
+
+impl Detections {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.boxes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.boxes.is_empty()
+    }
+}
+
+/// A detector. Weights are named as in torchvision: `backbone.body.layer1.0.conv1.weight`, `rpn.head.cls_logits.bias`.
+#[derive(Debug)]
+pub struct FasterRcnn {
+    config: FasterRcnnConfig,
+    backbone: ResNet,
+    pyramid: Pyramid,
+    proposals: ProposalNetwork,
+    head: [Linear; 2],
+    classifier: Linear,
+    stepper: Linear,
+    device: Device,
+}
+
+/// How the box head codes boxes.
+const CODER: BoxCoder = BoxCoder { weights: [10.0, 10.0, 5.0, 5.0] };
+
+/// Detections with shorter sides, in pixels, are none.
+const SMALLEST: f32 = 1e-2;
+
+/// A region of 224 pixels a side is sampled from the third of the maps (Lin et al. 2017, equation 1); one of half the side from
+/// the map before, and so on.
+const CANONICAL_SIDE: f64 = 224.0;
+const CANONICAL_LEVEL: f64 = 4.0;
+/// The finest map has a quarter of the picture's side, 2⁻².
+const FINEST_LEVEL: f64 = 2.0;
+
+impl FasterRcnn {
+    /// A detector whose weights are drawn anew in `weights`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a setting is out of its range.
+    pub fn new(config: &FasterRcnnConfig, weights: &mut Weights) -> Result<Self> {
+        config.validate()?;
+        let backbone = ResNet::new(&config.backbone, "backbone.body.", weights)?;
+        let pyramid = Pyramid::new("backbone.fpn.", &config.backbone.channels(), config.pyramid_channels, weights);
+        let (size, classes) = (config.head_size as i64, config.classes.len() as i64);
+        let inputs = (config.pyramid_channels * config.region_cells * config.region_cells) as i64;
+        Ok(Self {
+            backbone,
+            pyramid,
+            proposals: ProposalNetwork::new(config, weights),
+            head: [
+                Linear::new("roi_heads.box_head.fc6", inputs, size, weights),
+                Linear::new("roi_heads.box_head.fc7", size, size, weights),
+            ],
+            classifier: Linear::new("roi_heads.box_predictor.cls_score", size, classes, weights),
+            stepper: Linear::new("roi_heads.box_predictor.bbox_pred", size, 4 * classes, weights),
+            device: weights.device(),
+            config: config.clone(),
+        })
+    }
+
+    /// A detector with the published weights of a file, for a configuration that they were trained for.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when the file does not hold the weights of such a detector.
+    pub fn with_weights(config: &FasterRcnnConfig, path: impl AsRef<Path>, device: Device) -> Result<Self> {
+        let path = path.as_ref();
+        let (tensors, _) = super::read_tensors(path)?;
+        Self::of_tensors(config, &tensors, path, device)
+    }
+
+    /// A detector that was trained here: the file knows its configuration.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when the file does not hold such a detector.
+    pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self> {
+        let path = path.as_ref();
+        let (tensors, metadata) = super::read_tensors(path)?;
+        let config = metadata.get("description").and_then(|description| description.get("detector")).cloned();
+        let config = serde_json::from_value(config.unwrap_or_default()).map_err(|error| Error::Weights {
+            path: path.to_path_buf(),
+            problem: format!("these are not the weights of a detector that was trained here: {error}"),
+            help: "Name the checkpoint of a detector's run; published weights need their configuration.".to_string(),
+        })?;
+        Self::of_tensors(&config, &tensors, path, device)
+    }
+
+    fn of_tensors(
+        config: &FasterRcnnConfig,
+        tensors: &BTreeMap<String, Tensor>,
+        path: &Path,
+        device: Device,
+    ) -> Result<Self> {
+        let mut weights = Weights::new(0, device);
+        let detector = Self::new(config, &mut weights)?;
+        weights.assign(tensors, path)?;
+        Ok(detector)
+    }
+
+    /// The same detector for another thread: it uses the same weights. What is usual in its channels is remembered with the
+    /// others' only when it `remembers`; of several that train at the same time, one may.
+    pub(crate) fn share(&self, remembers: bool) -> Self {
+        Self {
+            config: self.config.clone(),
+            backbone: self.backbone.share(remembers),
+            pyramid: self.pyramid.share(),
+            proposals: self.proposals.share(),
+            head: [self.head[0].share(), self.head[1].share()],
+            classifier: self.classifier.share(),
+            stepper: self.stepper.share(),
+            device: self.device,
+        }
+    }
+
+    /// The sizes and thresholds it was made with. Thresholds of detections may be changed at any time.
+    pub fn config(&self) -> &FasterRcnnConfig {
+        &self.config
+    }
+
+    /// As [`FasterRcnn::config`], to change thresholds.
+    pub fn detections_config(&mut self) -> &mut DetectionConfig {
+        &mut self.config.detections
+    }
+
+    /// What a label is called.
+    pub fn class_name(&self, label: i64) -> &str {
+        usize::try_from(label).ok().and_then(|label| self.config.classes.get(label)).map_or("unknown", String::as_str)
+    }
+
+    /// The things in pictures. Several pictures are worked on at once, padded to the largest of them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a picture without pixels.
+    pub fn detect(&self, pictures: &[RgbImage]) -> Result<Vec<Detections>> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        tch::no_grad(|| {
+            let batch = batch(pictures, &self.config, self.device)?;
+            let pyramid = self.pyramid(&batch.pictures, false);
+            self.detect_in(&batch, &pyramid)
+        })
+    }
+
+    /// The boxes of pictures that look as if they held a thing, whatever it is, the likeliest first; at most
+    /// [`ProposalConfig::after_suppression`], in pixels of the picture.
+    ///
+    /// # Errors
+    /// As [`FasterRcnn::detect`].
+    pub fn propose(&self, pictures: &[RgbImage]) -> Result<Vec<Vec<BoundingBox>>> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        tch::no_grad(|| {
+            let batch = batch(pictures, &self.config, self.device)?;
+            let anchored = self.proposals.forward(&self.pyramid(&batch.pictures, false), batch.padded());
+            let proposals = anchored.proposals(&self.config.proposals, &batch.sizes);
+            let of_picture = |(picture, boxes): (usize, Vec<[f32; 4]>)| {
+                let scale = batch.scale(picture);
+                boxes.into_iter().map(|bounds| scaled(bounds, scale)).collect()
+            };
+            Ok(proposals.into_iter().enumerate().map(of_picture).collect())
+        })
+    }
+
+    fn detect_in(&self, batch: &PictureBatch, pyramid: &[Tensor]) -> Result<Vec<Detections>> {
+        let proposals = self.proposals.forward(pyramid, batch.padded()).proposals(&self.config.proposals, &batch.sizes);
+        let regions = self.region_vectors(pyramid, &proposals);
+        let scores = self.classifier.forward(&regions).softmax(-1, Kind::Float);
+        let steps = self.stepper.forward(&regions);
+        let classes = self.config.classes.len();
+        let mut start = 0;
+        let mut found = Vec::with_capacity(proposals.len());
+        for (picture, proposals) in proposals.iter().enumerate() {
+            let count = proposals.len() as i64;
+            let part = |tensor: &Tensor| tensor.narrow(0, start, count);
+            let decoded = rows(&CODER.decode(&part(&steps), &tensor(proposals).to_device(self.device)).flatten(0, 1));
+            let scores = numbers(&part(&scores));
+            start += count;
+            let (height, width) = (batch.sizes[picture].0 as f32, batch.sizes[picture].1 as f32);
+            let mut of_picture: Vec<([f32; 4], f32, i64)> = Vec::new();
+            for (place, (&score, &bounds)) in scores.iter().zip(&decoded).enumerate() {
+                let label = (place % classes) as i64;
+                // The first class is the background.
+                if label > 0 && f64::from(score) > self.config.detections.min_score {
+                    let bounds = clip(bounds, width, height);
+                    if is_as_large(bounds, SMALLEST) {
+                        of_picture.push((bounds, score, label));
+                    }
+                }
+            }
+            let boxes: Vec<_> = of_picture.iter().map(|(bounds, ..)| *bounds).collect();
+            let scores: Vec<_> = of_picture.iter().map(|(_, score, _)| *score).collect();
+            let labels: Vec<_> = of_picture.iter().map(|(.., label)| *label).collect();
+            let kept = suppress_in_groups(&boxes, &scores, &labels, self.config.detections.overlap);
+            let scale = batch.scale(picture);
+            let mut detections = Detections::default();
+            for place in kept.into_iter().take(self.config.detections.most) {
+                detections.boxes.push(scaled(boxes[place], scale));
+                detections.labels.push(labels[place]);
+                detections.scores.push(scores[place]);
+            }
+            found.push(detections);
+        }
+        Ok(found)
+    }
+
+    /// The maps of pictures, the finest first: `[batch, channels, height, width]`.
+    fn pyramid(&self, pictures: &Tensor, training: bool) -> Vec<Tensor> {
+        self.pyramid.forward(&self.backbone.stages(pictures, training))
+    }
+
+    /// The vectors that the box head describes regions with.
+    ///
+    /// # Shapes
+    /// - `regions`: boxes of each picture of the batch, in its pixels
+    /// - result: `[regions of all pictures, head size]`
+    fn region_vectors(&self, pyramid: &[Tensor], regions: &[Vec<[f32; 4]>]) -> Tensor {
+        let cells = self.align(pyramid, regions).flatten(1, 3);
+        self.head.iter().fold(cells, |rows, layer| layer.forward(&rows).relu_())
+    }
+
+    /// What the map of the right coarseness shows within each box.
+    ///
+    /// # Shapes
+    /// - result: `[regions of all pictures, channels, cells, cells]`
+    fn align(&self, pyramid: &[Tensor], regions: &[Vec<[f32; 4]>]) -> Tensor {
+        let cells = self.config.region_cells as i64;
+        // The additional, coarsest map is for proposals alone.
+        let maps = &pyramid[..pyramid.len() - 1];
+        let all: Vec<(i64, [f32; 4])> = (0..)
+            .zip(regions)
+            .flat_map(|(picture, boxes)| boxes.iter().map(move |&bounds| (picture, bounds)))
+            .collect();
+        let level = |bounds: [f32; 4]| {
+            let side = area(bounds).sqrt();
+            let level = (CANONICAL_LEVEL as f32 + (side / CANONICAL_SIDE as f32).log2() + 1e-6).floor();
+            (level - FINEST_LEVEL as f32).clamp(0.0, (maps.len() - 1) as f32) as usize
+        };
+        let mut parts = Vec::new();
+        let mut order: Vec<i64> = Vec::with_capacity(all.len());
+        for (number, map) in maps.iter().enumerate() {
+            let here: Vec<usize> = (0..all.len()).filter(|&place| level(all[place].1) == number).collect();
+            if here.is_empty() {
+                continue;
+            }
+            let boxes: Vec<[f32; 4]> = here.iter().map(|&place| all[place].1).collect();
+            let pictures: Vec<i64> = here.iter().map(|&place| all[place].0).collect();
+            let (boxes, pictures) =
+                (tensor(&boxes).to_device(self.device), Tensor::from_slice(&pictures).to_device(self.device));
+            let scale = 2f64.powi(-(number as i32 + FINEST_LEVEL as i32));
+            parts.push(roi_align::roi_align(map, &boxes, &pictures, scale, cells));
+            order.extend(here.iter().map(|&place| place as i64));
+        }
+        if parts.is_empty() {
+            let channels = self.config.pyramid_channels as i64;
+            return Tensor::zeros([0, channels, cells, cells], (Kind::Float, self.device));
+        }
+        // Back to the order of the regions.
+        let mut back = vec![0i64; order.len()];
+        (0..).zip(&order).for_each(|(row, &place)| back[place as usize] = row);
+        Tensor::cat(&parts, 0).index_select(0, &Tensor::from_slice(&back).to_device(self.device))
+    }
+}
+
+/// A box whose sides are multiplied, across and down.
+fn scaled([left, top, right, bottom]: [f32; 4], (across, down): (f32, f32)) -> BoundingBox {
+    BoundingBox { left: left * across, top: top * down, right: right * across, bottom: bottom * down }
+}

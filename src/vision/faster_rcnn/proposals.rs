@@ -1,0 +1,114 @@
+//! The region proposal network: boxes that look as if they held a thing.
+
+use tch::{Kind, Tensor};
+
+use super::anchors::anchors;
+use super::boxes::{BoxCoder, clip, is_as_large, numbers, rows, suppress_in_groups};
+use super::config::{FasterRcnnConfig, ProposalConfig};
+use super::layers::Convolution;
+use crate::vision::Weights;
+
+/// Ren et al. 2015, *Faster R-CNN*, section 3.1: at each place of each map, how much each anchor looks like a thing, and how far
+/// the thing's box is from the anchor.
+#[derive(Debug)]
+pub(super) struct ProposalNetwork {
+    convolution: Convolution,
+    objectness: Convolution,
+    step: Convolution,
+    anchor_sizes: Vec<f64>,
+    anchor_shapes: Vec<f64>,
+}
+
+/// What the network says of all anchors of a batch of pictures.
+pub(super) struct Anchored {
+    /// `[anchors, 4]`, the same for each picture.
+    pub(super) anchors: Tensor,
+    /// How many of them belong to each map.
+    pub(super) counts: Vec<i64>,
+    /// Log odds of holding a thing, `[pictures, anchors]`.
+    pub(super) objectness: Tensor,
+    /// From each anchor to its thing, `[pictures, anchors, 4]`.
+    pub(super) steps: Tensor,
+}
+
+/// Boxes are coded without weights.
+pub(super) const CODER: BoxCoder = BoxCoder { weights: [1.0; 4] };
+
+/// Smaller boxes, in pixels, are none.
+const SMALLEST: f32 = 1e-3;
+
+impl ProposalNetwork {
+    /// Weights are named `rpn.head.conv.0.0.weight`, `rpn.head.cls_logits.weight`, `rpn.head.bbox_pred.weight`.
+    pub(super) fn new(config: &FasterRcnnConfig, weights: &mut Weights) -> Self {
+        let (channels, shapes) = (config.pyramid_channels as i64, config.anchor_shapes.len() as i64);
+        Self {
+            convolution: Convolution::new("rpn.head.conv.0.0", channels, channels, 3, weights),
+            objectness: Convolution::small("rpn.head.cls_logits", channels, shapes, 1, weights),
+            step: Convolution::small("rpn.head.bbox_pred", channels, 4 * shapes, 1, weights),
+            anchor_sizes: config.anchor_sizes.clone(),
+            anchor_shapes: config.anchor_shapes.clone(),
+        }
+    }
+
+    pub(super) fn share(&self) -> Self {
+        Self {
+            convolution: self.convolution.share(),
+            objectness: self.objectness.share(),
+            step: self.step.share(),
+            anchor_sizes: self.anchor_sizes.clone(),
+            anchor_shapes: self.anchor_shapes.clone(),
+        }
+    }
+
+    /// `picture` is the height and width of the batch.
+    pub(super) fn forward(&self, pyramid: &[Tensor], picture: (i64, i64)) -> Anchored {
+        let (mut objectness, mut steps, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+        for map in pyramid {
+            let hidden = self.convolution.forward(map).relu_();
+            let [batch, _, height, width] = hidden.size()[..] else { unreachable!("a map has four dimensions") };
+            sizes.push((height, width));
+            // Place by place, and at each place shape by shape.
+            let by_place = |map: Tensor, numbers: i64| map.permute([0, 2, 3, 1]).reshape([batch, -1, numbers]);
+            objectness.push(by_place(self.objectness.forward(&hidden), 1).squeeze_dim(2));
+            steps.push(by_place(self.step.forward(&hidden), 4));
+        }
+        let device = pyramid[0].device();
+        Anchored {
+            anchors: Tensor::cat(&anchors(&sizes, picture, &self.anchor_sizes, &self.anchor_shapes, device), 0),
+            counts: objectness.iter().map(|map| map.size()[1]).collect(),
+            objectness: Tensor::cat(&objectness, 1),
+            steps: Tensor::cat(&steps, 1),
+        }
+    }
+}
+
+impl Anchored {
+    /// The proposals of each picture, the likeliest first. `sizes` are heights and widths without padding.
+    pub(super) fn proposals(&self, config: &ProposalConfig, sizes: &[(i64, i64)]) -> Vec<Vec<[f32; 4]>> {
+        // Only those that are looked at are decoded: a picture has hundreds of thousands.
+        let (mut places, mut levels) = (Vec::new(), Vec::new());
+        let mut start = 0;
+        for (level, &count) in (0..).zip(&self.counts) {
+            let most = count.min(config.before_suppression as i64);
+            let (_, best) = self.objectness.detach().narrow(1, start, count).topk(most, 1, true, true);
+            places.push(best + start);
+            levels.extend(std::iter::repeat_n(level, most as usize));
+            start += count;
+        }
+        let places = Tensor::cat(&places, 1);
+        let of_picture = |(picture, &(height, width)): (usize, &(i64, i64))| {
+            let places = places.get(picture as i64);
+            let steps = self.steps.detach().get(picture as i64).index_select(0, &places);
+            let boxes = CODER.decode(&steps, &self.anchors.index_select(0, &places)).squeeze_dim(1);
+            let scores = self.objectness.detach().get(picture as i64).index_select(0, &places);
+            let boxes = rows(&boxes).into_iter().map(|bounds| clip(bounds, width as f32, height as f32));
+            let scores = numbers(&scores.sigmoid().to_kind(Kind::Float));
+            let all = boxes.zip(scores).zip(&levels).filter(|((bounds, _), _)| is_as_large(*bounds, SMALLEST));
+            let (boxes, (scores, groups)): (Vec<_>, (Vec<_>, Vec<_>)) =
+                all.map(|((bounds, score), &level)| (bounds, (score, level))).unzip();
+            let kept = suppress_in_groups(&boxes, &scores, &groups, config.overlap);
+            kept.into_iter().take(config.after_suppression).map(|place| boxes[place]).collect()
+        };
+        sizes.iter().enumerate().map(of_picture).collect()
+    }
+}

@@ -1,0 +1,61 @@
+//! The feature pyramid: fine maps that know what coarse maps know.
+
+use tch::Tensor;
+
+use super::layers::Convolution;
+use crate::vision::Weights;
+
+/// Lin et al. 2017, *Feature Pyramid Networks for Object Detection*: from the coarsest map down, each map is brought to the same
+/// number of channels, the next coarser one is doubled in size and added, and a 3×3 convolution smooths the sum. One more map,
+/// every other place of the coarsest, is for large things.
+#[derive(Debug)]
+pub(super) struct Pyramid {
+    laterals: Vec<Convolution>,
+    smoothing: Vec<Convolution>,
+}
+
+impl Pyramid {
+    /// Weights are named `<prefix>inner_blocks.0.0.weight`, `<prefix>layer_blocks.0.0.weight`, and so on.
+    pub(super) fn new(prefix: &str, inputs: &[usize], channels: usize, weights: &mut Weights) -> Self {
+        let channels = channels as i64;
+        let mut layer = |kind: &str, number: usize, inputs: i64, side: i64| {
+            Convolution::new(&format!("{prefix}{kind}.{number}.0"), inputs, channels, side, weights)
+        };
+        let numbered = || inputs.iter().enumerate();
+        Self {
+            laterals: numbered().map(|(number, &inputs)| layer("inner_blocks", number, inputs as i64, 1)).collect(),
+            smoothing: numbered().map(|(number, _)| layer("layer_blocks", number, channels, 3)).collect(),
+        }
+    }
+
+    pub(super) fn share(&self) -> Self {
+        let share = |layers: &Vec<Convolution>| layers.iter().map(Convolution::share).collect();
+        Self { laterals: share(&self.laterals), smoothing: share(&self.smoothing) }
+    }
+
+    /// # Shapes
+    /// - `maps`: `[batch, inputs, height, width]`, the finest first
+    /// - results: `[batch, channels, height, width]`, one more than `maps`
+    pub(super) fn forward(&self, maps: &[Tensor]) -> Vec<Tensor> {
+        let mut pyramid: Vec<Tensor> = Vec::with_capacity(maps.len() + 1);
+        let mut above: Option<Tensor> = None;
+        for ((map, lateral), smoothing) in maps.iter().zip(&self.laterals).zip(&self.smoothing).rev() {
+            let mut sum = lateral.forward(map);
+            if let Some(above) = above {
+                let [.., height, width] = sum.size()[..] else { unreachable!("a map has four dimensions") };
+                let _ = sum.g_add_(&above.upsample_nearest2d([height, width], None, None));
+            }
+            if pyramid.is_empty() {
+                let coarsest = smoothing.forward(&sum);
+                pyramid.push(coarsest.max_pool2d([1, 1], [2, 2], [0, 0], [1, 1], false));
+                pyramid.push(coarsest);
+            } else {
+                pyramid.push(smoothing.forward(&sum));
+            }
+            above = Some(sum);
+        }
+        // The finest first, and the additional one last.
+        pyramid.reverse();
+        pyramid
+    }
+}

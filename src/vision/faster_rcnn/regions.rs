@@ -1,0 +1,173 @@
+//! The regions of a picture, each with what describes it: what captions are aligned with.
+
+use image::RgbImage;
+use image::imageops;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::boxes::suppress;
+use super::pictures::{PictureBatch, batch};
+use super::{Detections, FasterRcnn};
+use crate::data::BoundingBox;
+use crate::data::images::{Filter, resize};
+use crate::{Error, Result};
+
+/// What describes a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionFeatures {
+    /// The region is cut out of the picture, resized to 224×224, and shown to the backbone: its last stage, averaged over places.
+    /// 2048 numbers with ResNet-50. As in the course; one pass through the backbone a region.
+    Crop,
+    /// What the box head makes of the maps of the whole picture within the region: 1024 numbers with the published weights.
+    /// One pass through the backbone a picture.
+    RoiAlign,
+}
+
+/// Which regions of a picture are taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegionConfig {
+    /// Detections that are surer than this.
+    pub min_score: f32,
+    /// Of detections that overlap more than this, of whatever class, the surest.
+    pub overlap: f64,
+    /// At most so many, besides the whole picture.
+    pub most: usize,
+    pub features: RegionFeatures,
+}
+
+impl Default for RegionConfig {
+    /// The course's: surer than 0.5, overlap of 0.3 at most, 19 at most. Features in one pass.
+    fn default() -> Self {
+        Self { min_score: 0.5, overlap: 0.3, most: 19, features: RegionFeatures::RoiAlign }
+    }
+}
+
+impl RegionConfig {
+    /// # Errors
+    /// [`Error::Config`] names the first setting that is out of its range.
+    pub fn validate(&self) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.min_score) {
+            return Err(Error::config("regions.min_score", self.min_score, "must be in 0..=1"));
+        }
+        if !(0.0..=1.0).contains(&self.overlap) {
+            return Err(Error::config("regions.overlap", self.overlap, "must be in 0..=1"));
+        }
+        match self.most {
+            0..=10_000 => Ok(()),
+            most => Err(Error::config("regions.most", most, "must be in 0..=10000")),
+        }
+    }
+}
+
+/// The regions of a picture: the whole picture first, then the surest detections.
+#[derive(Debug)]
+pub struct Regions {
+    /// In pixels of the picture, one to `most` + 1.
+    pub boxes: Vec<BoundingBox>,
+    /// Numbers of classes; 0 for the whole picture.
+    pub labels: Vec<i64>,
+    /// How sure each is; 1 for the whole picture.
+    pub scores: Vec<f32>,
+    /// `[most + 1, features]`; rows without a region are 0.
+    pub features: Tensor,
+    /// `[most + 1]`: 1 where there is a region, 0 where there is none.
+    pub mask: Tensor,
+}
+
+/// The side of the square that cut-out regions are resized to, with the published weights.
+const CROP_SIDE: u32 = 224;
+
+impl FasterRcnn {
+    /// The regions of a picture with what describes them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a setting is out of its range, [`Error::Argument`] for a picture without pixels.
+    pub fn regions(&self, picture: &RgbImage, config: &RegionConfig) -> Result<Regions> {
+        config.validate()?;
+        tch::no_grad(|| {
+            let batch = batch(std::slice::from_ref(picture), &self.config, self.device)?;
+            let pyramid = self.pyramid(&batch.pictures, false);
+            let found = self.detect_in(&batch, &pyramid)?.pop().unwrap_or_default();
+            let (boxes, labels, scores) = choose(&found, picture, config);
+            let features = match config.features {
+                RegionFeatures::RoiAlign => self.region_vectors(&pyramid, &[resized(&boxes, &batch)]),
+                RegionFeatures::Crop => self.crop_features(picture, &boxes)?,
+            };
+            let rows = boxes.len() as i64;
+            let all = config.most as i64 + 1;
+            let mask = Tensor::arange(all, (Kind::Int64, self.device)).lt(rows).to_kind(Kind::Float);
+            let features = features.constant_pad_nd([0, 0, 0, all - rows]);
+            Ok(Regions { boxes, labels, scores, features, mask })
+        })
+    }
+
+    /// What describes boxes of a picture, whoever drew them.
+    ///
+    /// # Shapes
+    /// - result: `[boxes, features]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a picture without pixels.
+    pub fn describe(&self, picture: &RgbImage, boxes: &[BoundingBox], features: RegionFeatures) -> Result<Tensor> {
+        tch::no_grad(|| match features {
+            RegionFeatures::RoiAlign => {
+                let batch = batch(std::slice::from_ref(picture), &self.config, self.device)?;
+                Ok(self.region_vectors(&self.pyramid(&batch.pictures, false), &[resized(boxes, &batch)]))
+            }
+            RegionFeatures::Crop => self.crop_features(picture, boxes),
+        })
+    }
+
+    /// The features of regions that are cut out of a picture.
+    ///
+    /// # Shapes
+    /// - result: `[regions, channels of the last stage]`
+    fn crop_features(&self, picture: &RgbImage, boxes: &[BoundingBox]) -> Result<Tensor> {
+        if picture.width() == 0 || picture.height() == 0 {
+            return Err(Error::argument("the picture has no pixels", "Leave it out."));
+        }
+        // A detector for smaller pictures sees smaller crops.
+        let side = CROP_SIDE.min(self.config.shorter_side);
+        let cut = |bounds: &BoundingBox| {
+            let (left, top) = (bounds.left.floor().max(0.0) as u32, bounds.top.floor().max(0.0) as u32);
+            let (left, top) = (left.min(picture.width() - 1), top.min(picture.height() - 1));
+            let (right, bottom) = (bounds.right.ceil() as u32, bounds.bottom.ceil() as u32);
+            let width = right.clamp(left + 1, picture.width()) - left;
+            let height = bottom.clamp(top + 1, picture.height()) - top;
+            resize(&imageops::crop_imm(picture, left, top, width, height).to_image(), side, side, Filter::Bilinear)
+        };
+        let crops: Vec<RgbImage> = boxes.iter().map(cut).collect::<Result<_>>()?;
+        let config = super::FasterRcnnConfig { shorter_side: side, longest_side: side, ..self.config.clone() };
+        let batch = batch(&crops, &config, self.device)?;
+        Ok(self.backbone.features(&batch.pictures, false))
+    }
+}
+
+/// Boxes in pixels of the first picture of a batch, as it was resized.
+fn resized(boxes: &[BoundingBox], batch: &PictureBatch) -> Vec<[f32; 4]> {
+    let (across, down) = batch.scale(0);
+    let resized =
+        |bounds: &BoundingBox| [bounds.left / across, bounds.top / down, bounds.right / across, bounds.bottom / down];
+    boxes.iter().map(resized).collect()
+}
+
+type Chosen = (Vec<BoundingBox>, Vec<i64>, Vec<f32>);
+
+fn choose(found: &Detections, picture: &RgbImage, config: &RegionConfig) -> Chosen {
+    let whole = BoundingBox { left: 0.0, top: 0.0, right: picture.width() as f32, bottom: picture.height() as f32 };
+    let (mut boxes, mut labels, mut scores) = (vec![whole], vec![0], vec![1.0]);
+    let sure: Vec<usize> = (0..found.len()).filter(|&place| found.scores[place] > config.min_score).collect();
+    let corners = |&place: &usize| {
+        let bounds = &found.boxes[place];
+        [bounds.left, bounds.top, bounds.right, bounds.bottom]
+    };
+    let all: Vec<[f32; 4]> = sure.iter().map(corners).collect();
+    let their_scores: Vec<f32> = sure.iter().map(|&place| found.scores[place]).collect();
+    for place in suppress(&all, &their_scores, config.overlap).into_iter().take(config.most) {
+        boxes.push(found.boxes[sure[place]]);
+        labels.push(found.labels[sure[place]]);
+        scores.push(found.scores[sure[place]]);
+    }
+    (boxes, labels, scores)
+}

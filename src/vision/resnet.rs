@@ -1,0 +1,255 @@
+//! Residual networks, with torchvision's weights.
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::convolution::{Geometry, NormalisedConvolution};
+use super::{Normalisation, Weights};
+use crate::{Error, Result};
+
+/// What a stage of a [`ResNet`] is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Block {
+    /// Two convolutions of 3×3.
+    Basic,
+    /// 1×1, 3×3 and 1×1; the last one has four times the channels. The stride is in the 3×3, as in torchvision.
+    Bottleneck,
+}
+
+impl Block {
+    fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+}
+
+/// The sizes of a [`ResNet`] (He et al. 2015, *Deep Residual Learning for Image Recognition*, table 1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResNetConfig {
+    pub block: Block,
+    /// Blocks in each of the four stages.
+    pub layers: [usize; 4],
+    /// Channels of the first stage; each stage has twice those of the one before. 64 in the published networks.
+    pub width: usize,
+    pub normalisation: Normalisation,
+    /// Classes that the last layer tells apart; `None` for a network that only describes pictures.
+    pub classes: Option<usize>,
+}
+
+impl ResNetConfig {
+    /// torchvision's `resnet18`, for ImageNet.
+    pub fn resnet18() -> Self {
+        Self { block: Block::Basic, layers: [2, 2, 2, 2], ..Self::resnet50() }
+    }
+
+    /// torchvision's `resnet50`, for ImageNet.
+    pub fn resnet50() -> Self {
+        Self {
+            block: Block::Bottleneck,
+            layers: [3, 4, 6, 3],
+            width: 64,
+            normalisation: Normalisation::Batch,
+            classes: Some(1000),
+        }
+    }
+
+    /// torchvision's `resnet101`, for ImageNet.
+    pub fn resnet101() -> Self {
+        Self { layers: [3, 4, 23, 3], ..Self::resnet50() }
+    }
+
+    /// # Errors
+    /// [`Error::Config`] names the first setting that is out of its range.
+    pub fn validate(&self) -> Result<()> {
+        if self.layers.iter().any(|blocks| !(1..=64).contains(blocks)) {
+            return Err(Error::config(
+                "resnet.layers",
+                format!("{:?}", self.layers),
+                "every stage must have 1 to 64 blocks",
+            ));
+        }
+        if !(1..=1024).contains(&self.width) {
+            return Err(Error::config("resnet.width", self.width, "must be in 1..=1024"));
+        }
+        match self.classes {
+            Some(classes) if !(1..=1_000_000).contains(&classes) => {
+                Err(Error::config("resnet.classes", classes, "must be in 1..=1000000"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Channels of the maps of the four stages.
+    pub fn channels(&self) -> [usize; 4] {
+        [1, 2, 4, 8].map(|factor| factor * self.width * self.block.expansion())
+    }
+}
+
+/// A residual network. Weights are named as in torchvision: `conv1.weight`, `layer1.0.bn2.running_mean`, `fc.bias`.
+#[derive(Debug)]
+pub struct ResNet {
+    config: ResNetConfig,
+    stem: NormalisedConvolution,
+    stages: Vec<Vec<Residual>>,
+    classifier: Option<(Tensor, Tensor)>,
+}
+
+/// A block: convolutions, and what is added to what they give.
+#[derive(Debug)]
+struct Residual {
+    convolutions: Vec<NormalisedConvolution>,
+    /// Gives the input the shape of the output, where they differ.
+    downsample: Option<NormalisedConvolution>,
+}
+
+impl Residual {
+    fn new(
+        prefix: &str,
+        config: &ResNetConfig,
+        inputs: usize,
+        width: usize,
+        stride: i64,
+        weights: &mut Weights,
+    ) -> Self {
+        let outputs = width * config.block.expansion();
+        let (inputs, width, outputs) = (inputs as i64, width as i64, outputs as i64);
+        let sizes = match config.block {
+            Block::Basic => vec![(inputs, width, 3, stride), (width, width, 3, 1)],
+            Block::Bottleneck => vec![(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)],
+        };
+        let mut layer = |convolution: String, norm: String, (inputs, outputs, side, stride)| {
+            let geometry = Geometry { inputs, outputs, side, stride };
+            NormalisedConvolution::new(&convolution, &norm, geometry, config.normalisation, weights)
+        };
+        let convolutions = (1..).zip(sizes);
+        let convolutions = convolutions
+            .map(|(number, sizes)| layer(format!("{prefix}.conv{number}"), format!("{prefix}.bn{number}"), sizes))
+            .collect();
+        let downsample = (stride != 1 || inputs != outputs).then(|| {
+            layer(format!("{prefix}.downsample.0"), format!("{prefix}.downsample.1"), (inputs, outputs, 1, stride))
+        });
+        Self { convolutions, downsample }
+    }
+
+    fn forward(&self, input: &Tensor, training: bool) -> Tensor {
+        let mut map = input.shallow_clone();
+        for (number, convolution) in (1..).zip(&self.convolutions) {
+            map = convolution.forward(&map, training);
+            if number < self.convolutions.len() {
+                map = map.relu_();
+            }
+        }
+        let mut map = match &self.downsample {
+            Some(downsample) => map.g_add_(&downsample.forward(input, training)),
+            None => map.g_add_(input),
+        };
+        map.relu_()
+    }
+
+    fn share(&self, remembers: bool) -> Self {
+        Self {
+            convolutions: self.convolutions.iter().map(|layer| layer.share(remembers)).collect(),
+            downsample: self.downsample.as_ref().map(|layer| layer.share(remembers)),
+        }
+    }
+}
+
+impl ResNet {
+    /// A network whose weights are named `<prefix>conv1.weight`, … in `weights`. Published weights have no prefix, or
+    /// `backbone.body.` in a detector.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a size is out of its range.
+    pub fn new(config: &ResNetConfig, prefix: &str, weights: &mut Weights) -> Result<Self> {
+        config.validate()?;
+        let width = config.width;
+        let geometry = Geometry { inputs: 3, outputs: width as i64, side: 7, stride: 2 };
+        let (convolution, norm) = (format!("{prefix}conv1"), format!("{prefix}bn1"));
+        let stem = NormalisedConvolution::new(&convolution, &norm, geometry, config.normalisation, weights);
+        let mut inputs = width;
+        let mut stages = Vec::new();
+        for (stage, &blocks) in config.layers.iter().enumerate() {
+            let width = config.width << stage;
+            let mut block = |number: usize| {
+                let stride = if stage > 0 && number == 0 { 2 } else { 1 };
+                let name = format!("{prefix}layer{}.{number}", stage + 1);
+                let block = Residual::new(&name, config, inputs, width, stride, weights);
+                inputs = width * config.block.expansion();
+                block
+            };
+            stages.push((0..blocks).map(&mut block).collect());
+        }
+        let classifier = config.classes.map(|classes| {
+            let (classes, inputs) = (classes as i64, inputs as i64);
+            let bound = 1.0 / (inputs as f64).sqrt();
+            (
+                weights.uniform(&format!("{prefix}fc.weight"), &[classes, inputs], bound),
+                weights.uniform(&format!("{prefix}fc.bias"), &[classes], bound),
+            )
+        });
+        Ok(Self { config: config.clone(), stem, stages, classifier })
+    }
+
+    /// The same network for another thread: it uses the same weights. What is usual in its channels is remembered with the
+    /// others' only when it `remembers`; of several that train at the same time, one may.
+    pub(crate) fn share(&self, remembers: bool) -> Self {
+        let stage = |blocks: &Vec<Residual>| blocks.iter().map(|block| block.share(remembers)).collect();
+        Self {
+            config: self.config.clone(),
+            stem: self.stem.share(remembers),
+            stages: self.stages.iter().map(stage).collect(),
+            classifier: self.classifier.as_ref().map(|(weight, bias)| (weight.shallow_clone(), bias.shallow_clone())),
+        }
+    }
+
+    /// The sizes it was made with.
+    pub fn config(&self) -> &ResNetConfig {
+        &self.config
+    }
+
+    /// The maps of the four stages, at a quarter, an eighth, a sixteenth and a thirty-second of the size of the pictures.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, 3, height, width]`, normalised as [`Preprocess::imagenet`](crate::data::Preprocess::imagenet) does
+    /// - results: `[batch, channels, ⌈height ÷ 4⌉, ⌈width ÷ 4⌉]` and so on; the channels are those of
+    ///   [`ResNetConfig::channels`]
+    pub fn stages(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
+        let map = self.stem.forward(pictures, training).relu_();
+        let mut map = map.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        let mut run = |blocks: &Vec<Residual>| {
+            for block in blocks {
+                map = block.forward(&map, training);
+            }
+            map.shallow_clone()
+        };
+        [run(&self.stages[0]), run(&self.stages[1]), run(&self.stages[2]), run(&self.stages[3])]
+    }
+
+    /// What describes pictures: the last stage, averaged over places.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, 3, height, width]`
+    /// - result: `[batch, channels]`, 2048 for ResNet-50
+    pub fn features(&self, pictures: &Tensor, training: bool) -> Tensor {
+        let [.., last] = self.stages(pictures, training);
+        last.mean_dim([2i64, 3].as_slice(), false, tch::Kind::Float)
+    }
+
+    /// The scores of the classes before softmax.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, 3, height, width]`
+    /// - result: `[batch, classes]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a network without classes.
+    pub fn classify(&self, pictures: &Tensor, training: bool) -> Result<Tensor> {
+        let Some((weight, bias)) = &self.classifier else {
+            return Err(Error::argument("this network tells no classes apart", "Give it some: `classes: Some(1000)`."));
+        };
+        Ok(self.features(pictures, training).linear(weight, Some(bias)))
+    }
+}

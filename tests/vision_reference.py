@@ -1,0 +1,136 @@
+"""What torchvision makes of pictures with given weights, for tests/vision.rs to compare with.
+
+    vision_reference.py resnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
+    vision_reference.py detector CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
+    vision_reference.py losses CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURES.safetensors
+
+CONFIG.json is the configuration as captionlab writes it. The networks are put together from torchvision's parts.
+"""
+
+import functools
+import json
+import sys
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.transforms.functional import to_tensor
+
+torch.set_grad_enabled(False)
+
+
+class AnyWidth(ResNet):
+    """torchvision's ResNet, which has 64 channels in its first stage, with any number of them."""
+
+    def __init__(self, config):
+        nn.Module.__init__(self)
+        normalisation = config["normalisation"]
+        if normalisation == "batch":
+            self._norm_layer = nn.BatchNorm2d
+        else:
+            self._norm_layer = functools.partial(FrozenBatchNorm2d, eps=normalisation["frozen"]["epsilon"])
+        block = {"basic": BasicBlock, "bottleneck": Bottleneck}[config["block"]]
+        width, layers = config["width"], config["layers"]
+        self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = self._norm_layer(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.layer1 = self._make_layer(block, width, layers[0])
+        self.layer2 = self._make_layer(block, 2 * width, layers[1], stride=2)
+        self.layer3 = self._make_layer(block, 4 * width, layers[2], stride=2)
+        self.layer4 = self._make_layer(block, 8 * width, layers[3], stride=2)
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.channels = [factor * width * block.expansion for factor in (1, 2, 4, 8)]
+        if config["classes"] is not None:
+            self.fc = nn.Linear(self.channels[-1], config["classes"])
+
+
+def detector(config):
+    body = AnyWidth(config["backbone"])
+    maps = {f"layer{stage + 1}": str(stage) for stage in range(4)}
+    backbone = BackboneWithFPN(body, maps, body.channels, config["pyramid_channels"])
+    shapes = tuple(config["anchor_shapes"])
+    anchors = AnchorGenerator(tuple((size,) for size in config["anchor_sizes"]), (shapes,) * len(config["anchor_sizes"]))
+    cells, size = config["region_cells"], config["head_size"]
+    proposals, detections, sampling = config["proposals"], config["detections"], config["sampling"]
+    return FasterRCNN(
+        backbone,
+        min_size=config["shorter_side"],
+        max_size=config["longest_side"],
+        image_mean=config["mean"],
+        image_std=config["standard_deviation"],
+        rpn_anchor_generator=anchors,
+        rpn_pre_nms_top_n_train=sampling["proposals"]["before_suppression"],
+        rpn_pre_nms_top_n_test=proposals["before_suppression"],
+        rpn_post_nms_top_n_train=sampling["proposals"]["after_suppression"],
+        rpn_post_nms_top_n_test=proposals["after_suppression"],
+        rpn_nms_thresh=proposals["overlap"],
+        rpn_fg_iou_thresh=sampling["anchor_is_thing"],
+        rpn_bg_iou_thresh=sampling["anchor_is_background"],
+        rpn_batch_size_per_image=sampling["anchors"],
+        rpn_positive_fraction=sampling["anchors_on_things"],
+        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], cells, 2),
+        box_head=TwoMLPHead(config["pyramid_channels"] * cells**2, size),
+        box_predictor=FastRCNNPredictor(size, len(config["classes"])),
+        box_score_thresh=detections["min_score"],
+        box_nms_thresh=detections["overlap"],
+        box_detections_per_img=detections["most"],
+        box_fg_iou_thresh=sampling["region_is_thing"],
+        box_bg_iou_thresh=sampling["region_is_thing"],
+        box_batch_size_per_image=sampling["regions"],
+        box_positive_fraction=sampling["regions_on_things"],
+    )
+
+
+def main(mode, config, weights, out, *pictures):
+    config = json.load(open(config, encoding="utf-8"))
+    network = AnyWidth(config) if mode == "resnet" else detector(config)
+    missing, unexpected = network.load_state_dict(load_file(weights), strict=False)
+    # Frozen normalisation has no such count, and ours keeps none.
+    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
+    results = {}
+    if mode == "losses":
+        # Pictures as the network reads them, and what is in them.
+        tensors = load_file(pictures[0])
+        network.train()
+        network.transform._skip_resize = True
+        network.transform.image_mean, network.transform.image_std = [0.0] * 3, [1.0] * 3
+        count = len(tensors["pictures"])
+        targets = [{"boxes": tensors[f"{k}.boxes"], "labels": tensors[f"{k}.labels"]} for k in range(count)]
+        losses = network(list(tensors["pictures"]), targets)
+        results = {name: loss.reshape(1) for name, loss in losses.items()}
+    else:
+        network.eval()
+        pictures = [to_tensor(Image.open(picture).convert("RGB")) for picture in pictures]
+    if mode == "resnet":
+        for number, picture in enumerate(pictures):
+            picture = (picture[None] - 0.5) / 0.25
+            map_ = network.maxpool(network.relu(network.bn1(network.conv1(picture))))
+            for stage in range(4):
+                map_ = getattr(network, f"layer{stage + 1}")(map_)
+                results[f"{number}.stage{stage}"] = map_
+            results[f"{number}.scores"] = network(picture)
+    if mode == "detector":
+        for number, picture in enumerate(pictures):
+            batch, _ = network.transform([picture])
+            maps = network.backbone(batch.tensors)
+            proposals, _ = network.rpn(batch, maps)
+            vectors = network.roi_heads.box_roi_pool(maps, proposals, batch.image_sizes)
+            vectors = network.roi_heads.box_head(vectors)
+            found = network([picture])[0]
+            size = picture.shape[-2:]
+            sent = network.transform.postprocess([{"boxes": proposals[0]}], batch.image_sizes, [size])[0]["boxes"]
+            results |= {f"{number}.proposals": sent, f"{number}.vectors": vectors}
+            results |= {f"{number}.{name}": found[name] for name in ("boxes", "labels", "scores")}
+    save_file({name: tensor.contiguous() for name, tensor in results.items()}, out)
+
+
+main(*sys.argv[1:])
