@@ -1,0 +1,282 @@
+//! Named weights: made from a seed, read from and written to `safetensors`.
+
+mod old_names;
+mod safetensors_file;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+pub use self::old_names::rename_faster_rcnn;
+pub use self::safetensors_file::{read_tensors, write_tensors};
+use crate::data::Random;
+use crate::{Error, Result};
+
+/// So many names of weights are listed before the rest is counted.
+const LISTED: usize = 5;
+
+/// The weights of a network by name, in the style of published checkpoints (`lstm.weight_ih_l0`).
+///
+/// A network asks for its weights one by one and keeps the tensors it gets; they share memory with the ones here, so
+/// loading or optimising here changes the network.
+///
+/// Each weight is drawn from its own seeded sequence, chosen by its name: adding a layer leaves the others as they were.
+#[derive(Debug)]
+pub struct Weights {
+    seed: u64,
+    device: Device,
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    tensor: Tensor,
+    trainable: bool,
+}
+
+impl Weights {
+    /// No weights yet; those to come are drawn from `seed` and live on `device`.
+    pub fn new(seed: u64, device: Device) -> Self {
+        Self { seed, device, entries: BTreeMap::new() }
+    }
+
+    /// The device that the weights live on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A trainable weight of the given shape, drawn uniformly from `-bound..bound`.
+    pub fn uniform(&mut self, name: &str, shape: &[i64], bound: f64) -> Tensor {
+        let mut random = Random::stream(self.seed, name_hash(name));
+        let bound = bound as f32;
+        let count = shape.iter().product::<i64>().max(0) as usize;
+        let values: Vec<f32> = (0..count).map(|_| random.between(-bound, bound)).collect();
+        self.insert(name, Tensor::from_slice(&values).reshape(shape), true)
+    }
+
+    /// A trainable weight for a layer that a ReLU follows (He et al. 2015): uniform, and bounded by `√(6 ÷ inputs)`.
+    pub fn for_relu(&mut self, name: &str, shape: &[i64]) -> Tensor {
+        let inputs: i64 = shape.iter().skip(1).product();
+        self.uniform(name, shape, (6.0 / inputs.max(1) as f64).sqrt())
+    }
+
+    /// A weight that starts with one value everywhere. What is not `trainable` (running means and variances) is kept
+    /// and saved, but no optimiser changes it.
+    pub fn constant(&mut self, name: &str, shape: &[i64], value: f64, trainable: bool) -> Tensor {
+        self.insert(name, Tensor::full(shape, value, (Kind::Float, Device::Cpu)), trainable)
+    }
+
+    fn insert(&mut self, name: &str, tensor: Tensor, trainable: bool) -> Tensor {
+        let tensor = tensor.to_device(self.device).set_requires_grad(trainable);
+        let handle = tensor.shallow_clone();
+        self.entries.insert(name.to_string(), Entry { tensor, trainable });
+        handle
+    }
+
+    /// The weight of that name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.entries.get(name).map(|entry| &entry.tensor)
+    }
+
+    /// All weights with their names, in the order of the names.
+    pub fn named(&self) -> Vec<(String, Tensor)> {
+        self.entries.iter().map(|(name, entry)| (name.clone(), entry.tensor.shallow_clone())).collect()
+    }
+
+    /// The weights that an optimiser changes, in the order of their names.
+    pub fn trainable(&self) -> Vec<(String, Tensor)> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.trainable)
+            .map(|(name, entry)| (name.clone(), entry.tensor.shallow_clone()))
+            .collect()
+    }
+
+    /// How many numbers an optimiser changes.
+    pub fn trainable_count(&self) -> usize {
+        self.entries.values().filter(|entry| entry.trainable).map(|entry| entry.tensor.numel()).sum()
+    }
+
+    /// Replaces the values by those of `tensors`, which may hold more than is asked for. The kind of number stays ours: half
+    /// precision becomes single.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] lists the weights that are missing, of another shape, and not asked for; nothing has been replaced then.
+    pub fn assign(&mut self, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+        self.assign_prefix("", tensors, path)
+    }
+
+    /// As [`Weights::assign`], for the weights alone whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Weights::assign`].
+    pub fn assign_prefix(&mut self, prefix: &str, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+        if let Some(problem) = self.misfit(prefix, tensors) {
+            let help = "Use the file with the configuration that it was written with.".to_string();
+            return Err(Error::Weights { path: path.into(), problem, help });
+        }
+        tch::no_grad(|| -> Result<()> {
+            for (name, entry) in self.entries.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
+                if let Some(given) = tensors.get(name) {
+                    entry.tensor.f_copy_(given)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// How `tensors` are those of another network; `None` where every weight is there in its shape.
+    fn misfit(&self, prefix: &str, tensors: &BTreeMap<String, Tensor>) -> Option<String> {
+        let (mut missing, mut reshaped) = (Vec::new(), Vec::new());
+        for (name, entry) in self.entries.iter().filter(|(name, _)| name.starts_with(prefix)) {
+            match tensors.get(name).map(Tensor::size) {
+                None => missing.push(name.clone()),
+                Some(given) if given != entry.tensor.size() => {
+                    reshaped.push(format!("{name} is {given:?} and must be {:?}", entry.tensor.size()));
+                }
+                Some(_) => {}
+            }
+        }
+        if missing.is_empty() && reshaped.is_empty() {
+            return None;
+        }
+        let asked_for = |name: &str| !name.starts_with(prefix) || self.entries.contains_key(name);
+        let unexpected = tensors.keys().filter(|name| !asked_for(name)).cloned().collect();
+        let parts = [("missing", missing), ("of another shape", reshaped), ("not asked for", unexpected)];
+        let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+        let parts: Vec<String> = parts.map(|(what, names)| format!("{what}: {}", listed(names))).collect();
+        Some(format!("these are the weights of another network. {}", parts.join("; ")))
+    }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let shown = names[..names.len().min(LISTED)].join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// FNV-1a: a fixed hash, which the standard library's is not.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Weights {
+        let mut weights = Weights::new(1, Device::Cpu);
+        let _ = weights.uniform("output.weight", &[3, 4], 0.5);
+        let _ = weights.constant("norm.running_mean", &[3], 0.0, false);
+        weights
+    }
+
+    #[test]
+    fn a_weight_depends_on_seed_and_name_alone() {
+        let mut more = Weights::new(1, Device::Cpu);
+        let _ = more.uniform("word_embedding.weight", &[7, 4], 0.5);
+        let again = more.uniform("output.weight", &[3, 4], 0.5);
+        assert_eq!(example().get("output.weight"), Some(&again));
+        assert_ne!(Weights::new(2, Device::Cpu).uniform("output.weight", &[3, 4], 0.5), again);
+        assert!(again.abs().max().double_value(&[]) <= 0.5);
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_and_changes_the_network_that_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let saved = example();
+        write_tensors(&path, &saved.named(), &serde_json::json!({"hidden": 4})).unwrap();
+        let (tensors, metadata) = read_tensors(&path).unwrap();
+        assert_eq!(metadata["hidden"], 4);
+        let mut loaded = Weights::new(9, Device::Cpu);
+        let held = loaded.uniform("output.weight", &[3, 4], 0.5);
+        loaded.assign(&tensors, &path).unwrap();
+        assert_eq!(&held, saved.get("output.weight").unwrap());
+        assert!(held.requires_grad());
+    }
+
+    /// Weights of one value each.
+    fn weights(shapes: &[(&str, &[i64])], value: f64) -> Weights {
+        let mut weights = Weights::new(1, Device::Cpu);
+        for (name, shape) in shapes {
+            let _ = weights.constant(name, shape, value, true);
+        }
+        weights
+    }
+
+    #[test]
+    fn weights_of_another_network_are_told_apart_and_replace_nothing() {
+        let names: Vec<String> = (0..8).map(|number| format!("layer{number}.weight")).collect();
+        let layers: Vec<(&str, &[i64])> = names.iter().map(|name| (name.as_str(), &[2i64] as &[i64])).collect();
+        let long: Vec<(&str, &[i64])> = names.iter().map(|name| (name.as_str(), &[3i64] as &[i64])).collect();
+        type Shapes<'a> = &'a [(&'a str, &'a [i64])];
+        // What the network has, what the file has, and what is said of it; nothing where it fits.
+        let cases: [(Shapes, Shapes, &[&str]); 7] = [
+            (&[("a", &[2])], &[("a", &[2])], &[]),
+            (&[("a", &[2])], &[("a", &[2]), ("adam.m.a", &[2]), ("bn.num_batches_tracked", &[])], &[]),
+            (
+                &[("a", &[5, 4])],
+                &[("a", &[3, 4])],
+                &["network. of another shape: a is [3, 4] and must be [5, 4]. Use the"],
+            ),
+            (
+                &[("a", &[2]), ("b", &[2])],
+                &[("a", &[2]), ("c", &[2])],
+                &["network. missing: b; not asked for: c. Use the file with the configuration"],
+            ),
+            (
+                &[("a", &[2]), ("b", &[])],
+                &[("a", &[1]), ("c", &[2]), ("d", &[2])],
+                &["missing: b; of another shape: a is [1] and must be [2]; not asked for: c, d."],
+            ),
+            (
+                &layers,
+                &[],
+                &["missing: layer0.weight, layer1.weight, layer2.weight, layer3.weight, layer4.weight and 3 more."],
+            ),
+            (&layers, &long, &["layer4.weight is [3] and must be [2] and 3 more."]),
+        ];
+        for (ours, theirs, said) in cases {
+            let mut network = weights(ours, 0.0);
+            let tensors = weights(theirs, 1.0).named().into_iter().collect();
+            let result = network.assign(&tensors, Path::new("file.safetensors"));
+            let values: f64 =
+                network.named().iter().map(|(_, tensor)| tensor.sum(Kind::Double).double_value(&[])).sum();
+            match result {
+                Ok(()) => assert!(said.is_empty() && values > 0.0, "{theirs:?} was taken for {ours:?}"),
+                Err(error) => {
+                    let message = error.to_string();
+                    assert!(!said.is_empty() && said.iter().all(|said| message.contains(said)), "{message}");
+                    assert_eq!(values, 0.0, "some weights were replaced");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_hides_the_rest() {
+        let mut network = weights(&[("encoder.weight", &[2]), ("lstm.weight", &[2])], 0.0);
+        let tensors = weights(&[("encoder.weight", &[2]), ("words.weight", &[2])], 1.0).named().into_iter().collect();
+        network.assign_prefix("encoder.", &tensors, Path::new("file")).unwrap();
+        assert_eq!(network.get("encoder.weight").unwrap().double_value(&[0]), 1.0);
+        assert_eq!(network.get("lstm.weight").unwrap().double_value(&[0]), 0.0);
+        let message = network.assign_prefix("lstm.", &tensors, Path::new("file")).unwrap_err().to_string();
+        assert!(message.contains("missing: lstm.weight. Use"), "{message}");
+    }
+
+    #[test]
+    fn numbers_of_other_kinds_become_ours() {
+        for kind in [Kind::Half, Kind::BFloat16, Kind::Double, Kind::Int64, Kind::Int8] {
+            let mut network = weights(&[("a", &[2])], 0.0);
+            let tensors = BTreeMap::from([("a".to_string(), Tensor::from_slice(&[1.0f32, -2.0]).to_kind(kind))]);
+            network.assign(&tensors, Path::new("file")).unwrap();
+            assert_eq!(network.get("a").unwrap(), &Tensor::from_slice(&[1.0f32, -2.0]), "{kind:?}");
+            assert_eq!(network.get("a").unwrap().kind(), Kind::Float, "{kind:?}");
+        }
+    }
+}

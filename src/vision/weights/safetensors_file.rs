@@ -1,0 +1,203 @@
+//! Tensors in `safetensors` files.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
+use tch::{Device, Kind, Tensor};
+
+use crate::files::write_whole;
+use crate::{Error, Result};
+
+/// The metadata entry under which this project keeps what belongs to the weights: one JSON text, so that equal weights
+/// make equal files.
+const METADATA: &str = "captionlab";
+
+/// The longest header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A tensor as the bytes that `safetensors` wants.
+struct Stored {
+    kind: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for Stored {
+    fn dtype(&self) -> Dtype {
+        self.kind
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Writes named tensors whole, with `metadata` (JSON) beside them in the file. `safetensors.torch.load_file` opens it.
+///
+/// # Errors
+/// [`Error::File`] when the file cannot be written, [`Error::Weights`] for a kind of number that the format lacks.
+pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &serde_json::Value) -> Result<()> {
+    let problem = |problem: String| Error::Weights {
+        path: path.into(),
+        problem,
+        help: "Report this: it is a fault of captionlab.".to_string(),
+    };
+    let mut stored = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let (kind, width) = match tensor.kind() {
+            Kind::Float => (Dtype::F32, 4),
+            Kind::Double => (Dtype::F64, 8),
+            Kind::Int64 => (Dtype::I64, 8),
+            Kind::Uint8 => (Dtype::U8, 1),
+            other => return Err(problem(format!("{name} holds numbers of kind {other:?}"))),
+        };
+        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
+        let count = tensor.numel();
+        let mut bytes = vec![0; count * width];
+        tensor.f_copy_data_u8(&mut bytes, count)?;
+        let shape = tensor.size().iter().map(|&size| size as usize).collect();
+        stored.push((name.as_str(), Stored { kind, shape, bytes }));
+    }
+    let metadata = HashMap::from([(METADATA.to_string(), metadata.to_string())]);
+    let bytes = safetensors::serialize(stored, &Some(metadata)).map_err(|error| problem(error.to_string()))?;
+    write_whole(path, "write the weights", &bytes)
+}
+
+/// Reads what [`write_tensors`] or any other program wrote: the tensors by name, and our metadata (`Null` where a file
+/// of another program has none). The file is read tensor by tensor, never a second time into memory as a whole.
+///
+/// # Errors
+/// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it is not a whole `safetensors` file.
+pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
+    let unreadable = |source| Error::file(path, "read the weights", source, "Check the path; a run writes this file.");
+    let problem = |problem: String| Error::Weights {
+        path: path.into(),
+        problem: format!("not a safetensors file: {problem}"),
+        help: "Check that the file was copied whole.".to_string(),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    let mut file = BufReader::new(file);
+    let header_length = match length {
+        0..8 => return Err(problem(format!("{length} bytes are too few"))),
+        _ => {
+            let mut bytes = [0; 8];
+            file.read_exact(&mut bytes).map_err(unreadable)?;
+            u64::from_le_bytes(bytes)
+        }
+    };
+    if header_length > LONGEST_HEADER.min(length - 8) {
+        return Err(problem(format!("{length} bytes are too few for a header of {header_length}")));
+    }
+    let mut header = vec![0; header_length as usize];
+    file.read_exact(&mut header).map_err(unreadable)?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|error| problem(format!("its header: {error}")))?;
+    let metadata = match header.metadata().as_ref().and_then(|entries| entries.get(METADATA)) {
+        Some(text) => serde_json::from_str(text).map_err(|error| problem(format!("its metadata: {error}")))?,
+        None => serde_json::Value::Null,
+    };
+    let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
+    infos.sort_by_key(|(_, info)| info.data_offsets);
+    let end = checked_layout(&infos).map_err(problem)? as u64;
+    if end != length - 8 - header_length {
+        return Err(problem(format!("it has {} bytes of numbers and speaks of {end}", length - 8 - header_length)));
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, info) in infos {
+        let Some(kind) = kind_of(info.dtype) else {
+            return Err(problem(format!("{name} holds numbers of kind {:?}, which are not known here", info.dtype)));
+        };
+        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+        file.read_exact(&mut bytes).map_err(unreadable)?;
+        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
+        tensors.insert(name, Tensor::f_from_data_size(&bytes, &shape, kind)?);
+    }
+    Ok((tensors, metadata))
+}
+
+/// Checks that the tensors, in the order of their places, fill the file without a gap, and returns where they end.
+fn checked_layout(infos: &[(String, &TensorInfo)]) -> std::result::Result<usize, String> {
+    let mut end = 0;
+    for (name, info) in infos {
+        let count = info.shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        let bytes = count.and_then(|count| count.checked_mul(info.dtype.size()));
+        let (from, to) = info.data_offsets;
+        if from != end || bytes.is_none() || from.checked_add(bytes.unwrap_or(0)) != Some(to) {
+            return Err(format!("{name} is {:?} and has the bytes {from} to {to}", info.shape));
+        }
+        end = to;
+    }
+    Ok(end)
+}
+
+fn kind_of(kind: Dtype) -> Option<Kind> {
+    Some(match kind {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::I64 => Kind::Int64,
+        Dtype::I32 => Kind::Int,
+        Dtype::I16 => Kind::Int16,
+        Dtype::I8 => Kind::Int8,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::BOOL => Kind::Bool,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Vec<(String, Tensor)> {
+        let weight = Tensor::from_slice(&[0.5f32, -1.0, 2.0, 3.0]).reshape([2, 2]);
+        vec![("output.weight".to_string(), weight), ("norm.count".to_string(), Tensor::from(7i64))]
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        write_tensors(&path, &example(), &serde_json::Value::Null).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert!(read_tensors(&path).is_err(), "{length} bytes were taken for a whole file");
+        }
+        std::fs::write(&path, [&bytes[..], b"0"].concat()).unwrap();
+        assert!(read_tensors(&path).is_err(), "a byte too many was taken for a whole file");
+    }
+
+    #[test]
+    fn a_header_that_contradicts_itself_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let cases = [
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#,
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+            r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#,
+            r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}}"#,
+            r#"{"a":{"dtype":"F3","shape":[2],"data_offsets":[0,8]}}"#,
+            "[]",
+            "{",
+        ];
+        for header in cases {
+            let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+            std::fs::write(&path, file).unwrap();
+            let message = read_tensors(&path).unwrap_err().to_string();
+            assert!(message.contains("not a safetensors file"), "{header}: {message}");
+        }
+    }
+}
