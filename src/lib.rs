@@ -43,6 +43,7 @@
 //! | `tensors` (on by default) | all that needs libtorch: `caption`, `train`, `vision`, batches |
 //! | `scores` | `metrics`, which need no libtorch |
 //! | `tables` | data frames, and `scores` |
+//! | `pytorch` | `vision::read_weights` reads PyTorch's own formats too |
 //! | `cli` | the programs `captionlab` and `captionlab-score` |
 //! | `score-command` | `captionlab-score` alone, which needs no libtorch |
 

@@ -1,7 +1,14 @@
-//! Named weights: made from a seed, read from and written to `safetensors`.
+//! Named weights: made from a seed, written to `safetensors`, read from that and from PyTorch's own formats.
 
 mod old_names;
+#[cfg(feature = "pytorch")]
+mod pickle;
+#[cfg(feature = "pytorch")]
+mod pytorch;
+mod read;
 mod safetensors_file;
+#[cfg(feature = "pytorch")]
+mod torch_script;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +16,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 pub use self::old_names::rename_faster_rcnn;
+pub use self::read::read_weights;
 pub use self::safetensors_file::{read_tensors, write_tensors};
 use crate::data::Random;
 use crate::{Error, Result};

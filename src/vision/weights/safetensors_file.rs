@@ -17,7 +17,7 @@ use crate::{Error, Result};
 const METADATA: &str = "captionlab";
 
 /// The longest header that the format allows.
-const LONGEST_HEADER: u64 = 100_000_000;
+pub(super) const LONGEST_HEADER: u64 = 100_000_000;
 
 /// A tensor as the bytes that `safetensors` wants.
 struct Stored {

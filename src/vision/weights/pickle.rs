@@ -1,0 +1,320 @@
+//! Which Python functions and classes a pickle names.
+//!
+//! A pickle is a program: it may name any function of any Python module and have it called. Nothing here ever calls one,
+//! and yet a file that asks for other names than tensors are made of is no file of weights, and is refused by that name.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, Read};
+
+/// Why a pickle is refused.
+pub(super) enum Refusal {
+    /// It names this function or class.
+    Global(String),
+    /// It is not a pickle, or not a whole one.
+    Broken(String),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it ends too early".to_string(),
+            _ => error.to_string(),
+        })
+    }
+}
+
+/// What tensors and the dictionaries around them are made of.
+pub(super) fn is_of_tensors(module: &str, name: &str) -> bool {
+    match module {
+        "torch" => {
+            name.strip_suffix("Storage").is_some_and(|kind| kind.chars().all(char::is_alphanumeric))
+                || matches!(name, "Size" | "device" | "float" | "double" | "half" | "long" | "int" | "short" | "bool")
+                || matches!(name, "bfloat16" | "float16" | "float32" | "float64" | "uint8" | "uint16" | "uint32")
+                || matches!(name, "uint64" | "int8" | "int16" | "int32" | "int64")
+        }
+        "torch._utils" => matches!(
+            name,
+            "_rebuild_tensor"
+                | "_rebuild_tensor_v2"
+                | "_rebuild_tensor_v3"
+                | "_rebuild_parameter"
+                | "_rebuild_parameter_with_state"
+        ),
+        "collections" => name == "OrderedDict",
+        "builtins" | "__builtin__" => matches!(name, "set" | "frozenset"),
+        _ => false,
+    }
+}
+
+/// As [`is_of_tensors`], and the classes of a TorchScript archive: those that its own code declares.
+pub(super) fn is_of_torch_script(module: &str, name: &str) -> bool {
+    let declared = module == "__torch__" || module.starts_with("__torch__.");
+    (declared && !module.starts_with("__torch__.torch.classes"))
+        || module == "torch.jit._pickle"
+        || is_of_tensors(module, name)
+}
+
+/// Reads one pickle to its end and refuses it at the first name that is not `allowed`, used or not.
+pub(super) fn check_globals(file: &mut impl BufRead, allowed: fn(&str, &str) -> bool) -> Result<(), Refusal> {
+    let mut names = Names::default();
+    let check = |module: &str, name: &str| match allowed(module, name) {
+        true => Ok(()),
+        false => Err(Refusal::Global(format!("{module}.{name}"))),
+    };
+    loop {
+        let code = number::<1>(file)? as u8;
+        match code {
+            b'.' => return Ok(()),
+            // GLOBAL, INST
+            b'c' | b'i' => {
+                let (module, name) = (line(file)?, line(file)?);
+                check(&module, &name)?;
+                names.push(None);
+            }
+            // STACK_GLOBAL: the two texts on top. Whoever computes them in a roundabout way has something to hide.
+            0x93 => {
+                let [Some(module), Some(name)] = &names.top else {
+                    return Err(Refusal::Global("a name that is put together as the file is read".to_string()));
+                };
+                check(module, name)?;
+                names.push(None);
+            }
+            // EXT1, EXT2, EXT4
+            0x82..=0x84 => return Err(Refusal::Global("one that is known by number".to_string())),
+            // UNICODE; BINUNICODE, SHORT_BINUNICODE, BINUNICODE8; BINSTRING, SHORT_BINSTRING
+            b'V' => {
+                let text = line(file)?;
+                names.push(Some(text));
+            }
+            b'X' | b'T' => text::<4>(file, &mut names)?,
+            0x8C | b'U' => text::<1>(file, &mut names)?,
+            0x8D => text::<8>(file, &mut names)?,
+            // PUT, BINPUT, LONG_BINPUT, MEMOIZE
+            b'p' => {
+                let place = line(file)?;
+                names.put(decimal(&place)?);
+            }
+            b'q' => names.put(number::<1>(file)?),
+            b'r' => names.put(number::<4>(file)?),
+            0x94 => names.put(names.memo.len() as u64),
+            // GET, BINGET, LONG_BINGET
+            b'g' => {
+                let place = line(file)?;
+                names.get(decimal(&place)?);
+            }
+            b'h' => {
+                let place = number::<1>(file)?;
+                names.get(place);
+            }
+            b'j' => {
+                let place = number::<4>(file)?;
+                names.get(place);
+            }
+            other => {
+                skip_argument(file, other)?;
+                // FRAME and PROTO leave the stack as it is.
+                if !matches!(other, 0x80 | 0x95) {
+                    names.forget();
+                }
+            }
+        }
+    }
+}
+
+/// The texts that a name may be made of.
+#[derive(Default)]
+struct Names {
+    /// The two values on top of the stack, where they are texts.
+    top: [Option<String>; 2],
+    memo: HashMap<u64, Option<String>>,
+}
+
+impl Names {
+    fn push(&mut self, value: Option<String>) {
+        self.top.swap(0, 1);
+        self.top[1] = value;
+    }
+
+    fn put(&mut self, place: u64) {
+        self.memo.insert(place, self.top[1].clone());
+    }
+
+    fn get(&mut self, place: u64) {
+        let value = self.memo.get(&place).cloned().flatten();
+        self.push(value);
+    }
+
+    fn forget(&mut self) {
+        self.top = [None, None];
+    }
+}
+
+/// Passes over what follows an operation that names nothing.
+fn skip_argument(file: &mut impl BufRead, code: u8) -> Result<(), Refusal> {
+    match code {
+        // INT, LONG, FLOAT, STRING, PERSID: a line.
+        b'I' | b'L' | b'F' | b'S' | b'P' => drop(line(file)?),
+        // BININT1, PROTO; BININT2; BININT; BINFLOAT, FRAME
+        b'K' | 0x80 => drop(number::<1>(file)?),
+        b'M' => drop(number::<2>(file)?),
+        b'J' => drop(number::<4>(file)?),
+        b'G' | 0x95 => drop(number::<8>(file)?),
+        // LONG1, SHORT_BINBYTES; LONG4, BINBYTES; BINBYTES8, BYTEARRAY8: as many bytes as they say.
+        0x8A | b'C' => {
+            let length = number::<1>(file)?;
+            skip(file, length)?;
+        }
+        0x8B | b'B' => {
+            let length = number::<4>(file)?;
+            skip(file, length)?;
+        }
+        0x8E | 0x96 => {
+            let length = number::<8>(file)?;
+            skip(file, length)?;
+        }
+        // What takes its values from the stack: marks, lists, dictionaries, tuples, sets, constants, persistent ids, and
+        // REDUCE, BUILD, NEWOBJ, OBJ, whose functions and classes were named before.
+        b'('
+        | b'0'
+        | b'1'
+        | b'2'
+        | b'N'
+        | b'R'
+        | b'b'
+        | b'd'
+        | b'l'
+        | b't'
+        | b's'
+        | b'a'
+        | b'o'
+        | b')'
+        | b']'
+        | b'}'
+        | b'e'
+        | b'u'
+        | b'Q'
+        | 0x81
+        | 0x85..=0x89
+        | 0x8F..=0x92
+        | 0x97
+        | 0x98 => {}
+        other => return Err(Refusal::Broken(format!("0x{other:02x} is no operation of a pickle"))),
+    }
+    Ok(())
+}
+
+/// A number of `N` bytes, the lowest first.
+fn number<const N: usize>(file: &mut impl Read) -> Result<u64, Refusal> {
+    let mut bytes = [0; 8];
+    file.read_exact(&mut bytes[..N])?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn decimal(text: &str) -> Result<u64, Refusal> {
+    text.trim().parse().map_err(|_| Refusal::Broken(format!("{text:?} is no place in its memory")))
+}
+
+/// The longest line or text of a pickle that is kept; names are shorter.
+const LONGEST: u64 = 1 << 16;
+
+fn line(file: &mut impl BufRead) -> Result<String, Refusal> {
+    let mut bytes = Vec::new();
+    file.by_ref().take(LONGEST).read_until(b'\n', &mut bytes)?;
+    match bytes.pop() {
+        Some(b'\n') => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => Err(Refusal::Broken("a line of it does not end".to_string())),
+    }
+}
+
+/// A text after its length of `N` bytes. One that is too long for a name is passed over.
+fn text<const N: usize>(file: &mut impl BufRead, names: &mut Names) -> Result<(), Refusal> {
+    let length = number::<N>(file)?;
+    let mut text = None;
+    if length < LONGEST {
+        let mut bytes = vec![0; length as usize];
+        file.read_exact(&mut bytes)?;
+        text = String::from_utf8(bytes).ok();
+    } else {
+        skip(file, length)?;
+    }
+    names.push(text);
+    Ok(())
+}
+
+fn skip(file: &mut impl Read, length: u64) -> Result<(), Refusal> {
+    match io::copy(&mut file.by_ref().take(length), &mut io::sink())? {
+        passed if passed == length => Ok(()),
+        _ => Err(Refusal::from(io::Error::from(io::ErrorKind::UnexpectedEof))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(pickle: &[u8]) -> Option<String> {
+        match check_globals(&mut &*pickle, is_of_tensors) {
+            Ok(()) => None,
+            Err(Refusal::Global(name)) => Some(name),
+            Err(Refusal::Broken(problem)) => Some(format!("broken: {problem}")),
+        }
+    }
+
+    #[test]
+    fn a_name_that_tensors_are_not_made_of_is_found_wherever_it_hides() {
+        let cases: [(&[u8], &str); 13] = [
+            (b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R.", "posix.system"),
+            (b"cos\nsystem\n(S'ls'\ntR.", "os.system"),
+            // Named, put away, and used later.
+            (b"\x80\x02cbuiltins\neval\nq\x000]h\x00X\x01\x00\x00\x001\x85Ra.", "builtins.eval"),
+            // Named, and never used.
+            (b"\x80\x02cbuiltins\neval\n0}.", "builtins.eval"),
+            // INST, as Python 2 wrote objects.
+            (b"(S'ls'\nios\nsystem\n.", "os.system"),
+            // BUILD and NEWOBJ of a class.
+            (b"\x80\x02c__main__\nNet\n)\x81}b.", "__main__.Net"),
+            // STACK_GLOBAL, after texts of each kind.
+            (b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x8c\x02ls\x85R.", "posix.system"),
+            (b"\x80\x04X\x05\x00\x00\x00posixVsystem\n\x93.", "posix.system"),
+            // Texts from the memory.
+            (b"\x80\x04\x8c\x06system\x94\x8c\x05posix\x94h\x01h\x00\x93.", "posix.system"),
+            // Another name is put over the text that is fetched.
+            (
+                b"\x80\x04\x8c\x0bOrderedDictq\x05\x8c\x06systemq\x050\x8c\x0bcollectionsh\x05\x93.",
+                "collections.system",
+            ),
+            // Texts in another order than they were written.
+            (b"\x80\x04\x8c\x05posix\x8c\x06system2\x850\x93.", "a name that is put together as the file is read"),
+            (b"\x80\x02\x82\x01.", "one that is known by number"),
+            (b"\x80\x02ctorch.storage\n_load_from_bytes\n.", "torch.storage._load_from_bytes"),
+        ];
+        for (pickle, name) in cases {
+            assert_eq!(refused(pickle).as_deref(), Some(name), "{}", String::from_utf8_lossy(pickle));
+        }
+    }
+
+    #[test]
+    fn names_of_tensors_pass() {
+        let cases: [&[u8]; 5] = [
+            b"\x80\x02ccollections\nOrderedDict\n)R.",
+            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nctorch\nFloatStorage\nctorch\nbfloat16\n.",
+            b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93)R.",
+            // Names inside a text are no names.
+            b"\x80\x02X\x0d\x00\x00\x00cposix\nsystem.",
+            b"(dS'cposix'\nI1\ns.",
+        ];
+        for pickle in cases {
+            assert_eq!(refused(pickle), None, "{}", String::from_utf8_lossy(pickle));
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_pickle_is_refused() {
+        let whole = b"\x80\x04\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93)RX\x05\x00\x00\x00names.";
+        for length in 0..whole.len() {
+            assert!(refused(&whole[..length]).is_some_and(|problem| problem.starts_with("broken")), "{length} bytes");
+        }
+        assert_eq!(refused(b"\xff."), Some("broken: 0xff is no operation of a pickle".to_string()));
+        assert!(refused(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffX").is_some());
+    }
+}
