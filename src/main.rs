@@ -2,13 +2,14 @@
 
 mod score_command;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
-use captionlab::data::{Dataset, Split};
-use captionlab::train::{self, CHECKPOINT_FILE, DetectorTraining, Run, RunSettings, runs_folder};
+use captionlab::data::{BoundingBox, Dataset, Split, images};
+use captionlab::show::{self, BoxedImage, GridConfig};
+use captionlab::train::{self, CHECKPOINT_FILE, DetectorTraining, MODEL_FILE, Run, RunSettings, runs_folder, shipped};
 use captionlab::vision::FasterRcnn;
 use captionlab::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,6 +31,8 @@ enum Command {
     /// Measures a model on pictures that it has not seen.
     #[command(subcommand)]
     Eval(Eval),
+    /// Finds the things of pictures, prints them, and draws them into copies of the pictures.
+    Detect(Detect),
     /// Scores captions against references: BLEU, METEOR, ROUGE-L and CIDEr-D, equal to pycocoevalcap's.
     Score(score_command::ScoreOptions),
 }
@@ -110,13 +113,16 @@ enum Preset {
 struct TrainDetector {
     #[command(flatten)]
     run: RunOptions,
+    /// Also writes the weights alone, in half precision, into this folder when the training is done: model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
     /// How many scenes it learns from, where no other data set is named.
     #[arg(long, default_value_t = DETECTOR_SCENES, conflicts_with = "data")]
     scenes: usize,
 }
 
 /// A detector of scenes learns from more of them than a captioner: each shows few things, and some kinds are rare.
-const DETECTOR_SCENES: usize = 12_000;
+const DETECTOR_SCENES: usize = 10_000;
 
 #[derive(Args)]
 struct EvalDetector {
@@ -126,6 +132,23 @@ struct EvalDetector {
     /// Prints one line of JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct Detect {
+    /// JPEG or PNG files.
+    #[arg(required = true, value_name = "PHOTO")]
+    pictures: Vec<PathBuf>,
+    /// The detector: a file of weights, its own or torchvision's fasterrcnn_resnet50_fpn_coco-258fb6c6.pth, or the folder of a
+    /// run; the small one that ships with the project, for scenes, when left out.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Shows what it is surer of than this, 0 to 1.
+    #[arg(long, default_value_t = 0.5)]
+    score: f32,
+    /// Where the drawn copies go, as NAME.detections.png.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
 }
 
 #[derive(Args)]
@@ -145,6 +168,7 @@ fn main() -> ExitCode {
         Command::Train(Train::Detector(options)) => train_a_detector(options),
         Command::Eval(Eval::Captioner(options)) => evaluate_captioner(options),
         Command::Eval(Eval::Detector(options)) => evaluate_a_detector(options),
+        Command::Detect(options) => detect(&options),
         Command::Score(options) => score_command::score(&options),
     };
     match result {
@@ -207,7 +231,12 @@ fn train_a_detector(options: TrainDetector) -> Result<()> {
             train::train_detector(&dataset, &training)?
         }
     };
-    wait(run, &dataset)
+    let folder = run.folder().to_path_buf();
+    wait(run, &dataset)?;
+    match options.save {
+        Some(save) => train::save_detector(folder, save),
+        None => Ok(()),
+    }
 }
 
 /// Waits for a run with a line of progress, and prints its last samples.
@@ -245,12 +274,50 @@ fn evaluate_a_detector(options: EvalDetector) -> Result<()> {
         Some(path) => path,
         None => newest_run("detector")?,
     };
-    let file = if path.is_dir() { path.join(CHECKPOINT_FILE) } else { path.clone() };
-    let detector = FasterRcnn::load(&file, Device::Cpu)?;
+    let detector = FasterRcnn::load(weights_in(&path), Device::Cpu)?;
     let precision = train::evaluate_detector(&detector, &Dataset::scenes(&ScenesConfig::default())?, Split::Test)?;
     match options.json {
         true => println!("{}", serde_json::json!({ "ap50": precision.mean, "classes": precision.classes })),
         false => println!("{}\n{}", path.display(), precision.to_string().trim_end()),
+    }
+    Ok(())
+}
+
+/// The file of weights in a folder, or the file itself.
+fn weights_in(path: &Path) -> PathBuf {
+    let names = [MODEL_FILE, CHECKPOINT_FILE].map(|name| path.join(name));
+    names.into_iter().find(|file| file.exists()).unwrap_or_else(|| path.to_path_buf())
+}
+
+fn detect(options: &Detect) -> Result<()> {
+    if !(0.0..=1.0).contains(&options.score) {
+        return Err(Error::config("--score", options.score, "must be in 0..=1"));
+    }
+    let weights = match &options.weights {
+        Some(path) => weights_in(path),
+        None => shipped("detector-tiny")?,
+    };
+    let detector = FasterRcnn::load(&weights, Device::Cpu)?;
+    for path in &options.pictures {
+        let image = images::decode(path)?;
+        let found = detector.detect(std::slice::from_ref(&image))?.pop().unwrap_or_default();
+        println!("{}", path.display());
+        let mut boxes = Vec::new();
+        for ((bounds, &label), &score) in found.boxes.iter().zip(&found.labels).zip(&found.scores) {
+            if score <= options.score {
+                continue;
+            }
+            let name = format!("{} {:.0} %", detector.class_name(label), 100.0 * score);
+            let BoundingBox { left, top, right, bottom } = bounds;
+            println!("  {name:<20} from ({left:.0}, {top:.0}) to ({right:.0}, {bottom:.0})");
+            boxes.push((*bounds, name));
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let out = options.out.join(format!("{name}.detections.png"));
+        let config =
+            GridConfig { image_width: image.width().max(image.height()).clamp(256, 1024), ..GridConfig::default() };
+        show::boxed_images(&[BoxedImage { image, boxes, title: None }], &config)?.save(&out)?;
+        println!("  drawn in {}", out.display());
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
 use captionlab::vision::faster_rcnn::{SamplingConfig, Target};
 use captionlab::vision::{
-    Block, FasterRcnn, FasterRcnnConfig, Normalisation, RegionConfig, RegionFeatures, ResNet, ResNetConfig, Weights,
-    read_tensors, write_tensors,
+    AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, Normalisation, RegionConfig, RegionFeatures,
+    ResNet, ResNetConfig, Weights, read_tensors, write_tensors,
 };
 use image::RgbImage;
 use serde::Serialize;
@@ -37,6 +37,12 @@ impl Reference {
         self.folder.path().join(name)
     }
 
+    fn call(&self, arguments: &[&Path]) {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision_reference.py");
+        let output = Command::new(&self.python).arg(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     fn run(
         &self,
         mode: &str,
@@ -48,13 +54,9 @@ impl Reference {
         std::fs::write(&config_file, serde_json::to_string(config).unwrap()).unwrap();
         write_tensors(&weights_file, &weights.named(), &serde_json::Value::Null).unwrap();
         let out = self.path("out.safetensors");
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision_reference.py");
-        let output = Command::new(&self.python)
-            .args([program.as_path(), Path::new(mode), &config_file, &weights_file, &out])
-            .args(inputs)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut arguments = vec![Path::new(mode), &config_file, &weights_file, &out];
+        arguments.extend(inputs.iter().map(PathBuf::as_path));
+        self.call(&arguments);
         read_tensors(&out).unwrap().0
     }
 }
@@ -208,6 +210,70 @@ fn a_detector_with_drawn_weights_is_that_of_torchvision() {
     }
 }
 
+/// The detector that ships with the project.
+fn shipped_detector() -> (FasterRcnn, Weights) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("saved_models/detector-tiny/model.safetensors");
+    let detector = FasterRcnn::load(&path, Device::Cpu).unwrap();
+    let mut weights = Weights::new(0, Device::Cpu);
+    FasterRcnn::new(detector.config(), &mut weights).unwrap();
+    weights.assign(&read_tensors(&path).unwrap().0, &path).unwrap();
+    (detector, weights)
+}
+
+#[test]
+fn the_shipped_detector_is_that_of_torchvision() {
+    let (detector, weights) = shipped_detector();
+    let count = assert_equal_detections(detector.config(), &detector, &weights);
+    assert!(count > 4, "{count} detections are too few to compare");
+}
+
+/// Scenes of the test split, which the golden file is about.
+const GOLDEN_SCENES: std::ops::Range<u64> = 900_000..900_008;
+
+fn golden_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_vision.json")
+}
+
+#[test]
+fn the_shipped_detector_finds_what_the_golden_file_says() {
+    let golden: Vec<Vec<(i64, f32, [f32; 4])>> =
+        serde_json::from_str(&std::fs::read_to_string(golden_file()).unwrap()).unwrap();
+    let (detector, _) = shipped_detector();
+    for (index, expected) in GOLDEN_SCENES.zip(golden) {
+        let found = detector.detect(&[Scene::generate(1, index).draw()]).unwrap().remove(0);
+        assert!(!expected.is_empty());
+        assert_eq!(found.labels, expected.iter().map(|(label, ..)| *label).collect::<Vec<_>>(), "scene {index}");
+        for (place, (_, score, corners)) in expected.iter().enumerate() {
+            let bounds = &found.boxes[place];
+            let ours = [bounds.left, bounds.top, bounds.right, bounds.bottom];
+            let worst = ours.iter().zip(corners).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+            assert!(worst <= 0.05 && (found.scores[place] - score).abs() <= 1e-4, "scene {index}, {place}: {worst}");
+        }
+    }
+}
+
+/// `cargo test --test vision -- --ignored` makes the golden file anew with torchvision.
+#[test]
+#[ignore = "writes tests/golden_vision.json"]
+fn write_the_golden_file() {
+    let reference = Reference::find().expect("the golden file needs torchvision");
+    let (detector, weights) = shipped_detector();
+    let pictures: Vec<RgbImage> = GOLDEN_SCENES.map(|index| Scene::generate(1, index).draw()).collect();
+    let theirs = reference.run("detector", detector.config(), &weights, &save(&reference, &pictures));
+    let rows = |number: usize| -> String {
+        let of = |name: &str| &theirs[&format!("{number}.{name}")];
+        let (labels, scores, boxes) = (of("labels"), of("scores"), of("boxes"));
+        let row = |place: i64| {
+            let corners: Vec<f32> = Vec::try_from(boxes.get(place)).unwrap();
+            serde_json::json!([labels.int64_value(&[place]), scores.double_value(&[place]) as f32, corners]).to_string()
+        };
+        let rows: Vec<String> = (0..labels.size()[0]).map(row).collect();
+        format!("  [\n    {}\n  ]", rows.join(",\n    "))
+    };
+    let scenes: Vec<String> = (0..pictures.len()).map(rows).collect();
+    std::fs::write(golden_file(), format!("[\n{}\n]\n", scenes.join(",\n"))).unwrap();
+}
+
 #[test]
 fn losses_are_those_of_torchvision() {
     let Some(reference) = Reference::find() else { return };
@@ -299,4 +365,67 @@ fn pictures_of_any_shape_are_looked_at() {
     }
     assert!(detector.detect(&[]).unwrap().is_empty());
     assert!(detector.detect(&[RgbImage::new(0, 0)]).unwrap_err().to_string().contains("no pixels"));
+}
+
+#[cfg(feature = "pytorch")]
+#[test]
+fn files_that_torchvision_publishes_load_as_they_are() {
+    let Some(reference) = Reference::find() else { return };
+    reference.call(&[Path::new("published"), reference.folder.path()]);
+    let (resnet, detector) = (reference.path("resnet50.pth"), reference.path("fasterrcnn.pth"));
+    ResNet::with_weights(&ResNetConfig::resnet50(), &resnet, Device::Cpu).unwrap();
+    let loaded = FasterRcnn::load(&detector, Device::Cpu).unwrap();
+    assert_eq!(loaded.class_name(18), "dog");
+    // Weights of another network are refused, and the message says what is wrong.
+    let error = FasterRcnn::load(&resnet, Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("resnet50.pth") && error.contains("backbone.body.bn1.bias"), "{error}");
+    let error = ResNet::with_weights(&ResNetConfig::resnet18(), &resnet, Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("layer1.0.conv1.weight"), "{error}");
+    let bytes = std::fs::read(&detector).unwrap();
+    std::fs::write(&detector, &bytes[..bytes.len() / 2]).unwrap();
+    let error = FasterRcnn::load(&detector, Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("fasterrcnn.pth"), "{error}");
+}
+
+#[test]
+fn average_precision_is_that_of_pycocotools() {
+    let Some(reference) = Reference::find() else { return };
+    let mut random = Random::new(5);
+    let names: Vec<String> = (0..5).map(|label| format!("class {label}")).collect();
+    let (mut found, mut truth, mut found_rows, mut truth_rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for image in 0..40 {
+        let (mut detections, mut target) = (Detections::default(), Target::default());
+        for _ in 0..random.below(6) {
+            let (left, top) = (random.between(0.0, 80.0).round(), random.between(0.0, 80.0).round());
+            let (width, height) = (random.between(5.0, 40.0).round(), random.between(5.0, 40.0).round());
+            let label = 1 + random.below(4) as i64;
+            target.boxes.push(BoundingBox { left, top, right: left + width, bottom: top + height });
+            target.labels.push(label);
+            truth_rows.push(serde_json::json!([image, label, left, top, width, height]));
+            // Most things are found, some twice, some nearly, some as something else.
+            for _ in 0..random.below(3) {
+                let (left, top) = (left + random.between(-6.0, 6.0).round(), top + random.between(-6.0, 6.0).round());
+                let label = if random.below(5) == 0 { 1 + random.below(4) as i64 } else { label };
+                // Few scores, so that some are equal.
+                let score = random.below(12) as f32 / 16.0;
+                detections.boxes.push(BoundingBox { left, top, right: left + width, bottom: top + height });
+                detections.labels.push(label);
+                detections.scores.push(score);
+                found_rows.push(serde_json::json!([image, label, left, top, width, height, score]));
+            }
+        }
+        found.push(detections);
+        truth.push(target);
+    }
+    let (file, out) = (reference.path("found.json"), reference.path("precision.json"));
+    let rows = serde_json::json!({ "images": found.len(), "truth": truth_rows, "found": found_rows });
+    std::fs::write(&file, rows.to_string()).unwrap();
+    reference.call(&[Path::new("precision"), &file, &out]);
+    let theirs: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(out).unwrap()).unwrap();
+    let ours = AveragePrecision::of(&found, &truth, 0.5, &names);
+    for (place, (name, precision)) in ours.classes.iter().enumerate() {
+        assert_eq!(*name, format!("class {}", theirs["labels"][place]));
+        let expected = theirs["precision"][place].as_f64().unwrap();
+        assert!((precision - expected).abs() < 1e-9 && expected > 0.2, "{name}: {precision}, pycocotools {expected}");
+    }
 }

@@ -2,9 +2,12 @@
 
     vision_reference.py resnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
     vision_reference.py detector CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
+    vision_reference.py published FOLDER
+    vision_reference.py precision FOUND.json OUT.json
     vision_reference.py losses CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURES.safetensors
 
 CONFIG.json is the configuration as captionlab writes it. The networks are put together from torchvision's parts.
+`published` writes files with drawn weights such as torchvision publishes: Faster R-CNN's in the format and with the names of 2019.
 """
 
 import functools
@@ -12,6 +15,7 @@ import json
 import sys
 
 import torch
+import torchvision
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -90,6 +94,48 @@ def detector(config):
     )
 
 
+def published(folder):
+    torch.manual_seed(1)
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), f"{folder}/resnet50.pth")
+    network = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    old = {}
+    for name, tensor in network.state_dict().items():
+        if name.startswith("rpn.head.conv.0.0."):
+            name = name.replace("conv.0.0.", "conv.")
+        if "_blocks." in name:
+            name = name.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+        # Frozen normalisation counted no batches.
+        if not name.endswith("num_batches_tracked"):
+            old[name] = tensor
+    assert "backbone.fpn.inner_blocks.0.weight" in old and "rpn.head.conv.weight" in old
+    torch.save(old, f"{folder}/fasterrcnn.pth", _use_new_zipfile_serialization=False)
+
+
+def precision(found, out):
+    """Average precision by pycocotools of {"truth": [[image, label, x, y, width, height]], "found": [[…, score]]}."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    rows = json.load(open(found, encoding="utf-8"))
+    truth, labels = COCO(), sorted({row[1] for row in rows["truth"]})
+    truth.dataset = {
+        "images": [{"id": image} for image in range(rows["images"])],
+        "categories": [{"id": label} for label in labels],
+        "annotations": [
+            {"id": k + 1, "image_id": row[0], "category_id": row[1], "bbox": row[2:6], "area": row[4] * row[5], "iscrowd": 0}
+            for k, row in enumerate(rows["truth"])
+        ],
+    }
+    truth.createIndex()
+    results = [{"image_id": r[0], "category_id": r[1], "bbox": r[2:6], "score": r[6]} for r in rows["found"]]
+    evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # The first overlap is 0.5; all sizes; 100 detections.
+    table = evaluation.eval["precision"][0, :, :, 0, 2]
+    json.dump({"labels": labels, "precision": [float(table[:, k].mean()) for k in range(len(labels))]}, open(out, "w"))
+
+
 def main(mode, config, weights, out, *pictures):
     config = json.load(open(config, encoding="utf-8"))
     network = AnyWidth(config) if mode == "resnet" else detector(config)
@@ -133,4 +179,4 @@ def main(mode, config, weights, out, *pictures):
     save_file({name: tensor.contiguous() for name, tensor in results.items()}, out)
 
 
-main(*sys.argv[1:])
+{"published": published, "precision": precision}.get(sys.argv[1], functools.partial(main, sys.argv[1]))(*sys.argv[2:])

@@ -6,6 +6,7 @@
 //! | to show | call |
 //! |---|---|
 //! | pictures with their captions | [`captioned_grid`] |
+//! | what stands where in pictures | [`boxed_images`] |
 //! | how a value goes along | [`curves`], [`curves_with`] for logarithmic axes |
 //! | the losses of a training | [`learning_curves`] |
 //! | how values are spread | [`histogram`] |
@@ -28,6 +29,7 @@ mod animation;
 mod answers;
 mod axis;
 mod bars;
+mod boxes;
 mod canvas;
 mod chart;
 mod curves;
@@ -50,6 +52,7 @@ mod words;
 pub use animation::Animation;
 pub use answers::answers;
 pub use bars::{bar_chart, grouped_bar_chart};
+pub use boxes::{BoxedImage, boxed_images};
 pub use curves::{CurvesConfig, Scale, Series, curves, curves_with};
 #[cfg(feature = "tables")]
 pub use data_frame::{data_frame, data_frame_rows};

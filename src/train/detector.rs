@@ -1,16 +1,19 @@
 //! Teaching a detector where the things of pictures are.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use super::examples::{Draw, Order, Part, data_description, load_parts, spread};
 use super::{
-    CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
+    CHECKPOINT_FILE, Clip, MODEL_FILE, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule,
+    StepPart, Task,
 };
 use crate::data::{BoundingBox, Dataset, Example, Random, Split};
 use crate::vision::faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, Target};
-use crate::vision::{AveragePrecision, Weights};
+use crate::vision::{AveragePrecision, Weights, read_tensors, write_tensors};
 use crate::{Error, Result};
 
 /// How a detector is trained on pictures whose things have boxes.
@@ -31,7 +34,7 @@ impl DetectorTraining {
             detector: FasterRcnnConfig::tiny(),
             mirror: true,
             run: RunSettings {
-                epochs: 10,
+                epochs: 5,
                 batch_pictures: 16,
                 workers: 2,
                 optimiser: OptimiserConfig::Sgd { learning_rate: 0.02, momentum: 0.9, weight_decay: 1e-4 },
@@ -99,6 +102,27 @@ impl Run {
     pub fn detector(&self) -> Result<FasterRcnn> {
         FasterRcnn::load(self.folder().join(CHECKPOINT_FILE), Device::Cpu)
     }
+}
+
+/// Writes the weights of a run's last checkpoint alone, in half precision, as `model.safetensors` into a folder.
+///
+/// # Errors
+/// [`Error::Weights`] when the run trains something else, [`Error::File`] when the folder cannot be written.
+pub fn save_detector(run: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<()> {
+    let (run, folder) = (run.as_ref(), folder.as_ref());
+    // Its weights are those that the detector asks for, without what the optimiser remembers.
+    let file = run.join(CHECKPOINT_FILE);
+    let detector = FasterRcnn::load(&file, Device::Cpu)?;
+    let mut weights = Weights::new(0, Device::Cpu);
+    FasterRcnn::new(detector.config(), &mut weights)?;
+    let (tensors, metadata) = read_tensors(&file)?;
+    weights.assign(&tensors, &file)?;
+    let half = weights.named().into_iter().map(|(name, tensor)| (name, tensor.to_kind(Kind::Half))).collect::<Vec<_>>();
+    std::fs::create_dir_all(folder)
+        .map_err(|source| Error::file(folder, "make the folder", source, "Name one that may be written."))?;
+    let description =
+        json!({ "kind": "detector", "detector": detector.config(), "training": metadata["description"]["training"] });
+    write_tensors(&folder.join(MODEL_FILE), &half, &json!({ "description": description }))
 }
 
 /// The examples of a split whose things have boxes.

@@ -26,9 +26,9 @@ mod workers;
 
 pub use checkpoint::{CHECKPOINT_FILE, Checkpoint, Position};
 pub(crate) use detector::Detecting;
-pub use detector::{DetectorTraining, evaluate_detector, train_detector};
+pub use detector::{DetectorTraining, evaluate_detector, save_detector, train_detector};
 pub use device::device_name;
-pub use folder::{next_folder, runs_folder};
+pub use folder::{MODEL_FILE, next_folder, runs_folder, shipped};
 pub use log::{EpochSamples, Sample};
 pub use optimiser::{Clip, Optimiser, OptimiserConfig};
 pub(crate) use pictures::Pictures;

@@ -12,4 +12,5 @@ pub use convolution::Normalisation;
 pub use faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionFeatures, Regions};
 pub use resnet::{Block, ResNet, ResNetConfig};
 pub use small_cnn::{SmallCnn, SmallCnnConfig};
+pub(crate) use weights::read_weights_and_metadata;
 pub use weights::{Weights, read_tensors, read_weights, rename_faster_rcnn, write_tensors};

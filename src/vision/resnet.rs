@@ -1,10 +1,12 @@
 //! Residual networks, with torchvision's weights.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::convolution::{Geometry, NormalisedConvolution};
-use super::{Normalisation, Weights};
+use super::{Normalisation, Weights, read_weights};
 use crate::{Error, Result};
 
 /// What a stage of a [`ResNet`] is made of.
@@ -191,6 +193,18 @@ impl ResNet {
             )
         });
         Ok(Self { config: config.clone(), stem, stages, classifier })
+    }
+
+    /// A network with the weights of a file: torchvision's `resnet50-11ad3fa6.pth` loads as it is, with the feature `pytorch`.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it does not hold the weights of such a network.
+    pub fn with_weights(config: &ResNetConfig, path: impl AsRef<Path>, device: Device) -> Result<Self> {
+        let path = path.as_ref();
+        let mut weights = Weights::new(0, device);
+        let network = Self::new(config, "", &mut weights)?;
+        weights.assign(&read_weights(path)?, path)?;
+        Ok(network)
     }
 
     /// The same network for another thread: it uses the same weights. What is usual in its channels is remembered with the

@@ -29,7 +29,7 @@ use std::path::Path;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
-use super::{ResNet, Weights};
+use super::{ResNet, Weights, read_weights, read_weights_and_metadata, rename_faster_rcnn};
 use crate::data::BoundingBox;
 use crate::{Error, Result};
 use boxes::{BoxCoder, area, clip, is_as_large, numbers, rows, suppress_in_groups, tensor};
@@ -112,41 +112,45 @@ impl FasterRcnn {
         })
     }
 
-    /// A detector with the published weights of a file, for a configuration that they were trained for.
+    /// A detector with the weights of a file. One that was written here knows its configuration; any other is taken for torchvision's
+    /// `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`, [`FasterRcnnConfig::resnet50_coco`]. What PyTorch writes needs the feature
+    /// `pytorch`.
     ///
     /// # Errors
-    /// [`Error::Weights`] when the file does not hold the weights of such a detector.
-    pub fn with_weights(config: &FasterRcnnConfig, path: impl AsRef<Path>, device: Device) -> Result<Self> {
-        let path = path.as_ref();
-        let (tensors, _) = super::read_tensors(path)?;
-        Self::of_tensors(config, &tensors, path, device)
-    }
-
-    /// A detector that was trained here: the file knows its configuration.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] when the file does not hold such a detector.
+    /// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it does not hold the weights of such a detector.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
-        let (tensors, metadata) = super::read_tensors(path)?;
-        let config = metadata.get("description").and_then(|description| description.get("detector")).cloned();
-        let config = serde_json::from_value(config.unwrap_or_default()).map_err(|error| Error::Weights {
-            path: path.to_path_buf(),
-            problem: format!("these are not the weights of a detector that was trained here: {error}"),
-            help: "Name the checkpoint of a detector's run; published weights need their configuration.".to_string(),
-        })?;
-        Self::of_tensors(&config, &tensors, path, device)
+        let (tensors, metadata) = read_weights_and_metadata(path)?;
+        let known = metadata.get("description").and_then(|own| own.get("detector")).cloned();
+        let config = match known {
+            None => FasterRcnnConfig::resnet50_coco(),
+            Some(config) => serde_json::from_value(config).map_err(|error| Error::Weights {
+                path: path.to_path_buf(),
+                problem: format!("its configuration is not that of a detector: {error}"),
+                help: "Train it anew with this version of captionlab.".to_string(),
+            })?,
+        };
+        Self::of_tensors(&config, rename_faster_rcnn(tensors), path, device)
+    }
+
+    /// A detector of a configuration with the weights of a file, whoever wrote it.
+    ///
+    /// # Errors
+    /// As [`FasterRcnn::load`].
+    pub fn with_weights(config: &FasterRcnnConfig, path: impl AsRef<Path>, device: Device) -> Result<Self> {
+        let path = path.as_ref();
+        Self::of_tensors(config, rename_faster_rcnn(read_weights(path)?), path, device)
     }
 
     fn of_tensors(
         config: &FasterRcnnConfig,
-        tensors: &BTreeMap<String, Tensor>,
+        tensors: BTreeMap<String, Tensor>,
         path: &Path,
         device: Device,
     ) -> Result<Self> {
         let mut weights = Weights::new(0, device);
         let detector = Self::new(config, &mut weights)?;
-        weights.assign(tensors, path)?;
+        weights.assign(&tensors, path)?;
         Ok(detector)
     }
 

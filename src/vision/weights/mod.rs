@@ -17,6 +17,7 @@ use tch::{Device, Kind, Tensor};
 
 pub use self::old_names::rename_faster_rcnn;
 pub use self::read::read_weights;
+pub(crate) use self::read::read_weights_and_metadata;
 pub use self::safetensors_file::{read_tensors, write_tensors};
 use crate::data::Random;
 use crate::{Error, Result};

@@ -34,12 +34,17 @@ use crate::{Error, Result};
 /// # Ok::<(), captionlab::Error>(())
 /// ```
 pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    Ok(read_weights_and_metadata(path)?.0)
+}
+
+/// As [`read_weights`], with our metadata, which is `Null` in files of other programs.
+pub(crate) fn read_weights_and_metadata(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     let unreadable = |source| Error::file(path, "read the weights", source, "Check the path.");
     let mut head = Vec::new();
     File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(unreadable)?;
     match recognise(&head) {
-        Recognised::Safetensors => Ok(read_tensors(path)?.0),
-        Recognised::PyTorch(container) => pytorch_weights(path, container),
+        Recognised::Safetensors => read_tensors(path),
+        Recognised::PyTorch(container) => Ok((pytorch_weights(path, container)?, serde_json::Value::Null)),
         Recognised::Other { problem, help } => Err(Error::Weights { path: path.into(), problem, help }),
     }
 }

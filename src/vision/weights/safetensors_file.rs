@@ -56,6 +56,7 @@ pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &serde
         let (kind, width) = match tensor.kind() {
             Kind::Float => (Dtype::F32, 4),
             Kind::Double => (Dtype::F64, 8),
+            Kind::Half => (Dtype::F16, 2),
             Kind::Int64 => (Dtype::I64, 8),
             Kind::Uint8 => (Dtype::U8, 1),
             other => return Err(problem(format!("{name} holds numbers of kind {other:?}"))),

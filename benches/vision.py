@@ -1,0 +1,48 @@
+"""torchvision's networks in eager PyTorch, timed beside ours.
+
+usage: vision.py THREADS RESNET.safetensors DETECTOR.safetensors PICTURE…
+Waits for lines on standard input, `resnet BATCHES` or `detect PICTURES`, and answers each with pictures a second.
+"""
+
+import sys
+import time
+
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import load_file
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.ops import FrozenBatchNorm2d
+from torchvision.transforms.functional import to_tensor
+
+BATCH = 8
+
+
+@torch.inference_mode()
+def main(threads, resnet_file, detector_file, *paths):
+    torch.set_num_threads(int(threads))
+    resnet = torchvision.models.resnet50(weights=None)
+    resnet.load_state_dict(load_file(resnet_file), strict=False)
+    resnet.eval()
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d)
+    detector = FasterRCNN(backbone, 91)
+    detector.load_state_dict(load_file(detector_file))
+    detector.eval()
+    pictures = [Image.open(path).convert("RGB") for path in paths]
+    batch = torch.randn(BATCH, 3, 224, 224)
+    for line in sys.stdin:
+        mode, count = line.split()
+        count = int(count)
+        start = time.perf_counter()
+        if mode == "resnet":
+            for _ in range(count):
+                resnet(batch)
+            count *= BATCH
+        else:
+            for picture in pictures[:count]:
+                detector([to_tensor(picture)])
+        print(count / (time.perf_counter() - start), flush=True)
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,156 @@
+//! ResNet-50 and Faster R-CNN beside torchvision's in eager PyTorch, with the same weights and number of threads, in interleaved
+//! rounds; and what describes regions, from the maps of the whole picture and by cutting each region out.
+//!
+//! `cargo bench --bench vision`; prints one line of JSON for each comparison.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use captionlab::data::images::{Filter, decode, resize};
+use captionlab::data::scenes::Scene;
+use captionlab::data::{BoundingBox, Random};
+use captionlab::vision::{
+    FasterRcnn, FasterRcnnConfig, Normalisation, RegionFeatures, ResNet, ResNetConfig, Weights, write_tensors,
+};
+use captionlab::{Device, Tensor};
+use image::RgbImage;
+use tch::Kind;
+
+const BATCH: usize = 8;
+const ROUNDS: usize = 5;
+const PICTURES: usize = 4;
+/// Regions of a picture, besides all of it.
+const REGIONS: usize = 19;
+
+struct Peer {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    fn start(arguments: &[PathBuf]) -> Option<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(folder.join(".venv/bin/python"));
+        command.arg(folder.join("benches/vision.py")).arg(tch::get_num_threads().to_string()).args(arguments);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+        let (input, output) = (process.stdin.take()?, BufReader::new(process.stdout.take()?));
+        Some(Self { process, input, output })
+    }
+
+    /// Pictures a second.
+    fn measure(&mut self, mode: &str, count: usize) -> Result<f64, Box<dyn Error>> {
+        writeln!(self.input, "{mode} {count}")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line.trim().parse()?)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn rate(items: usize, work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    items as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Photographs where they are here, or else scenes of that size.
+fn pictures() -> Result<Vec<RgbImage>, Box<dyn Error>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/flickr30k-sample/flickr30k-images");
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        let scene = |index| resize(&Scene::generate(1, index).draw(), 500, 375, Filter::Bilinear);
+        return Ok((0..PICTURES as u64).map(scene).collect::<Result<_, _>>()?);
+    };
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
+    paths.sort();
+    Ok(paths.iter().take(PICTURES).map(decode).collect::<Result<_, _>>()?)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let pictures = pictures()?;
+    let mut arguments = vec![folder.path().join("resnet.safetensors"), folder.path().join("detector.safetensors")];
+    let mut weights = Weights::new(1, Device::Cpu);
+    let resnet = ResNet::new(&ResNetConfig::resnet50(), "", &mut weights)?;
+    write_tensors(&arguments[0], &weights.named(), &serde_json::Value::Null)?;
+    let mut config = FasterRcnnConfig::resnet50_coco();
+    config.backbone.normalisation = Normalisation::Frozen { epsilon: 1e-5 };
+    let mut weights = Weights::new(1, Device::Cpu);
+    let detector = FasterRcnn::new(&config, &mut weights)?;
+    write_tensors(&arguments[1], &weights.named(), &serde_json::Value::Null)?;
+    for (number, picture) in pictures.iter().enumerate() {
+        let path = folder.path().join(format!("{number}.png"));
+        picture.save(&path)?;
+        arguments.push(path);
+    }
+    let Some(mut peer) = Peer::start(&arguments) else {
+        println!("skipped: .venv/bin/python is not here");
+        return Ok(());
+    };
+    let batch = Tensor::randn([BATCH as i64, 3, 224, 224], (Kind::Float, Device::Cpu));
+    let classify = || {
+        let scores = tch::no_grad(|| resnet.classify(&batch, false)).expect("it has classes");
+        assert_eq!(scores.size(), [BATCH as i64, 1000]);
+    };
+    let detect = || {
+        for picture in &pictures {
+            assert_eq!(detector.detect(std::slice::from_ref(picture)).expect("it has pixels").len(), 1);
+        }
+    };
+    classify();
+    peer.measure("resnet", 1)?;
+    detect();
+    peer.measure("detect", PICTURES)?;
+    let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for _ in 0..ROUNDS {
+        ours[0].push(rate(2 * BATCH, || (0..2).for_each(|_| classify())));
+        theirs[0].push(peer.measure("resnet", 2)?);
+        ours[1].push(rate(PICTURES, detect));
+        theirs[1].push(peer.measure("detect", PICTURES)?);
+    }
+    drop(peer);
+    let mut random = Random::new(1);
+    let boxes = |picture: &RgbImage, random: &mut Random| -> Vec<BoundingBox> {
+        let (width, height) = (picture.width() as f32, picture.height() as f32);
+        let mut draw = || {
+            let (left, top) = (random.between(0.0, 0.7) * width, random.between(0.0, 0.7) * height);
+            let right = left + random.between(0.1, 0.3) * width;
+            BoundingBox { left, top, right, bottom: top + random.between(0.1, 0.3) * height }
+        };
+        (0..=REGIONS).map(|_| draw()).collect()
+    };
+    let boxes: Vec<_> = pictures.iter().map(|picture| boxes(picture, &mut random)).collect();
+    let describe = |features| {
+        for (picture, boxes) in pictures.iter().zip(&boxes) {
+            let described = detector.describe(picture, boxes, features).expect("it has pixels");
+            assert_eq!(described.size()[0], boxes.len() as i64);
+        }
+    };
+    let (mut aligned, mut cropped) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        aligned.push(rate(PICTURES, || describe(RegionFeatures::RoiAlign)));
+        cropped.push(rate(PICTURES, || describe(RegionFeatures::Crop)));
+    }
+    let torchvision = "torchvision, PyTorch eager";
+    let [resnet, detector] = [0, 1].map(|number| (&ours[number], &theirs[number]));
+    for (bench, (ours, peer), name) in [
+        ("ResNet-50, batches of 8", resnet, torchvision),
+        ("Faster R-CNN, photographs", detector, torchvision),
+        ("20 regions of a photograph", (&aligned, &cropped), "ours, each region cut out"),
+    ] {
+        let line = serde_json::json!({
+            "bench": bench, "unit": "pictures/s", "better": "higher", "ours": ours, "peer": peer, "peer_name": name,
+        });
+        println!("{line}");
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Pictures with boxes around their things, each with its name.
+
+use image::RgbImage;
+
+use super::canvas::{Align, Canvas};
+use super::figure::{Figure, headed, one_paragraph};
+use super::grid::{CaptionedImage, GridConfig, captioned_grid};
+use super::style::{Ink, Mark};
+use super::text::{TextStyle, Typeface};
+use crate::data::BoundingBox;
+use crate::{Error, Result};
+
+/// A picture, and what stands where in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BoxedImage {
+    /// The picture, of any size and shape.
+    pub image: RgbImage,
+    /// Boxes in its pixels, each with its name: "dog 98 %". The same name has the same colour in all pictures, up to its first
+    /// space that a number follows.
+    pub boxes: Vec<(BoundingBox, String)>,
+    /// Shown above the picture.
+    pub title: Option<String>,
+}
+
+/// Boxes that the text alternative names, of each picture.
+const MOST_NAMED: usize = 12;
+
+/// Pictures side by side with boxes around their things, each with its name.
+///
+/// ```
+/// use captionlab::data::scenes::Scene;
+/// use captionlab::show::{BoxedImage, GridConfig, boxed_images};
+/// let scene = Scene::generate(1, 0);
+/// let boxes = scene.things().iter().map(|thing| (thing.bounds, thing.kind.to_string())).collect();
+/// let figure = boxed_images(&[BoxedImage { image: scene.draw(), boxes, title: None }], &GridConfig::default())?;
+/// assert!(figure.alternative.contains(scene.things()[0].kind.name()));
+/// # Ok::<(), captionlab::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`captioned_grid`].
+pub fn boxed_images(images: &[BoxedImage], config: &GridConfig) -> Result<Figure> {
+    config.validate()?;
+    let mut names: Vec<&str> = images.iter().flat_map(|image| &image.boxes).map(|(_, name)| kind(name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let drawn = images
+        .iter()
+        .map(|image| {
+            let drawn = draw(image, config.image_width, &names)?;
+            Ok(CaptionedImage { image: drawn, captions: Vec::new(), title: image.title.clone() })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let figure = captioned_grid(&drawn, config)?;
+    Ok(Figure { alternative: alternative(images, config), ..figure })
+}
+
+/// A name without the number that may follow it.
+fn kind(name: &str) -> &str {
+    let end =
+        name.match_indices(' ').find(|(place, _)| name[place + 1..].starts_with(|next: char| next.is_ascii_digit()));
+    end.map_or(name, |(place, _)| &name[..place])
+}
+
+/// The picture in the size of the grid with its boxes.
+fn draw(boxed: &BoxedImage, side: u32, names: &[&str]) -> Result<RgbImage> {
+    let (width, height) = (boxed.image.width(), boxed.image.height());
+    if width == 0 || height == 0 {
+        return Err(Error::argument("a picture has no pixels", "Leave it out, or check how it was read."));
+    }
+    let scale = (side as f32 / width as f32).min(side as f32 / height as f32);
+    let size = |length: u32| ((length as f32 * scale).round() as u32).max(1);
+    let size = (size(width), size(height));
+    let (width, height) = (size.0 as f32, size.1 as f32);
+    let mut canvas = Canvas::new(width, height)?;
+    canvas.picture(&boxed.image, 0, 0, size.0, size.1)?;
+    let look = TextStyle::bold((side as f32 * 0.055).clamp(13.0, 24.0).round());
+    let line = (side as f32 / 140.0).clamp(2.0, 5.0);
+    let typeface = Typeface::new()?;
+    let mut tags: Vec<[f32; 4]> = Vec::new();
+    // Large boxes first, so that small ones lie on top of them.
+    let mut order: Vec<&(BoundingBox, String)> = boxed.boxes.iter().collect();
+    let area = |bounds: &BoundingBox| (bounds.right - bounds.left) * (bounds.bottom - bounds.top);
+    order.sort_by(|(one, _), (other, _)| area(other).total_cmp(&area(one)));
+    for (bounds, name) in &order {
+        let ink = Mark::new(names.binary_search(&kind(name)).unwrap_or_default()).ink();
+        let (left, right) = ((bounds.left * scale).max(0.0), (bounds.right * scale).min(width));
+        let (top, bottom) = ((bounds.top * scale).max(0.0), (bounds.bottom * scale).min(height));
+        let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+        canvas.line(&corners, line + 2.0, None, Ink([255, 255, 255]));
+        canvas.line(&corners, line, None, ink);
+        let (tag_width, tag_height) = (typeface.width(name, look) + 8.0, look.size * 1.3);
+        let x = left.min(width - tag_width).max(0.0);
+        let places = [top - tag_height, top, bottom, bottom - tag_height, top + tag_height];
+        let free = |y: &f32| {
+            let inside = *y >= 0.0 && y + tag_height <= height;
+            let covers =
+                |tag: &[f32; 4]| x < tag[2] && tag[0] < x + tag_width && *y < tag[3] && tag[1] < y + tag_height;
+            inside && !tags.iter().any(covers)
+        };
+        let y = places.into_iter().find(free).unwrap_or(top.clamp(0.0, (height - tag_height).max(0.0)));
+        tags.push([x, y, x + tag_width, y + tag_height]);
+        canvas.rectangle(x, y, tag_width.min(width), tag_height, ink);
+        canvas.text(name, (x + 4.0, y + look.size * 1.0), Align::Left, look, readable_on(ink));
+    }
+    canvas.into_image()
+}
+
+/// White on dark colours, black on light ones.
+fn readable_on(Ink([red, green, blue]): Ink) -> Ink {
+    let brightness = 0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue);
+    if brightness > 120.0 { Ink([0, 0, 0]) } else { Ink([255, 255, 255]) }
+}
+
+fn alternative(images: &[BoxedImage], config: &GridConfig) -> String {
+    let what = match images {
+        [_] => "A picture with boxes".to_owned(),
+        _ => format!("Grid of {} pictures with boxes", images.len()),
+    };
+    let mut text = headed(&what, config.title.as_deref().unwrap_or_default());
+    for (number, image) in (1..).zip(images) {
+        if images.len() > 1 {
+            text += &format!(" Picture {number}");
+        }
+        if let Some(title) = &image.title {
+            text += &format!(" ({title})");
+        }
+        let named: Vec<&str> = image.boxes.iter().take(MOST_NAMED).map(|(_, name)| name.as_str()).collect();
+        text += &match (named.is_empty(), image.boxes.len().saturating_sub(MOST_NAMED)) {
+            (true, _) => ": no box.".to_owned(),
+            (false, 0) => format!(": {}.", named.join(", ")),
+            (false, more) => format!(": {} and {more} more.", named.join(", ")),
+        };
+    }
+    one_paragraph(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_share_a_colour_whatever_their_number() {
+        for (name, expected) in [("dog 98 %", "dog"), ("hot dog 7 %", "hot dog"), ("dog", "dog"), ("", "")] {
+            assert_eq!(kind(name), expected);
+        }
+    }
+
+    #[test]
+    fn boxes_are_drawn_where_they_are_and_named_in_words() {
+        let bounds = BoundingBox { left: 10.0, top: 30.0, right: 60.0, bottom: 80.0 };
+        let image = RgbImage::from_pixel(100, 100, image::Rgb([128, 128, 128]));
+        let boxed = BoxedImage { image, boxes: vec![(bounds, "dog 98 %".to_string())], title: None };
+        let drawn = draw(&boxed, 200, &["dog"]).unwrap();
+        let Ink(colour) = Mark::new(0).ink();
+        assert_eq!(drawn.get_pixel(20, 120).0, colour);
+        assert_eq!(drawn.get_pixel(70, 110).0, [128, 128, 128]);
+        let nothing = BoxedImage { boxes: Vec::new(), ..boxed.clone() };
+        let figure = boxed_images(&[boxed, nothing], &GridConfig::default()).unwrap();
+        assert_eq!(figure.alternative, "Grid of 2 pictures with boxes. Picture 1: dog 98 %. Picture 2: no box.");
+    }
+}
