@@ -44,6 +44,7 @@
 //! | `scores` | `metrics`, which need no libtorch |
 //! | `tables` | data frames, and `scores` |
 //! | `pytorch` | `vision::read_weights` reads PyTorch's own formats too |
+//! | `clip-text` | the vocabulary of CLIP, and its training |
 //! | `cli` | the programs `captionlab` and `captionlab-score` |
 //! | `score-command` | `captionlab-score` alone, which needs no libtorch |
 

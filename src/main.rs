@@ -9,8 +9,11 @@ use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{BoundingBox, Dataset, Split, images};
 use captionlab::show::{self, BoxedImage, GridConfig};
-use captionlab::train::{self, CHECKPOINT_FILE, DetectorTraining, MODEL_FILE, Run, RunSettings, runs_folder, shipped};
-use captionlab::vision::FasterRcnn;
+use captionlab::train::{
+    self, CHECKPOINT_FILE, ClipTraining, DetectorTraining, MODEL_FILE, Run, RunSettings, runs_folder, shipped,
+};
+use captionlab::vision::clip::ClipTokenizer;
+use captionlab::vision::{Clip, FasterRcnn};
 use captionlab::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tch::Device;
@@ -45,14 +48,18 @@ enum Train {
     Captioner(TrainCaptioner),
     /// A detector: where the things of pictures are, and what they are.
     Detector(TrainDetector),
+    /// A CLIP: which pictures and texts belong together.
+    Clip(TrainClip),
 }
 
 #[derive(Subcommand)]
 enum Eval {
     /// How true the captions of scenes are: prints the figures, and those of always saying the same.
-    Captioner(EvalCaptioner),
+    Captioner(EvalOptions),
     /// How well a detector finds the things of scenes: average precision.
-    Detector(EvalDetector),
+    Detector(EvalOptions),
+    /// How well a CLIP finds scenes by their captions, and captions by their scenes.
+    Clip(EvalOptions),
 }
 
 /// What all trainings have in common.
@@ -99,6 +106,15 @@ struct TrainCaptioner {
     eye: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct TrainClip {
+    #[command(flatten)]
+    run: RunOptions,
+    /// Also writes the weights, in half precision, and the vocabulary into this folder when the training is done.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Preset {
     /// Small, for Scenes: under a minute, with an eye.
@@ -125,16 +141,6 @@ struct TrainDetector {
 const DETECTOR_SCENES: usize = 10_000;
 
 #[derive(Args)]
-struct EvalDetector {
-    /// The folder of a run, or a file of weights; the newest run when left out.
-    #[arg(long, value_name = "DIR")]
-    run: Option<PathBuf>,
-    /// Prints one line of JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
 struct Detect {
     /// JPEG or PNG files.
     #[arg(required = true, value_name = "PHOTO")]
@@ -152,7 +158,7 @@ struct Detect {
 }
 
 #[derive(Args)]
-struct EvalCaptioner {
+struct EvalOptions {
     /// The folder of a run, or a file of weights; the newest run when left out.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
@@ -166,8 +172,10 @@ fn main() -> ExitCode {
         Command::Train(Train::Eye(options)) => train_eye(options),
         Command::Train(Train::Captioner(options)) => train_captioner(options),
         Command::Train(Train::Detector(options)) => train_a_detector(options),
+        Command::Train(Train::Clip(options)) => train_clip(options),
         Command::Eval(Eval::Captioner(options)) => evaluate_captioner(options),
         Command::Eval(Eval::Detector(options)) => evaluate_a_detector(options),
+        Command::Eval(Eval::Clip(options)) => evaluate_clip(options),
         Command::Detect(options) => detect(&options),
         Command::Score(options) => score_command::score(&options),
     };
@@ -239,6 +247,49 @@ fn train_a_detector(options: TrainDetector) -> Result<()> {
     }
 }
 
+fn train_clip(options: TrainClip) -> Result<()> {
+    let dataset = match &options.run.data {
+        Some(folder) => Dataset::open(folder)?,
+        None => Dataset::scenes(&ScenesConfig::for_clip())?,
+    };
+    let run = match &options.run.resume {
+        Some(folder) => Run::resume(folder, &dataset)?,
+        None => {
+            let mut training = ClipTraining::scenes();
+            options.run.set(&mut training.run);
+            train::train_clip(&dataset, &training)?
+        }
+    };
+    let folder = run.folder().to_path_buf();
+    wait(run, &dataset)?;
+    if let Some(save) = options.save {
+        let (clip, tokenizer) = load_clip(&folder)?;
+        train::save_clip(&clip, &tokenizer, save)?;
+    }
+    Ok(())
+}
+
+fn load_clip(folder: &Path) -> Result<(Clip, ClipTokenizer)> {
+    let clip = Clip::load(folder)?;
+    let tokenizer = ClipTokenizer::load(folder)?.with_context(clip.config().text.context)?;
+    Ok((clip, tokenizer))
+}
+
+fn evaluate_clip(options: EvalOptions) -> Result<()> {
+    let folder = match options.run {
+        Some(folder) => folder,
+        None => newest_run("clip")?,
+    };
+    let (clip, tokenizer) = load_clip(&folder)?;
+    let scenes = Dataset::scenes(&ScenesConfig::default())?;
+    let evaluation = train::evaluate_clip(&clip, &tokenizer, &scenes, Split::Test)?;
+    match options.json {
+        true => println!("{}", serde_json::json!(evaluation)),
+        false => println!("{}\n{evaluation}", folder.display()),
+    }
+    Ok(())
+}
+
 /// Waits for a run with a line of progress, and prints its last samples.
 fn wait(mut run: Run, dataset: &Dataset) -> Result<()> {
     println!("{}: {}", dataset.name, run.folder().display());
@@ -255,7 +306,7 @@ fn wait(mut run: Run, dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-fn evaluate_captioner(options: EvalCaptioner) -> Result<()> {
+fn evaluate_captioner(options: EvalOptions) -> Result<()> {
     let folder = match options.run {
         Some(folder) => folder,
         None => newest_run("captioner")?,
@@ -269,7 +320,7 @@ fn evaluate_captioner(options: EvalCaptioner) -> Result<()> {
     Ok(())
 }
 
-fn evaluate_a_detector(options: EvalDetector) -> Result<()> {
+fn evaluate_a_detector(options: EvalOptions) -> Result<()> {
     let path = match options.run {
         Some(path) => path,
         None => newest_run("detector")?,

@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 
 use super::{CaptionerConfig, Decoding, Generator};
 use crate::data::{Example, Vocabulary};
-use crate::train::Pictures;
+use crate::train::pictures::Pictures;
 use crate::train::{CHECKPOINT_FILE, Run};
 use crate::vision::{SmallCnn, Weights, read_tensors, write_tensors};
 use crate::{Error, Result};

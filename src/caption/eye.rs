@@ -8,8 +8,8 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Dataset, Example, Random, Split, Vocabulary, lessons_are_small};
-use crate::train::Pictures;
 use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
+use crate::train::pictures::{Pictures, stretched};
 use crate::train::{
     CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
 };
@@ -342,7 +342,8 @@ impl Task for Looking {
 
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
         let parts = [&mut self.train, &mut self.validation, &mut self.samples];
-        load_parts(parts, self.training.encoder.image_size, self.training.run.memory_limit, progress)
+        let side = self.training.encoder.image_size;
+        load_parts(parts, side, &stretched(side), self.training.run.memory_limit, progress)
     }
 
     fn steps_per_epoch(&self) -> u64 {

@@ -8,6 +8,7 @@ use super::eye::Looking;
 use super::{CaptionTraining, Captioner, Decoding, Eye, EyeTraining, PackedCaptions};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
 use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
+use crate::train::pictures::stretched;
 use crate::train::{
     CHECKPOINT_FILE, Checkpoint, Detecting, DetectorTraining, Position, Progress, Run, Sample, StepPart, Task,
 };
@@ -67,6 +68,10 @@ impl Run {
         let description = Checkpoint::read(folder)?.description;
         let training = description.get("training").cloned().unwrap_or_default();
         let kind = description.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default();
+        #[cfg(feature = "clip-text")]
+        if kind == crate::train::CLIP_KIND {
+            return crate::train::resume_clip(folder, &description, dataset);
+        }
         let other = |error: serde_json::Error| Error::Run {
             problem: format!(
                 "{} is no run of a captioner, an eye or a detector that can go on: {error}",
@@ -195,7 +200,8 @@ impl Task for Training {
 
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
         let parts = [&mut self.train, &mut self.validation, &mut self.samples];
-        load_parts(parts, self.training.captioner.encoder.image_size, self.training.run.memory_limit, progress)
+        let side = self.training.captioner.encoder.image_size;
+        load_parts(parts, side, &stretched(side), self.training.run.memory_limit, progress)
     }
 
     fn steps_per_epoch(&self) -> u64 {

@@ -362,6 +362,9 @@ pub enum Crop {
     Stretch,
     /// The picture is resized until its shorter side has so many pixels, and a square is cut out of its centre.
     Centre { shorter_side: u32 },
+    /// The same, but where as many pixels cannot be left out on both sides, the square lies half a pixel further to the left,
+    /// or higher up: so do the image processors of transformers. With [`Crop::Centre`] it lies where torchvision has it.
+    CentreRoundedDown { shorter_side: u32 },
 }
 
 /// How a picture becomes the tensor that a network reads: resized, cut to a square, scaled to 0..1, then normalised,
@@ -414,7 +417,7 @@ impl Preprocess {
         if !(1..=8192).contains(&self.size) {
             return Err(Error::config("preprocess.size", self.size, "must be in 1..=8192"));
         }
-        if let Crop::Centre { shorter_side } = self.crop
+        if let Crop::Centre { shorter_side } | Crop::CentreRoundedDown { shorter_side } = self.crop
             && !(self.size..=8192).contains(&shorter_side)
         {
             let expected = format!("must be in {}..=8192, as {0} pixels are cut out of it", self.size);
@@ -459,15 +462,17 @@ impl Preprocess {
     /// Cutting first and resizing after, so that only pixels that are kept are computed, gives the same pixels as the
     /// other way round as long as the filter may look across the rectangle's edges, which it does.
     fn rectangle(&self, width: u32, height: u32) -> [f64; 4] {
-        let Crop::Centre { shorter_side } = self.crop else {
-            return [0.0, 0.0, f64::from(width), f64::from(height)];
+        let (shorter_side, round): (_, fn(f64) -> f64) = match self.crop {
+            Crop::Stretch => return [0.0, 0.0, f64::from(width), f64::from(height)],
+            Crop::Centre { shorter_side } => (shorter_side, f64::round_ties_even),
+            Crop::CentreRoundedDown { shorter_side } => (shorter_side, f64::floor),
         };
         let shorter = u64::from(width.min(height));
-        // Whole numbers as in torchvision: the longer side rounds down, the offset rounds half to even.
+        // Whole numbers as in torchvision: the longer side rounds down, the offset half to even.
         let span = |side: u32| {
             let resized = (u64::from(shorter_side) * u64::from(side) / shorter) as f64;
             let scale = f64::from(side) / resized;
-            let start = ((resized - f64::from(self.size)) / 2.0).round_ties_even() * scale;
+            let start = round((resized - f64::from(self.size)) / 2.0) * scale;
             (start, (f64::from(self.size) * scale).min(f64::from(side) - start))
         };
         let ((left, width), (top, height)) = (span(width), span(height));

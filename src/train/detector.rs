@@ -7,6 +7,7 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use super::examples::{Draw, Order, Part, data_description, load_parts, spread};
+use super::pictures::stretched;
 use super::{
     CHECKPOINT_FILE, Clip, MODEL_FILE, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule,
     StepPart, Task,
@@ -244,7 +245,7 @@ impl Task for Detecting {
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
         let parts = [&mut self.train, &mut self.validation, &mut self.samples];
         let side = self.training.detector.shorter_side as usize;
-        load_parts(parts, side, self.training.run.memory_limit, progress)?;
+        load_parts(parts, side, &stretched(side), self.training.run.memory_limit, progress)?;
         for part in [&mut self.train, &mut self.validation] {
             for (target, &(width, height)) in part.targets.iter_mut().zip(&part.sizes) {
                 stretch(target, side as f32 / width as f32, side as f32 / height as f32);

@@ -1,8 +1,9 @@
-//! The examples of a training: which there are, in what order they come, and their pictures.
+//! The examples that a model is trained on, and in which order.
 
 use serde_json::json;
 
-use super::{Pictures, Position, Progress};
+use super::pictures::{Cut, Pictures};
+use super::{Position, Progress};
 use crate::data::{Dataset, Example, Random, Split};
 use crate::{Error, Result};
 
@@ -58,6 +59,13 @@ impl<Target> Part<Target> {
         }
     }
 
+    /// With what is to be learnt of each example, in their order.
+    #[cfg(feature = "clip-text")]
+    pub(crate) fn with_targets(examples: Vec<&Example>, targets: Vec<Target>) -> Self {
+        let examples = examples.into_iter().cloned().collect();
+        Self { targets, examples, pictures: Pictures::default(), sizes: Vec::new() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.targets.len()
     }
@@ -76,6 +84,7 @@ impl<Target> Part<Target> {
 pub(crate) fn load_parts<Target: Clone>(
     parts: [&mut Part<Target>; 3],
     side: usize,
+    cut: Cut<'_>,
     memory_limit: u64,
     progress: &Progress,
 ) -> Result<()> {
@@ -83,7 +92,7 @@ pub(crate) fn load_parts<Target: Clone>(
     let mut before = 0;
     let mut problems = Vec::new();
     for part in parts {
-        let loaded = Pictures::load(&part.examples, side, memory_limit, |done| {
+        let loaded = Pictures::load(&part.examples, side, cut, memory_limit, |done| {
             progress.preparing(before + done, total);
             !progress.should_stop()
         })?;

@@ -13,25 +13,30 @@
 //! with the same weights, bit for bit, as one that was never stopped (same machine, same number of threads, CPU).
 
 mod checkpoint;
+#[cfg(feature = "clip-text")]
+mod contrastive;
 mod detector;
 pub(crate) mod device;
 pub(crate) mod examples;
 mod folder;
 mod log;
 mod optimiser;
-mod pictures;
+pub(crate) mod pictures;
 mod run;
 mod schedule;
 mod workers;
 
 pub use checkpoint::{CHECKPOINT_FILE, Checkpoint, Position};
+#[cfg(feature = "clip-text")]
+pub(crate) use contrastive::{CLIP_KIND, resume_clip};
+#[cfg(feature = "clip-text")]
+pub use contrastive::{ClipEvaluation, ClipTraining, evaluate_clip, save_clip, train_clip};
 pub(crate) use detector::Detecting;
 pub use detector::{DetectorTraining, evaluate_detector, save_detector, train_detector};
 pub use device::device_name;
 pub use folder::{MODEL_FILE, next_folder, runs_folder, shipped};
 pub use log::{EpochSamples, Sample};
 pub use optimiser::{Clip, Optimiser, OptimiserConfig};
-pub(crate) use pictures::Pictures;
 pub use run::{Curves, Phase, Progress, Run, RunSettings, Status, Task};
 pub use schedule::Schedule;
 pub use workers::{StepPart, threads};

@@ -27,15 +27,24 @@ pub(crate) struct Loaded {
     pub(crate) problems: Vec<String>,
 }
 
+/// How a picture becomes a square of the side that is asked for.
+pub(crate) type Cut<'a> = &'a (dyn Fn(&RgbImage) -> Result<RgbImage> + Sync);
+
+/// All of a picture, stretched to a square.
+pub(crate) fn stretched(side: usize) -> impl Fn(&RgbImage) -> Result<RgbImage> + Sync {
+    move |picture| fit(picture, side)
+}
+
 /// How many pictures are decoded between two looks at whether to go on.
 const PART: usize = 128;
 
 impl Pictures {
-    /// Decodes the pictures of examples, and resizes them to `side` × `side`. `go_on` is told how many are done, and says
+    /// Decodes the pictures of examples, and cuts them to `side` × `side`. `go_on` is told how many are done, and says
     /// whether to go on.
     pub(crate) fn load(
         examples: &[Example],
         side: usize,
+        cut: Cut<'_>,
         memory_limit: u64,
         mut go_on: impl FnMut(usize) -> bool,
     ) -> Result<Loaded> {
@@ -59,7 +68,7 @@ impl Pictures {
             }
             let load = |example: &Example| {
                 let picture = decode_source(&example.image)?;
-                Ok((fit(&picture, side)?, picture.dimensions()))
+                Ok((cut(&picture)?, picture.dimensions()))
             };
             let decoded: Vec<Result<(RgbImage, (u32, u32))>> = chunk.par_iter().map(load).collect();
             for (index, picture) in decoded.into_iter().enumerate() {
@@ -188,11 +197,11 @@ mod tests {
             links: vec![],
         };
         let examples = [example(folder.path().join("missing.png")), example(good)];
-        let loaded = Pictures::load(&examples, 8, 1 << 20, |_| true).unwrap();
+        let loaded = Pictures::load(&examples, 8, &stretched(8), 1 << 20, |_| true).unwrap();
         assert_eq!(loaded.examples, [1]);
         assert_eq!(loaded.pictures.len(), 1);
         assert!(loaded.problems[0].contains("missing.png"), "{:?}", loaded.problems);
-        let error = Pictures::load(&examples, 8, 100, |_| true).unwrap_err().to_string();
+        let error = Pictures::load(&examples, 8, &stretched(8), 100, |_| true).unwrap_err().to_string();
         assert!(error.starts_with("memory_limit = 100"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! Networks that look at pictures, and the named weights that every network here is made of.
 
 mod average_precision;
+pub mod clip;
 mod convolution;
 pub mod faster_rcnn;
 mod resnet;
@@ -8,6 +9,7 @@ mod small_cnn;
 mod weights;
 
 pub use average_precision::AveragePrecision;
+pub use clip::{Clip, ClipConfig};
 pub use convolution::Normalisation;
 pub use faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionFeatures, Regions};
 pub use resnet::{Block, ResNet, ResNetConfig};

@@ -81,6 +81,12 @@ impl ScenesConfig {
         Self { train: 6000, ..Self::default() }
     }
 
+    /// What the CLIP of the lessons is trained on: it has to learn to look and to read at once. Validation and test pictures
+    /// are the usual ones.
+    pub fn for_clip() -> Self {
+        Self { train: 12_000, ..Self::default() }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors

@@ -1,0 +1,66 @@
+//! How a CLIP is trained.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::lessons_are_small;
+use crate::train::{Clip, OptimiserConfig, RunSettings, Schedule};
+use crate::vision::ClipConfig;
+use crate::{Error, Result};
+
+/// How a CLIP is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClipTraining {
+    /// The sizes. `text.vocabulary_size` is the most tokens that are learnt; the end token follows from them.
+    pub clip: ClipConfig,
+    /// Pictures are moved by up to so many pixels, drawn at each step. Never mirrored: captions speak of left and right.
+    pub shift_pixels: usize,
+    /// Each worker's part of a step is compared within itself.
+    pub run: RunSettings,
+}
+
+impl ClipTraining {
+    /// A small one for the project's own pictures.
+    pub fn scenes() -> Self {
+        Self {
+            clip: ClipConfig {
+                text: crate::vision::clip::ClipTextConfig { vocabulary_size: 1024, ..ClipConfig::tiny().text },
+                ..ClipConfig::tiny()
+            },
+            shift_pixels: 6,
+            run: RunSettings {
+                epochs: 12,
+                batch_pictures: 128,
+                workers: 1,
+                optimiser: OptimiserConfig::adam(1e-3),
+                schedule: Schedule::Cosine { warmup_steps: 100 },
+                clip: Clip::Norm(1.0),
+                ..RunSettings::default()
+            },
+        }
+    }
+
+    /// [`ClipTraining::scenes`], cut to one epoch where the lessons are only tried out (see [`lessons_are_small`]).
+    pub fn for_lessons() -> Self {
+        let mut training = Self::scenes();
+        if lessons_are_small() {
+            training.run.epochs = 1;
+        }
+        training
+    }
+
+    /// # Errors
+    /// [`Error::Config`] names the first setting that is out of its range.
+    pub fn validate(&self) -> Result<()> {
+        self.clip.validate()?;
+        let most = self.clip.image.image_size / 2;
+        if self.shift_pixels > most {
+            return Err(Error::config("shift_pixels", self.shift_pixels, format!("must be in 0..={most}")));
+        }
+        if self.run.batch_pictures < 2 * self.run.workers {
+            let expected =
+                format!("must be at least {}: each worker compares two pictures or more", 2 * self.run.workers);
+            return Err(Error::config("batch_pictures", self.run.batch_pictures, expected));
+        }
+        self.run.validate()
+    }
+}

@@ -1,0 +1,228 @@
+//! CLIP (Radford et al. 2021, *Learning Transferable Visual Models From Natural Language Supervision*, arXiv 2103.00020): one
+//! tower looks at pictures, another reads texts, and both answer in the same space, where what belongs together is close.
+//!
+//! ```
+//! use captionlab::vision::{Clip, ClipConfig};
+//! use captionlab::{Device, Tensor};
+//!
+//! let clip = Clip::new(&ClipConfig::tiny(), 1, Device::Cpu)?;
+//! let pictures = Tensor::zeros([2, 3, 128, 128], (tch::Kind::Float, Device::Cpu));
+//! let texts = Tensor::from_slice2(&[[0i64, 7, 8, 1], [0, 9, 1, 1], [0, 7, 7, 1]]);
+//! assert_eq!(clip.encode_image(&pictures)?.size(), [2, 128]);
+//! assert_eq!(clip.encode_text(&texts)?.size(), [3, 128]);
+//! assert_eq!(clip.logits(&pictures, &texts)?.size(), [2, 3]);
+//! # Ok::<(), captionlab::Error>(())
+//! ```
+
+#[cfg(feature = "clip-text")]
+mod byte_pairs;
+mod config;
+mod load;
+mod openai;
+#[cfg(feature = "clip-text")]
+mod tokenizer;
+mod towers;
+mod transformer;
+
+pub use config::{Activation, ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig};
+#[cfg(feature = "clip-text")]
+pub use tokenizer::ClipTokenizer;
+#[cfg(feature = "clip-text")]
+pub(crate) use tokenizer::filled;
+pub(crate) use towers::{Towers, normalised};
+
+use std::path::Path;
+
+use image::RgbImage;
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use super::Weights;
+use crate::data::BoundingBox;
+use crate::{Error, Result};
+use transformer::Maker;
+
+/// A picture tower and a text tower with one space for both answers.
+///
+/// Its weights are named as in Hugging Face's `CLIPModel`.
+#[derive(Debug)]
+pub struct Clip {
+    config: ClipConfig,
+    weights: Weights,
+    towers: Towers,
+}
+
+impl Clip {
+    /// An untrained one, whose weights are drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a size is out of its range.
+    pub fn new(config: &ClipConfig, seed: u64, device: Device) -> Result<Self> {
+        Self::make(config, seed, device, true)
+    }
+
+    fn make(config: &ClipConfig, seed: u64, device: Device, drawn: bool) -> Result<Self> {
+        config.validate()?;
+        let mut weights = Weights::new(seed, device);
+        let towers = Towers::new(&mut Maker::new(&mut weights, drawn), config);
+        Ok(Self { config: config.clone(), weights, towers })
+    }
+
+    /// The same on another device.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when the weights cannot be copied there.
+    pub fn to_device(self, device: Device) -> Result<Self> {
+        if device == self.device() {
+            return Ok(self);
+        }
+        let mut moved = Self::make(&self.config, 0, device, false)?;
+        moved.weights.assign(&self.weights.named().into_iter().collect(), Path::new("memory"))?;
+        Ok(moved)
+    }
+
+    /// The sizes it was made with.
+    pub fn config(&self) -> &ClipConfig {
+        &self.config
+    }
+
+    /// Its weights by name.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    #[cfg(feature = "clip-text")]
+    pub(crate) fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    #[cfg(feature = "clip-text")]
+    pub(crate) fn towers(&self) -> &Towers {
+        &self.towers
+    }
+
+    /// The device that it computes on.
+    pub fn device(&self) -> Device {
+        self.weights.device()
+    }
+
+    /// Pictures as the image tower looks at them: the shorter side resized, the middle cut out, normalised.
+    ///
+    /// # Shapes
+    /// - result: `[pictures, 3, image_size, image_size]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there are none, or one has no pixels.
+    pub fn prepare(&self, pictures: &[RgbImage]) -> Result<Tensor> {
+        let preprocess = self.config.preprocess();
+        let prepared = pictures.par_iter().map(|picture| preprocess.to_tensor(picture)).collect::<Result<Vec<_>>>()?;
+        if prepared.is_empty() {
+            return Err(Error::argument("there are no pictures to prepare", "Give one at least."));
+        }
+        Ok(Tensor::f_stack(&prepared, 0)?)
+    }
+
+    /// Parts of a picture, each as if it were a picture of its own. Boxes are widened to whole pixels, and cut off at the border.
+    ///
+    /// # Shapes
+    /// - result: `[regions, 3, image_size, image_size]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there are none, or one lies outside of the picture.
+    pub fn prepare_regions(&self, picture: &RgbImage, regions: &[BoundingBox]) -> Result<Tensor> {
+        let cut = |region: &BoundingBox| -> Result<RgbImage> {
+            let (width, height) = picture.dimensions();
+            let side = |low: f32, high: f32, size: u32| {
+                let (low, high) = (low.floor().max(0.0) as u32, high.ceil().max(0.0) as u32);
+                (low, high.min(size).saturating_sub(low))
+            };
+            let ((x, wide), (y, high)) =
+                (side(region.left, region.right, width), side(region.top, region.bottom, height));
+            if wide == 0 || high == 0 {
+                return Err(Error::argument(
+                    format!("{region:?} is empty, or outside of the picture of {width}×{height} pixels"),
+                    "Give boxes in pixels of this picture.",
+                ));
+            }
+            Ok(image::imageops::crop_imm(picture, x, y, wide, high).to_image())
+        };
+        self.prepare(&regions.iter().map(cut).collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The features of pictures, as `CLIPModel.get_image_features`. No gradients are kept.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[batch, 3, image_size, image_size]`, normalised as [`ClipConfig::preprocess`] does
+    /// - result: `[batch, embedding_size]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when `pictures` has another shape.
+    pub fn encode_image(&self, pictures: &Tensor) -> Result<Tensor> {
+        let side = self.config.image.image_size as i64;
+        let shape = pictures.size();
+        if shape.len() != 4 || shape[0] == 0 || shape[1..] != [3, side, side] {
+            return Err(Error::argument(
+                format!("the pictures are {shape:?}, and this CLIP looks at [batch, 3, {side}, {side}]"),
+                "Prepare them with the `preprocess` of its configuration.",
+            ));
+        }
+        let pictures = pictures.f_to_device(self.device())?.f_to_kind(Kind::Float)?;
+        Ok(tch::no_grad(|| self.towers.encode_image(&pictures)))
+    }
+
+    /// The features of texts, as `CLIPModel.get_text_features`. No gradients are kept.
+    ///
+    /// Texts may be filled up with any token behind their end: what stands there is not seen.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, length]`, whole numbers; `length` is at most the context
+    /// - result: `[batch, embedding_size]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when `tokens` has another shape, or holds a number that the vocabulary has not.
+    pub fn encode_text(&self, tokens: &Tensor) -> Result<Tensor> {
+        let ClipTextConfig { context, vocabulary_size, .. } = self.config.text;
+        let shape = tokens.size();
+        if shape.len() != 2 || shape[0] == 0 || !(1..=context as i64).contains(&shape[1]) {
+            return Err(Error::argument(
+                format!(
+                    "the tokens are {shape:?}, and this CLIP reads [batch, length] with a length of 1 to {context}"
+                ),
+                "Cut up the texts with its tokenizer, which shortens those that are too long.",
+            ));
+        }
+        let tokens = tokens.f_to_device(self.device())?.f_to_kind(Kind::Int64)?;
+        let (low, high) = (tokens.f_min()?.f_int64_value(&[])?, tokens.f_max()?.f_int64_value(&[])?);
+        if low < 0 || high >= vocabulary_size as i64 {
+            let wrong = if low < 0 { low } else { high };
+            return Err(Error::argument(
+                format!("the tokens hold the number {wrong}, and the vocabulary has 0..{vocabulary_size}"),
+                "Cut up the texts with the tokenizer that belongs to these weights.",
+            ));
+        }
+        Ok(tch::no_grad(|| self.towers.encode_text(&tokens)))
+    }
+
+    /// By what cosines are multiplied: the inverse of the temperature.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when the device fails.
+    pub fn logit_scale(&self) -> Result<f64> {
+        Ok(self.towers.logit_scale().f_double_value(&[])?.exp())
+    }
+
+    /// How well each picture and each text belong together: the cosine of their features times [`Clip::logit_scale`].
+    ///
+    /// # Shapes
+    /// - `pictures`: as for [`Clip::encode_image`]
+    /// - `tokens`: as for [`Clip::encode_text`]
+    /// - result: `[pictures, texts]`, the `logits_per_image` of `CLIPModel`
+    ///
+    /// # Errors
+    /// As those two.
+    pub fn logits(&self, pictures: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+        let images = normalised(&self.encode_image(pictures)?);
+        let texts = normalised(&self.encode_text(tokens)?);
+        Ok(images.f_matmul(&texts.f_transpose(0, 1)?)? * self.logit_scale()?)
+    }
+}
