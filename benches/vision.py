@@ -1,7 +1,7 @@
-"""torchvision's networks in eager PyTorch, timed beside ours.
+"""The networks of torchvision and transformers in eager PyTorch, timed beside ours.
 
 usage: vision.py THREADS RESNET.safetensors DETECTOR.safetensors PICTURE…
-Waits for lines on standard input, `resnet BATCHES` or `detect PICTURES`, and answers each with pictures a second.
+Waits for lines on standard input, `resnet BATCHES`, `clip BATCHES` or `detect PICTURES`, and answers each with pictures a second.
 """
 
 import sys
@@ -15,6 +15,7 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.transforms.functional import to_tensor
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 BATCH = 8
 
@@ -29,15 +30,17 @@ def main(threads, resnet_file, detector_file, *paths):
     detector = FasterRCNN(backbone, 91)
     detector.load_state_dict(load_file(detector_file))
     detector.eval()
+    # Its usual sizes are those of ViT-B/32.
+    clip = CLIPVisionModelWithProjection(CLIPVisionConfig()).eval()
     pictures = [Image.open(path).convert("RGB") for path in paths]
     batch = torch.randn(BATCH, 3, 224, 224)
     for line in sys.stdin:
         mode, count = line.split()
         count = int(count)
         start = time.perf_counter()
-        if mode == "resnet":
+        if mode in ("resnet", "clip"):
             for _ in range(count):
-                resnet(batch)
+                resnet(batch) if mode == "resnet" else clip(batch)
             count *= BATCH
         else:
             for picture in pictures[:count]:

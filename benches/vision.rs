@@ -1,5 +1,5 @@
-//! ResNet-50 and Faster R-CNN beside torchvision's in eager PyTorch, with the same weights and number of threads, in interleaved
-//! rounds; and what describes regions, from the maps of the whole picture and by cutting each region out.
+//! ResNet-50, CLIP's image tower and Faster R-CNN beside torchvision's and transformers' in eager PyTorch, with the same number of
+//! threads, in interleaved rounds; and what describes regions, from the maps of the whole picture and by cutting each region out.
 //!
 //! `cargo bench --bench vision`; prints one line of JSON for each comparison.
 
@@ -13,7 +13,8 @@ use captionlab::data::images::{Filter, decode, resize};
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
 use captionlab::vision::{
-    FasterRcnn, FasterRcnnConfig, Normalisation, RegionFeatures, ResNet, ResNetConfig, Weights, write_tensors,
+    Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, Normalisation, RegionFeatures, ResNet, ResNetConfig, Weights,
+    write_tensors,
 };
 use captionlab::{Device, Tensor};
 use image::RgbImage;
@@ -101,6 +102,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let scores = tch::no_grad(|| resnet.classify(&batch, false)).expect("it has classes");
         assert_eq!(scores.size(), [BATCH as i64, 1000]);
     };
+    let clip = Clip::new(&ClipConfig::vit_b_32(), 1, Device::Cpu)?;
+    let encode = || assert_eq!(clip.encode_image(&batch).expect("it fits").size(), [BATCH as i64, 512]);
     let detect = || {
         for picture in &pictures {
             assert_eq!(detector.detect(std::slice::from_ref(picture)).expect("it has pixels").len(), 1);
@@ -108,14 +111,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     classify();
     peer.measure("resnet", 1)?;
+    encode();
+    peer.measure("clip", 1)?;
     detect();
     peer.measure("detect", PICTURES)?;
-    let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut ours, mut theirs) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     for _ in 0..ROUNDS {
         ours[0].push(rate(2 * BATCH, || (0..2).for_each(|_| classify())));
         theirs[0].push(peer.measure("resnet", 2)?);
         ours[1].push(rate(PICTURES, detect));
         theirs[1].push(peer.measure("detect", PICTURES)?);
+        ours[2].push(rate(4 * BATCH, || (0..4).for_each(|_| encode())));
+        theirs[2].push(peer.measure("clip", 4)?);
     }
     drop(peer);
     let mut random = Random::new(1);
@@ -141,9 +148,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         cropped.push(rate(PICTURES, || describe(RegionFeatures::Crop)));
     }
     let torchvision = "torchvision, PyTorch eager";
-    let [resnet, detector] = [0, 1].map(|number| (&ours[number], &theirs[number]));
+    let [resnet, detector, clip] = [0, 1, 2].map(|number| (&ours[number], &theirs[number]));
     for (bench, (ours, peer), name) in [
         ("ResNet-50, batches of 8", resnet, torchvision),
+        ("CLIP ViT-B/32, batches of 8", clip, "transformers, PyTorch eager"),
         ("Faster R-CNN, photographs", detector, torchvision),
         ("20 regions of a photograph", (&aligned, &cropped), "ours, each region cut out"),
     ] {

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use captionlab::data::images::decode;
 use captionlab::data::scenes::Scene;
-use captionlab::data::{BoundingBox, Random};
+use captionlab::data::{BoundingBox, Dataset, Random, ScenesConfig, Split};
+use captionlab::train;
 use captionlab::vision::faster_rcnn::{SamplingConfig, Target};
 use captionlab::vision::{
     AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, Normalisation, RegionConfig, RegionFeatures,
@@ -225,6 +226,14 @@ fn the_shipped_detector_is_that_of_torchvision() {
     let (detector, weights) = shipped_detector();
     let count = assert_equal_detections(detector.config(), &detector, &weights);
     assert!(count > 4, "{count} detections are too few to compare");
+}
+
+#[test]
+fn the_shipped_detector_finds_the_things_of_scenes() {
+    let (detector, _) = shipped_detector();
+    let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 80, seed: 1 }).unwrap();
+    let precision = train::evaluate_detector(&detector, &scenes, Split::Test).unwrap();
+    assert!(precision.mean >= 0.95, "{precision}");
 }
 
 /// Scenes of the test split, which the golden file is about.

@@ -320,3 +320,86 @@ fn in_words(found: &Detections, detector: &FasterRcnn) -> String {
         sure.map(|(&label, score)| format!("{} {:.0} %", detector.class_name(label), 100.0 * score)).collect();
     if words.is_empty() { "nothing".to_string() } else { words.join(", ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::data::scenes::ScenesConfig;
+    use crate::vision::{Block, Normalisation, ResNetConfig};
+
+    fn small(folder: PathBuf) -> DetectorTraining {
+        let preset = DetectorTraining::scenes();
+        let backbone = ResNetConfig {
+            block: Block::Basic,
+            layers: [1; 4],
+            width: 8,
+            normalisation: Normalisation::Batch,
+            classes: None,
+        };
+        let detector = FasterRcnnConfig { backbone, pyramid_channels: 8, head_size: 16, ..preset.detector };
+        let run = RunSettings { epochs: 2, batch_pictures: 8, folder: Some(folder), ..preset.run };
+        DetectorTraining { detector, run, ..preset }
+    }
+
+    fn scenes() -> Dataset {
+        Dataset::scenes(&ScenesConfig { train: 48, validation: 8, test: 4, seed: 1 }).unwrap()
+    }
+
+    #[test]
+    fn it_learns_resumes_to_the_same_bits_and_is_saved_with_its_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = scenes();
+        let mut whole = train_detector(&dataset, &small(folder.path().join("whole"))).unwrap();
+        whole.wait().unwrap();
+        let losses = whole.curves().validation_loss;
+        assert!(losses[1].1 < losses[0].1, "{losses:?}");
+
+        let mut stopped = train_detector(&dataset, &small(folder.path().join("stopped"))).unwrap();
+        while stopped.status().step == 0 && stopped.status().epoch < 2 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        stopped.stop().unwrap();
+        let _ = stopped.wait();
+        let place = stopped.folder().to_path_buf();
+        drop(stopped);
+        let mut resumed = Run::resume(&place, &dataset).unwrap();
+        resumed.wait().unwrap();
+        let read = |run: &Run| read_tensors(&run.folder().join(CHECKPOINT_FILE)).unwrap().0;
+        assert_eq!(read(&whole), read(&resumed));
+
+        save_detector(whole.folder(), folder.path().join("saved")).unwrap();
+        let saved = FasterRcnn::load(folder.path().join("saved").join(MODEL_FILE), Device::Cpu).unwrap();
+        assert_eq!(saved.config(), whole.detector().unwrap().config());
+        let precision = evaluate_detector(&saved, &dataset, Split::Test).unwrap();
+        assert!((0.0..=1.0).contains(&precision.mean) && !precision.classes.is_empty());
+    }
+
+    #[test]
+    fn pictures_without_boxes_and_labels_that_are_no_classes_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let training = small(folder.path().join("run"));
+        let mut dataset = scenes();
+        dataset.examples[3].regions[0].label = "dragon".to_string();
+        let error = train_detector(&dataset, &training).unwrap_err().to_string();
+        assert!(error.contains("no class `dragon`") && error.contains(&dataset.examples[3].name), "{error}");
+        dataset.examples.iter_mut().for_each(|example| example.regions.clear());
+        let error = train_detector(&dataset, &training).unwrap_err().to_string();
+        assert!(error.contains("no training pictures with boxes"), "{error}");
+        let mut odd = training;
+        odd.detector.shorter_side = 100;
+        assert!(train_detector(&scenes(), &odd).unwrap_err().to_string().starts_with("detector.shorter_side = 100"));
+    }
+
+    #[test]
+    fn a_mirror_turns_boxes_round_and_stretching_scales_them() {
+        let bounds = BoundingBox { left: 10.0, top: 20.0, right: 40.0, bottom: 50.0 };
+        let mut target = Target { boxes: vec![bounds], labels: vec![3] };
+        let turned = mirrored(&target, 128.0);
+        assert_eq!(turned.boxes[0], BoundingBox { left: 88.0, right: 118.0, ..bounds });
+        assert_eq!(mirrored(&turned, 128.0), target);
+        stretch(&mut target, 2.0, 0.5);
+        assert_eq!(target.boxes[0], BoundingBox { left: 20.0, top: 10.0, right: 80.0, bottom: 25.0 });
+    }
+}
