@@ -216,6 +216,7 @@ def files(folder):
     half = {name: weight.half() for name, weight in openai_names(weights).items()}
     save_file({name: weight.clone() for name, weight in half.items()}, folder / "openai.safetensors")
     archive(half, folder / "ViT.pt")
+    torch.save(half, folder / "state_dict.pt")
     json.dump(features(model, config), open(folder / "features.json", "w"))
 
 

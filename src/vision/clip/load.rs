@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tch::{CModule, Device, Tensor};
+use tch::{Device, Tensor};
 
 use super::{Activation, Clip, ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig, openai};
-use crate::vision::read_tensors;
+use crate::vision::read_weights_and_metadata;
 use crate::{Error, Result};
 
 impl Clip {
     /// Reads a CLIP onto the CPU:
     /// - Hugging Face's `model.safetensors`, with the sizes of the `config.json` beside it; without one they are seen in the
     ///   weights, with 64 numbers a head, as in all models of OpenAI;
-    /// - OpenAI's archives (`ViT-B-32.pt`), and safetensors files with their names, which open_clip writes too;
+    /// - OpenAI's archives (`ViT-B-32.pt`) and state dicts, with the feature `pytorch`, and safetensors files with their names, which
+    ///   open_clip writes too;
     /// - what this project saved, and the last checkpoint of a run;
     /// - a folder that holds one of them.
     ///
@@ -24,10 +25,7 @@ impl Clip {
     /// [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold a CLIP with a vision transformer.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = find(path.as_ref())?;
-        if path.extension().is_some_and(|extension| extension == "pt" || extension == "pth") {
-            return Self::from_tensors(read_archive(&path)?, &path);
-        }
-        let (tensors, metadata) = read_tensors(&path)?;
+        let (tensors, metadata) = read_weights_and_metadata(&path)?;
         match metadata.get("description") {
             Some(description) => {
                 let own: OwnDescription = serde_json::from_value(description.clone())
@@ -85,18 +83,6 @@ fn find(path: &Path) -> Result<PathBuf> {
     }
     let found = NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
     found.ok_or_else(|| unfit(path, format!("the folder holds no {}", NAMES.join(" and no "))))
-}
-
-/// The weights of a TorchScript archive, as OpenAI publishes. Its code is read, and not run.
-fn read_archive(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    std::fs::File::open(path).map_err(|source| Error::file(path, "read the weights", source, "Check the path."))?;
-    let module = CModule::load_on_device(path, Device::Cpu)
-        .map_err(|error| unfit(path, format!("not a TorchScript archive ({})", first_line(&error.to_string()))))?;
-    Ok(module.named_parameters()?.into_iter().collect())
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 // --- Hugging Face's config.json ---
