@@ -214,6 +214,21 @@ fn what_is_no_clip_is_an_error_that_says_so() {
     assert!(error.contains("4 dimensions are expected"), "{error}");
 }
 
+/// With the feature `clip-text`, which the measure needs.
+#[cfg(feature = "clip-text")]
+#[test]
+fn the_shipped_clip_finds_scenes_by_their_captions() {
+    use captionlab::data::{Dataset, ScenesConfig, Split};
+    use captionlab::vision::clip::ClipTokenizer;
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("saved_models/clip-tiny");
+    let clip = Clip::load(&folder).unwrap();
+    let tokenizer = ClipTokenizer::load(&folder).unwrap().with_context(clip.config().text.context).unwrap();
+    let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 300, seed: 1 }).unwrap();
+    let evaluation = captionlab::train::evaluate_clip(&clip, &tokenizer, &scenes, Split::Test).unwrap();
+    assert!(evaluation.picture_recall[0] >= 0.75 * evaluation.ceiling.unwrap(), "{evaluation}");
+}
+
 /// Smooth shapes with some grain, as a photograph has.
 fn picture(width: u32, height: u32, seed: u64) -> RgbImage {
     let mut random = Random::new(seed);

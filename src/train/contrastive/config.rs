@@ -28,7 +28,7 @@ impl ClipTraining {
             },
             shift_pixels: 6,
             run: RunSettings {
-                epochs: 12,
+                epochs: 10,
                 batch_pictures: 128,
                 workers: 1,
                 optimiser: OptimiserConfig::adam(1e-3),
