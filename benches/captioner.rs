@@ -3,16 +3,16 @@
 //!
 //! `cargo bench --bench captioner`; prints one line of JSON for each comparison.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+mod peer;
+
+use std::error::Error;
 
 use captionlab::Device;
 use captionlab::caption::{CaptionTraining, Decoding, Generator, PackedCaptions};
 use captionlab::data::Random;
 use captionlab::train::{Clip, Optimiser, OptimiserConfig};
 use captionlab::vision::Weights;
+use peer::{Peer, rate};
 use tch::Tensor;
 
 const VOCABULARY: usize = 5000;
@@ -23,48 +23,10 @@ const ROUNDS: usize = 7;
 const STEPS: usize = 4;
 const PICTURES: usize = 64;
 
-struct Peer {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(threads: i32) -> Option<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut command = Command::new(folder.join(".venv/bin/python"));
-        command.arg(folder.join("benches/captioner.py")).arg(threads.to_string());
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-        let (input, output) = (process.stdin.take()?, BufReader::new(process.stdout.take()?));
-        Some(Self { process, input, output })
-    }
-
-    /// Items a second.
-    fn measure(&mut self, mode: &str, count: usize) -> f64 {
-        writeln!(self.input, "{mode} {count}").expect("the peer listens");
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("the peer answers");
-        line.trim().parse().expect("the peer answers with a number")
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-fn rate(items: usize, work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    items as f64 / start.elapsed().as_secs_f64()
-}
-
-fn main() {
-    let Some(mut peer) = Peer::start(tch::get_num_threads()) else {
+fn main() -> Result<(), Box<dyn Error>> {
+    let Some(mut peer) = Peer::start("captioner.py", &[tch::get_num_threads().to_string()]) else {
         println!("skipped: .venv/bin/python is not here");
-        return;
+        return Ok(());
     };
     let training = CaptionTraining::course();
     let mut weights = Weights::new(1, Device::Cpu);
@@ -91,15 +53,15 @@ fn main() {
     let caption = || drop(generator.generate(&pictures, &decoding, 0).expect("the features fit"));
 
     step();
-    peer.measure("train", 1);
+    peer.measure("train", 1)?;
     caption();
-    peer.measure("caption", PICTURES);
+    peer.measure("caption", PICTURES)?;
     let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
         ours[0].push(rate(STEPS * BATCH, || (0..STEPS).for_each(|_| step())));
-        theirs[0].push(peer.measure("train", STEPS));
+        theirs[0].push(peer.measure("train", STEPS)?);
         ours[1].push(rate(PICTURES, caption));
-        theirs[1].push(peer.measure("caption", PICTURES));
+        theirs[1].push(peer.measure("caption", PICTURES)?);
     }
     for ((bench, unit), (ours, peer)) in
         [("captioner training step", "pairs/s"), ("captions drawn word by word", "pictures/s")]
@@ -111,4 +73,5 @@ fn main() {
         });
         println!("{line}");
     }
+    Ok(())
 }

@@ -188,15 +188,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn training_data(folder: Option<&PathBuf>) -> Result<Dataset> {
+/// The data set in a folder, or else scenes.
+fn training_data(folder: Option<&PathBuf>, scenes: &ScenesConfig) -> Result<Dataset> {
     match folder {
         Some(folder) => Dataset::open(folder),
-        None => Dataset::scenes(&ScenesConfig::for_captioning()),
+        None => Dataset::scenes(scenes),
     }
 }
 
 fn train_eye(options: RunOptions) -> Result<()> {
-    let dataset = training_data(options.data.as_ref())?;
+    let dataset = training_data(options.data.as_ref(), &ScenesConfig::for_captioning())?;
     let run = match &options.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
         None => {
@@ -209,7 +210,7 @@ fn train_eye(options: RunOptions) -> Result<()> {
 }
 
 fn train_captioner(options: TrainCaptioner) -> Result<()> {
-    let dataset = training_data(options.run.data.as_ref())?;
+    let dataset = training_data(options.run.data.as_ref(), &ScenesConfig::for_captioning())?;
     let run = match &options.run.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
         None => {
@@ -227,10 +228,8 @@ fn train_captioner(options: TrainCaptioner) -> Result<()> {
 }
 
 fn train_a_detector(options: TrainDetector) -> Result<()> {
-    let dataset = match &options.run.data {
-        Some(folder) => Dataset::open(folder)?,
-        None => Dataset::scenes(&ScenesConfig { train: options.scenes, ..ScenesConfig::default() })?,
-    };
+    let scenes = ScenesConfig { train: options.scenes, ..ScenesConfig::default() };
+    let dataset = training_data(options.run.data.as_ref(), &scenes)?;
     let run = match &options.run.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
         None => {
@@ -248,10 +247,7 @@ fn train_a_detector(options: TrainDetector) -> Result<()> {
 }
 
 fn train_clip(options: TrainClip) -> Result<()> {
-    let dataset = match &options.run.data {
-        Some(folder) => Dataset::open(folder)?,
-        None => Dataset::scenes(&ScenesConfig::for_clip())?,
-    };
+    let dataset = training_data(options.run.data.as_ref(), &ScenesConfig::for_clip())?;
     let run = match &options.run.resume {
         Some(folder) => Run::resume(folder, &dataset)?,
         None => {

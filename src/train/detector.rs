@@ -171,11 +171,11 @@ impl Detecting {
         }
         let unseen = with_boxes(dataset, Split::Validation);
         let shown = if unseen.is_empty() { train.clone() } else { unseen.clone() };
-        // Checked here, so that the target of an example is always there.
-        for example in train.iter().chain(&unseen) {
-            target_of(example, &training.detector)?;
-        }
-        let target = |example: &Example| target_of(example, &training.detector).unwrap_or_default();
+        let part = |examples: Vec<&Example>| -> Result<Part<Target>> {
+            let targets =
+                examples.iter().map(|example| target_of(example, &training.detector)).collect::<Result<_>>()?;
+            Ok(Part::with_targets(examples, targets))
+        };
         let mut weights = Weights::new(training.run.seed, training.run.device);
         let detector = FasterRcnn::new(&training.detector, &mut weights)?;
         Ok(Self {
@@ -185,9 +185,9 @@ impl Detecting {
                 "training": training,
                 "data": data_description(dataset),
             }),
-            train: Part::new(train, target),
-            validation: Part::new(spread(&unseen, training.run.validation_pictures), target),
-            samples: Part::new(spread(&shown, training.run.sample_pictures), target),
+            train: part(train)?,
+            validation: part(spread(&unseen, training.run.validation_pictures))?,
+            samples: part(spread(&shown, training.run.sample_pictures))?,
             training: training.clone(),
             detector,
             weights,

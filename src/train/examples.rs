@@ -60,7 +60,6 @@ impl<Target> Part<Target> {
     }
 
     /// With what is to be learnt of each example, in their order.
-    #[cfg(feature = "clip-text")]
     pub(crate) fn with_targets(examples: Vec<&Example>, targets: Vec<Target>) -> Self {
         let examples = examples.into_iter().cloned().collect();
         Self { targets, examples, pictures: Pictures::default(), sizes: Vec::new() }

@@ -4,8 +4,8 @@
 
 use tch::{Kind, Tensor};
 
-/// The largest step that a coded box may take in width and height, as a logarithm, so that `exp` stays finite.
-const LARGEST_STEP: f64 = 4.135_166_556_742_356;
+/// The most that a coded box may grow in width and height, as a logarithm, ln(1000 ÷ 16), so that `exp` stays finite.
+const LARGEST_GROWTH: f64 = 4.135_166_556_742_356;
 
 /// How far boxes are from others, in units of their size (Ren et al. 2015, equation 2), each of the four numbers times a weight.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ impl BoxCoder {
         let [x, y, width, height] = self.weights;
         let part = |number: i64, weight: f64| codes.narrow(2, number, 1) / weight;
         let step = Tensor::cat(&[part(0, x), part(1, y)], 2);
-        let growth = Tensor::cat(&[part(2, width), part(3, height)], 2).clamp_max(LARGEST_STEP);
+        let growth = Tensor::cat(&[part(2, width), part(3, height)], 2).clamp_max(LARGEST_GROWTH);
         let centre = step * &size + centre;
         let half = growth.exp() * size * 0.5;
         Tensor::cat(&[&centre - &half, centre + half], 2)

@@ -42,7 +42,7 @@ pub struct ProposalConfig {
     pub before_suppression: usize,
     /// So many in all are proposed.
     pub after_suppression: usize,
-    /// Of boxes of a map that overlap more than this, the best is kept.
+    /// Of boxes of a map that overlap more than this (intersection over union), the best is kept.
     pub overlap: f64,
 }
 
@@ -51,7 +51,7 @@ pub struct ProposalConfig {
 pub struct DetectionConfig {
     /// Of less likely ones there are too many.
     pub min_score: f64,
-    /// Of boxes of a class that overlap more than this, the best is kept.
+    /// Of boxes of a class that overlap more than this (intersection over union), the best is kept.
     pub overlap: f64,
     /// At most so many a picture.
     pub most: usize,
@@ -65,7 +65,7 @@ pub struct SamplingConfig {
     pub anchors: usize,
     /// At most this share of them is on things.
     pub anchors_on_things: f64,
-    /// Anchors that overlap a thing by so much are on it; …
+    /// Anchors that overlap a thing by so much (intersection over union) are on it; …
     pub anchor_is_thing: f32,
     /// … those that overlap all by less than this are background, and what is between is left out.
     pub anchor_is_background: f32,

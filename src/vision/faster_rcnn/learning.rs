@@ -28,7 +28,7 @@ impl Target {
 pub struct DetectionLosses {
     /// Of the proposals, is it a thing: binary cross entropy, a mean over the sampled anchors.
     pub objectness: Tensor,
-    /// Of the proposals, where is it: smooth L1 of the steps, summed and divided by the number of sampled anchors.
+    /// Of the proposals, where is it: smooth L1 of the deltas, summed and divided by the number of sampled anchors.
     pub proposal_boxes: Tensor,
     /// Of the box head, what is it: cross entropy, a mean over the sampled regions.
     pub classes: Tensor,
@@ -63,6 +63,9 @@ impl FasterRcnn {
     /// # Shapes
     /// - `pictures`: `[batch, 3, height, width]`, height and width multiples of 32
     /// - `targets`: one for each picture
+    ///
+    /// # Panics
+    /// When there are not as many targets as pictures, or a label is no class.
     pub fn losses(
         &self,
         pictures: &Tensor,
@@ -73,6 +76,7 @@ impl FasterRcnn {
         let [_, _, height, width] = pictures.size()[..] else { unreachable!("pictures have four dimensions") };
         let pyramid = self.pyramid(pictures, training);
         let anchored = self.proposals.forward(&pyramid, (height, width));
+        assert_eq!(pictures.size()[0], targets.len() as i64, "one target for each picture");
         let sampling = &self.config.sampling;
         let (objectness, proposal_boxes) = proposal_losses(&anchored, targets, sampling, random);
         let sizes = vec![(height, width); targets.len()];
@@ -114,15 +118,15 @@ impl FasterRcnn {
         let count = labels.len() as f64;
         let labels = Tensor::from_slice(&labels).to_device(device);
         let classes = self.classifier.forward(&vectors).cross_entropy_for_logits(&labels);
-        let steps = self.stepper.forward(&vectors).reshape([labels.size()[0], -1, 4]);
+        let deltas = self.box_regressor.forward(&vectors).reshape([labels.size()[0], -1, 4]);
         let own: Vec<[f32; 4]> = on_things.iter().map(|(.., bounds)| *bounds).collect();
         let index = |values: Vec<i64>| Some(Tensor::from_slice(&values).to_device(device));
-        let steps = steps.index(&[
+        let deltas = deltas.index(&[
             index(on_things.iter().map(|(row, ..)| *row).collect()),
             index(on_things.iter().map(|(_, label, _)| *label).collect()),
         ]);
         let truth = CODER.encode(&tensor(&things).to_device(device), &tensor(&own).to_device(device));
-        (classes, steps.smooth_l1_loss(&truth, Reduction::Sum, BETA) / count)
+        (classes, deltas.smooth_l1_loss(&truth, Reduction::Sum, BETA) / count)
     }
 }
 
@@ -158,9 +162,9 @@ fn proposal_losses(
     let is_thing = Tensor::from_slice(&is_thing).to_device(device);
     let objectness =
         scores.binary_cross_entropy_with_logits(&is_thing, None::<&Tensor>, None::<&Tensor>, Reduction::Mean);
-    let steps = anchored.steps.flatten(0, 1).index_select(0, &place(&on_things));
+    let deltas = anchored.deltas.flatten(0, 1).index_select(0, &place(&on_things));
     let truth = proposals::CODER.encode(&tensor(&things).to_device(device), &tensor(&own).to_device(device));
-    (objectness, steps.smooth_l1_loss(&truth, Reduction::Sum, BETA) / count)
+    (objectness, deltas.smooth_l1_loss(&truth, Reduction::Sum, BETA) / count)
 }
 
 /// What each box is on: the thing that it overlaps most, where that is `high` or more; background below `low`.

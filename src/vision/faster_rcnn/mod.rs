@@ -69,7 +69,7 @@ pub struct FasterRcnn {
     proposals: ProposalNetwork,
     head: [Linear; 2],
     classifier: Linear,
-    stepper: Linear,
+    box_regressor: Linear,
     device: Device,
 }
 
@@ -106,7 +106,7 @@ impl FasterRcnn {
                 Linear::new("roi_heads.box_head.fc7", size, size, weights),
             ],
             classifier: Linear::new("roi_heads.box_predictor.cls_score", size, classes, weights),
-            stepper: Linear::new("roi_heads.box_predictor.bbox_pred", size, 4 * classes, weights),
+            box_regressor: Linear::new("roi_heads.box_predictor.bbox_pred", size, 4 * classes, weights),
             device: weights.device(),
             config: config.clone(),
         })
@@ -164,19 +164,14 @@ impl FasterRcnn {
             proposals: self.proposals.share(),
             head: [self.head[0].share(), self.head[1].share()],
             classifier: self.classifier.share(),
-            stepper: self.stepper.share(),
+            box_regressor: self.box_regressor.share(),
             device: self.device,
         }
     }
 
-    /// The sizes and thresholds it was made with. Thresholds of detections may be changed at any time.
+    /// The sizes and thresholds it was made with.
     pub fn config(&self) -> &FasterRcnnConfig {
         &self.config
-    }
-
-    /// As [`FasterRcnn::config`], to change thresholds.
-    pub fn detections_config(&mut self) -> &mut DetectionConfig {
-        &mut self.config.detections
     }
 
     /// What a label is called.
@@ -224,14 +219,14 @@ impl FasterRcnn {
         let proposals = self.proposals.forward(pyramid, batch.padded()).proposals(&self.config.proposals, &batch.sizes);
         let regions = self.region_vectors(pyramid, &proposals);
         let scores = self.classifier.forward(&regions).softmax(-1, Kind::Float);
-        let steps = self.stepper.forward(&regions);
+        let deltas = self.box_regressor.forward(&regions);
         let classes = self.config.classes.len();
         let mut start = 0;
         let mut found = Vec::with_capacity(proposals.len());
         for (picture, proposals) in proposals.iter().enumerate() {
             let count = proposals.len() as i64;
             let part = |tensor: &Tensor| tensor.narrow(0, start, count);
-            let decoded = rows(&CODER.decode(&part(&steps), &tensor(proposals).to_device(self.device)).flatten(0, 1));
+            let decoded = rows(&CODER.decode(&part(&deltas), &tensor(proposals).to_device(self.device)).flatten(0, 1));
             let scores = numbers(&part(&scores));
             start += count;
             let (height, width) = (batch.sizes[picture].0 as f32, batch.sizes[picture].1 as f32);

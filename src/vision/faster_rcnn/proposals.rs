@@ -14,7 +14,7 @@ use crate::vision::Weights;
 pub(super) struct ProposalNetwork {
     convolution: Convolution,
     objectness: Convolution,
-    step: Convolution,
+    delta: Convolution,
     anchor_sizes: Vec<f64>,
     anchor_shapes: Vec<f64>,
 }
@@ -27,8 +27,8 @@ pub(super) struct Anchored {
     pub(super) counts: Vec<i64>,
     /// Log odds of holding a thing, `[pictures, anchors]`.
     pub(super) objectness: Tensor,
-    /// From each anchor to its thing, `[pictures, anchors, 4]`.
-    pub(super) steps: Tensor,
+    /// From each anchor to its thing (coded), `[pictures, anchors, 4]`.
+    pub(super) deltas: Tensor,
 }
 
 /// Boxes are coded without weights.
@@ -44,7 +44,7 @@ impl ProposalNetwork {
         Self {
             convolution: Convolution::new("rpn.head.conv.0.0", channels, channels, 3, weights),
             objectness: Convolution::small("rpn.head.cls_logits", channels, shapes, 1, weights),
-            step: Convolution::small("rpn.head.bbox_pred", channels, 4 * shapes, 1, weights),
+            delta: Convolution::small("rpn.head.bbox_pred", channels, 4 * shapes, 1, weights),
             anchor_sizes: config.anchor_sizes.clone(),
             anchor_shapes: config.anchor_shapes.clone(),
         }
@@ -54,7 +54,7 @@ impl ProposalNetwork {
         Self {
             convolution: self.convolution.share(),
             objectness: self.objectness.share(),
-            step: self.step.share(),
+            delta: self.delta.share(),
             anchor_sizes: self.anchor_sizes.clone(),
             anchor_shapes: self.anchor_shapes.clone(),
         }
@@ -62,7 +62,7 @@ impl ProposalNetwork {
 
     /// `picture` is the height and width of the batch.
     pub(super) fn forward(&self, pyramid: &[Tensor], picture: (i64, i64)) -> Anchored {
-        let (mut objectness, mut steps, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut objectness, mut deltas, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
         for map in pyramid {
             let hidden = self.convolution.forward(map).relu_();
             let [batch, _, height, width] = hidden.size()[..] else { unreachable!("a map has four dimensions") };
@@ -70,14 +70,14 @@ impl ProposalNetwork {
             // Place by place, and at each place shape by shape.
             let by_place = |map: Tensor, numbers: i64| map.permute([0, 2, 3, 1]).reshape([batch, -1, numbers]);
             objectness.push(by_place(self.objectness.forward(&hidden), 1).squeeze_dim(2));
-            steps.push(by_place(self.step.forward(&hidden), 4));
+            deltas.push(by_place(self.delta.forward(&hidden), 4));
         }
         let device = pyramid[0].device();
         Anchored {
             anchors: Tensor::cat(&anchors(&sizes, picture, &self.anchor_sizes, &self.anchor_shapes, device), 0),
             counts: objectness.iter().map(|map| map.size()[1]).collect(),
             objectness: Tensor::cat(&objectness, 1),
-            steps: Tensor::cat(&steps, 1),
+            deltas: Tensor::cat(&deltas, 1),
         }
     }
 }
@@ -98,8 +98,8 @@ impl Anchored {
         let places = Tensor::cat(&places, 1);
         let of_picture = |(picture, &(height, width)): (usize, &(i64, i64))| {
             let places = places.get(picture as i64);
-            let steps = self.steps.detach().get(picture as i64).index_select(0, &places);
-            let boxes = CODER.decode(&steps, &self.anchors.index_select(0, &places)).squeeze_dim(1);
+            let deltas = self.deltas.detach().get(picture as i64).index_select(0, &places);
+            let boxes = CODER.decode(&deltas, &self.anchors.index_select(0, &places)).squeeze_dim(1);
             let scores = self.objectness.detach().get(picture as i64).index_select(0, &places);
             let boxes = rows(&boxes).into_iter().map(|bounds| clip(bounds, width as f32, height as f32));
             let scores = numbers(&scores.sigmoid().to_kind(Kind::Float));
