@@ -40,6 +40,11 @@ pub enum Error {
     #[error("{}: {problem}. {help}", path.display())]
     Weights { path: PathBuf, problem: String, help: String },
 
+    /// A file could not be downloaded.
+    #[cfg(feature = "download")]
+    #[error("{url}: {problem}. {help}")]
+    Download { url: String, problem: String, help: String },
+
     // --- what the caller asked for ---
     /// A setting is outside its range.
     #[error("{field} = {value}: {expected}")]

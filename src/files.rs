@@ -12,10 +12,20 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::File`] when the folder cannot be written; `action` says what was tried ("write the checkpoint").
 pub(crate) fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()> {
+    write_parts_whole(path, action, &[bytes])
+}
+
+/// As [`write_whole`], for a file that lies in memory in parts.
+///
+/// # Errors
+/// As [`write_whole`].
+pub(crate) fn write_parts_whole(path: &Path, action: &str, parts: &[&[u8]]) -> Result<()> {
     let beside = beside(path);
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
         file.sync_all()?;
         drop(file);
         std::fs::rename(&beside, path)?;
@@ -38,10 +48,29 @@ pub(crate) fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()>
     })
 }
 
+/// How the names of files end that are being written.
+pub(crate) const PARTIAL: &str = ".partial";
+
 /// A name in the same folder (a rename must not cross file systems) that no other process uses.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
+    path.with_file_name(format!(".{name}.{}{PARTIAL}", std::process::id()))
+}
+
+/// A file or folder of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`.
+#[cfg(feature = "tensors")]
+pub(crate) fn project_file(path: &str) -> Option<PathBuf> {
+    let current = std::env::current_dir().unwrap_or_default();
+    let checkout = std::env::var_os("CAPTIONLAB_CHECKOUT").map(PathBuf::from);
+    let folders = current.ancestors().chain(checkout.as_deref());
+    folders.map(|folder| folder.join(path)).find(|file| file.exists())
+}
+
+/// The project that the current folder is in, or else `CAPTIONLAB_CHECKOUT`; the current folder where there is neither.
+#[cfg(feature = "tensors")]
+pub(crate) fn project_folder() -> PathBuf {
+    let project = project_file("saved_models").and_then(|folder| folder.parent().map(Path::to_path_buf));
+    project.unwrap_or_else(|| PathBuf::from("."))
 }
 
 #[cfg(test)]

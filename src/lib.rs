@@ -45,12 +45,15 @@
 //! | `tables` | data frames, and `scores` |
 //! | `pytorch` | `vision::read_weights` reads PyTorch's own formats too |
 //! | `clip-text` | the vocabulary of CLIP, and its training |
+//! | `download` | published weights and data sets, over HTTP |
 //! | `cli` | the programs `captionlab` and `captionlab-score` |
 //! | `score-command` | `captionlab-score` alone, which needs no libtorch |
 
 #[cfg(feature = "tensors")]
 pub mod caption;
 pub mod data;
+#[cfg(feature = "download")]
+pub mod download;
 pub mod error;
 mod files;
 #[cfg(feature = "scores")]

@@ -1,5 +1,7 @@
 //! The command line of captionlab.
 
+mod download_command;
+mod extract_command;
 mod score_command;
 
 use std::path::{Path, PathBuf};
@@ -9,11 +11,9 @@ use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{BoundingBox, Dataset, Split, images};
 use captionlab::show::{self, BoxedImage, GridConfig};
-use captionlab::train::{
-    self, CHECKPOINT_FILE, ClipTraining, DetectorTraining, MODEL_FILE, Run, RunSettings, runs_folder, shipped,
-};
+use captionlab::train::{self, CHECKPOINT_FILE, ClipTraining, DetectorTraining, Run, RunSettings, runs_folder};
 use captionlab::vision::clip::ClipTokenizer;
-use captionlab::vision::{Clip, FasterRcnn};
+use captionlab::vision::{Clip, FasterRcnn, MODEL_FILE, shipped};
 use captionlab::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tch::Device;
@@ -36,6 +36,10 @@ enum Command {
     Eval(Eval),
     /// Finds the things of pictures, prints them, and draws them into copies of the pictures.
     Detect(Detect),
+    /// Computes the features of all pictures of a data set, once: what is there already is found, not computed.
+    Extract(extract_command::ExtractOptions),
+    /// Downloads published weights and data sets, or says what there is.
+    Download(download_command::DownloadOptions),
     /// Scores captions against references: BLEU, METEOR, ROUGE-L and CIDEr-D, equal to pycocoevalcap's.
     Score(score_command::ScoreOptions),
 }
@@ -177,6 +181,8 @@ fn main() -> ExitCode {
         Command::Eval(Eval::Detector(options)) => evaluate_a_detector(options),
         Command::Eval(Eval::Clip(options)) => evaluate_clip(options),
         Command::Detect(options) => detect(&options),
+        Command::Extract(options) => extract_command::run(options),
+        Command::Download(options) => download_command::run(&options),
         Command::Score(options) => score_command::score(&options),
     };
     match result {

@@ -124,6 +124,17 @@ impl Problem {
     }
 }
 
+/// The bytes of a picture's file, not looked at.
+///
+/// # Errors
+/// As [`decode`], when the file cannot be read or is too large.
+#[cfg(feature = "tensors")]
+pub(crate) fn read_picture_file(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read_file(path, &mut bytes)?;
+    Ok(bytes)
+}
+
 fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
     bytes.clear();
     let cannot_read = |source| {

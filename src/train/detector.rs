@@ -9,12 +9,11 @@ use tch::{Device, Kind, Tensor};
 use super::examples::{Draw, Order, Part, data_description, load_parts, spread};
 use super::pictures::stretched;
 use super::{
-    CHECKPOINT_FILE, Clip, MODEL_FILE, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule,
-    StepPart, Task,
+    CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
 };
 use crate::data::{BoundingBox, Dataset, Example, Random, Split};
 use crate::vision::faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, Target};
-use crate::vision::{AveragePrecision, Weights, read_tensors, write_tensors};
+use crate::vision::{AveragePrecision, MODEL_FILE, Weights, read_tensors, write_tensors};
 use crate::{Error, Result};
 
 /// How a detector is trained on pictures whose things have boxes.

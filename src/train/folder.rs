@@ -4,27 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The name of the file of weights alone, in a folder of its own.
-pub const MODEL_FILE: &str = "model.safetensors";
-
-/// The weights of that name which ship with the project: `saved_models/<name>/model.safetensors` of the project that the current
-/// folder is in, or else of `CAPTIONLAB_CHECKOUT`.
-///
-/// # Errors
-/// [`Error::Argument`] where they are not.
-pub fn shipped(name: &str) -> Result<PathBuf> {
-    let current = std::env::current_dir().unwrap_or_default();
-    let checkout = std::env::var_os("CAPTIONLAB_CHECKOUT").map(PathBuf::from);
-    let folders = current.ancestors().chain(checkout.as_deref());
-    let files = folders.map(|folder| folder.join("saved_models").join(name).join(MODEL_FILE));
-    files.into_iter().find(|file| file.exists()).ok_or_else(|| {
-        Error::argument(
-            format!("{} is in no saved_models/{name} above the current folder", MODEL_FILE),
-            "Change into the project's folder, or name the file.",
-        )
-    })
-}
-
 /// The folder of runs: `saved_models/runs` of the project that the current folder is in, or else of the current folder.
 pub fn runs_folder() -> Result<PathBuf> {
     let current = std::env::current_dir().map_err(|source| {

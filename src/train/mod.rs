@@ -34,7 +34,7 @@ pub use contrastive::{ClipEvaluation, ClipTraining, evaluate_clip, save_clip, tr
 pub(crate) use detector::Detecting;
 pub use detector::{DetectorTraining, evaluate_detector, save_detector, train_detector};
 pub use device::device_name;
-pub use folder::{MODEL_FILE, next_folder, runs_folder, shipped};
+pub use folder::{next_folder, runs_folder};
 pub use log::{EpochSamples, Sample};
 pub use optimiser::{Clip, Optimiser, OptimiserConfig};
 pub use run::{Curves, Phase, Progress, Run, RunSettings, Status, Task};

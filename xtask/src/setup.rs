@@ -5,17 +5,17 @@ use std::process::Command;
 
 use crate::kernel::write_whole;
 use crate::paths::Paths;
-use crate::steps::{output_of, step};
+use crate::steps::{output_of, side_by_side, step};
 use crate::{Result, checks, kernel, lessons, python, tree};
 
 /// Sets up what is missing.
 pub fn setup(paths: &Paths) -> Result<()> {
     checks::before_setup()?;
-    python::make_environment(paths)?;
+    // One waits for the network, the other for the processor.
+    side_by_side(|| kernel::install(paths), || python::make_environment(paths))?;
     let libtorch = checks::libtorch(paths)?;
     tell_cargo(paths, &libtorch)?;
     seed_target(paths, &libtorch)?;
-    kernel::install(paths)?;
     kernel::write_kernelspec(paths, &libtorch)?;
     kernel::warm(paths, &libtorch)
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,33 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("{name} …");
     let start = Instant::now();
     let result = work()?;
-    println!("  done in {}", duration(start.elapsed()));
+    // Two steps may be under way.
+    let short = name.split([':', ',', '(']).next().unwrap_or(name).trim();
+    println!("  {short}: done in {}", duration(start.elapsed()));
     Ok(result)
+}
+
+/// Set when a step has failed: what runs beside it ends.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Runs two works that do not need each other at the same time. When one fails, the other's command is ended.
+pub fn side_by_side(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
+    let noticed = |result: Result<()>| {
+        // What was ended because of the other is not what went wrong.
+        result.map_err(|error| (FAILED.swap(true, Ordering::SeqCst), error.to_string()))
+    };
+    let (one, other) = thread::scope(|scope| {
+        let one = scope.spawn(|| noticed(one()));
+        let other = noticed(other());
+        (one.join(), other)
+    });
+    let one = one.map_err(|_| "a step has panicked")?;
+    let mut failures: Vec<(bool, String)> = [one, other].into_iter().filter_map(std::result::Result::err).collect();
+    failures.sort();
+    match failures.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(error.into()),
+    }
 }
 
 /// Says that a step's work is already there.
@@ -44,6 +70,7 @@ pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
     let output = File::create(log)?;
     let start = Instant::now();
     let name = command.get_program().to_string_lossy().into_owned();
+    let short = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
@@ -55,11 +82,16 @@ pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
+        if FAILED.load(Ordering::SeqCst) {
+            child.kill()?;
+            child.wait()?;
+            return Err(format!("{name} was ended, because another step has failed").into());
+        }
         if start.elapsed() > next_sign {
             next_sign += Duration::from_secs(20);
             let last = last_lines(log, 1).unwrap_or_default();
             let shown: String = last.trim().chars().take(90).collect();
-            println!("  {:>9}  {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
+            println!("  {:>9}  {short}: {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
         }
         thread::sleep(Duration::from_millis(if start.elapsed().as_secs() < 2 { 20 } else { 200 }));
     };

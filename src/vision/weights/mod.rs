@@ -7,6 +7,7 @@ mod pickle;
 mod pytorch;
 mod read;
 mod safetensors_file;
+mod shipped;
 #[cfg(feature = "pytorch")]
 mod torch_script;
 
@@ -18,7 +19,9 @@ use tch::{Device, Kind, Tensor};
 pub use self::old_names::rename_faster_rcnn;
 pub use self::read::read_weights;
 pub(crate) use self::read::read_weights_and_metadata;
+pub(crate) use self::safetensors_file::{FileHeader, parse_header};
 pub use self::safetensors_file::{read_tensors, write_tensors};
+pub use self::shipped::{DOWNLOADS_FOLDER, MODEL_FILE, downloaded, shipped};
 use crate::data::Random;
 use crate::{Error, Result};
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
@@ -101,19 +102,9 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json
     }
     let mut header = vec![0; header_length as usize];
     file.read_exact(&mut header).map_err(unreadable)?;
-    let header: Metadata = serde_json::from_slice(&header).map_err(|error| problem(format!("its header: {error}")))?;
-    let metadata = match header.metadata().as_ref().and_then(|entries| entries.get(METADATA)) {
-        Some(text) => serde_json::from_str(text).map_err(|error| problem(format!("its metadata: {error}")))?,
-        None => serde_json::Value::Null,
-    };
-    let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
-    infos.sort_by_key(|(_, info)| info.data_offsets);
-    let end = checked_layout(&infos).map_err(problem)? as u64;
-    if end != length - 8 - header_length {
-        return Err(problem(format!("it has {} bytes of numbers and speaks of {end}", length - 8 - header_length)));
-    }
+    let header = parse_header(&header, length - 8 - header_length).map_err(problem)?;
     let mut tensors = BTreeMap::new();
-    for (name, info) in infos {
+    for (name, info) in header.tensors {
         let Some(kind) = kind_of(info.dtype) else {
             return Err(problem(format!("{name} holds numbers of kind {:?}, which are not known here", info.dtype)));
         };
@@ -122,11 +113,48 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json
         let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
         tensors.insert(name, Tensor::f_from_data_size(&bytes, &shape, kind)?);
     }
-    Ok((tensors, metadata))
+    Ok((tensors, header.metadata))
+}
+
+/// What the beginning of a file says of it.
+#[derive(Debug)]
+pub(crate) struct FileHeader {
+    /// Our metadata; `Null` where another program wrote the file.
+    pub(crate) metadata: serde_json::Value,
+    /// Names and places, in the order of the places.
+    tensors: Vec<(String, TensorInfo)>,
+    /// Where the numbers begin in the file.
+    start: usize,
+}
+
+impl FileHeader {
+    /// Where a tensor is in the file, and its shape.
+    pub(crate) fn place(&self, name: &str) -> Option<(Range<usize>, &[usize])> {
+        let (_, info) = self.tensors.iter().find(|(other, _)| other == name)?;
+        Some((self.start + info.data_offsets.0..self.start + info.data_offsets.1, &info.shape))
+    }
+}
+
+/// Reads a header, which `data_length` bytes of numbers follow, and checks that its tensors fill them.
+pub(crate) fn parse_header(header: &[u8], data_length: u64) -> std::result::Result<FileHeader, String> {
+    let start = 8 + header.len();
+    let header: Metadata = serde_json::from_slice(header).map_err(|error| format!("its header: {error}"))?;
+    let metadata = match header.metadata().as_ref().and_then(|entries| entries.get(METADATA)) {
+        Some(text) => serde_json::from_str(text).map_err(|error| format!("its metadata: {error}"))?,
+        None => serde_json::Value::Null,
+    };
+    let mut tensors: Vec<(String, TensorInfo)> =
+        header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let end = checked_layout(&tensors)? as u64;
+    match end == data_length {
+        true => Ok(FileHeader { metadata, tensors, start }),
+        false => Err(format!("it has {data_length} bytes of numbers and speaks of {end}")),
+    }
 }
 
 /// Checks that the tensors, in the order of their places, fill the file without a gap, and returns where they end.
-fn checked_layout(infos: &[(String, &TensorInfo)]) -> std::result::Result<usize, String> {
+fn checked_layout(infos: &[(String, TensorInfo)]) -> std::result::Result<usize, String> {
     let mut end = 0;
     for (name, info) in infos {
         let count = info.shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));

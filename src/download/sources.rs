@@ -1,0 +1,161 @@
+//! What can be downloaded, and from where.
+
+/// Something published, in a file or several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// What the command line calls it.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub what: &'static str,
+    /// Under which terms.
+    pub licence: &'static str,
+    /// What has to be agreed to before; `None` where nothing has.
+    pub consent: Option<&'static str>,
+    /// The folder in the project that it goes to.
+    pub folder: &'static str,
+    pub files: &'static [SourceFile],
+}
+
+/// A file of a [`Source`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceFile {
+    pub name: &'static str,
+    pub url: &'static str,
+    /// About how large it is, in millions of bytes; 0 where that is not published.
+    pub megabytes: u64,
+    /// SHA-256 in hexadecimal digits, or those of its first digits that are published; empty where none are.
+    pub sha256: &'static str,
+    /// Whether it is a zip archive to unpack.
+    pub unpack: bool,
+}
+
+impl Source {
+    /// The source of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SOURCES.iter().find(|source| source.name == name)
+    }
+
+    /// About how large it is, in millions of bytes.
+    pub fn megabytes(&self) -> u64 {
+        self.files.iter().map(|file| file.megabytes).sum()
+    }
+}
+
+const WEIGHTS_FOLDER: &str = crate::vision::DOWNLOADS_FOLDER;
+
+/// Everything that `captionlab download` knows. Checksums are those that the publishers put into addresses and names of files.
+pub const SOURCES: &[Source] = &[
+    Source {
+        name: "resnet50",
+        what: "ResNet-50 of torchvision (IMAGENET1K_V1)",
+        licence: "BSD-3-Clause; trained on ImageNet, whose pictures are for non-commercial research",
+        consent: None,
+        folder: WEIGHTS_FOLDER,
+        files: &[SourceFile {
+            name: "resnet50-0676ba61.pth",
+            url: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+            megabytes: 103,
+            sha256: "0676ba61",
+            unpack: false,
+        }],
+    },
+    Source {
+        name: "fasterrcnn",
+        what: "Faster R-CNN ResNet-50-FPN of torchvision (COCO_V1), 91 classes",
+        licence: "BSD-3-Clause; trained on COCO (annotations CC BY 4.0)",
+        consent: None,
+        folder: WEIGHTS_FOLDER,
+        files: &[SourceFile {
+            name: "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+            url: "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+            megabytes: 168,
+            sha256: "258fb6c6",
+            unpack: false,
+        }],
+    },
+    Source {
+        name: "clip",
+        what: "CLIP ViT-B/32 of OpenAI",
+        licence: "MIT",
+        consent: None,
+        folder: WEIGHTS_FOLDER,
+        files: &[SourceFile {
+            name: "ViT-B-32.pt",
+            url: "https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
+            megabytes: 354,
+            sha256: "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+            unpack: false,
+        }],
+    },
+    Source {
+        name: "captions",
+        what: "Captions and splits of Flickr8k, Flickr30k and COCO by Karpathy, without pictures",
+        licence: "research and education",
+        consent: None,
+        folder: "data/karpathy",
+        files: &[SourceFile {
+            name: "caption_datasets.zip",
+            url: "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip",
+            megabytes: 37,
+            sha256: "",
+            unpack: true,
+        }],
+    },
+    Source {
+        name: "flickr30k",
+        what: "Flickr30k: 31,014 photographs with five captions each and Karpathy's splits",
+        licence: "non-commercial research and education; the photographs belong to those who took them",
+        consent: Some(
+            "Flickr30k's photographs are from Flickr and belong to those who took them. They are provided for non-commercial \
+             research and education only, under Flickr's terms of use (https://www.flickr.com/help/terms), and must not be passed \
+             on. The authors ask you to request them with a form, https://forms.illinois.edu/sec/229675; an archive that you have \
+             got there, or anywhere else, is taken with --from. If you have read the terms and agree to them, say --accept-terms: \
+             then they are downloaded from a copy at Hugging Face, https://huggingface.co/datasets/nlphuji/flickr30k.",
+        ),
+        folder: "data/flickr30k",
+        files: &[
+            SourceFile {
+                name: "flickr30k-images.zip",
+                url: "https://huggingface.co/datasets/nlphuji/flickr30k/resolve/main/flickr30k-images.zip",
+                megabytes: 4_400,
+                sha256: "",
+                unpack: true,
+            },
+            SourceFile {
+                name: "flickr_annotations_30k.csv",
+                url: "https://huggingface.co/datasets/nlphuji/flickr30k/resolve/main/flickr_annotations_30k.csv",
+                megabytes: 0,
+                sha256: "",
+                unpack: false,
+            },
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_have_names_of_their_own_and_safe_places() {
+        for (place, source) in SOURCES.iter().enumerate() {
+            assert_eq!(Source::named(source.name), Some(source), "{place}");
+            assert!(source.folder.starts_with("saved_models/") || source.folder.starts_with("data/"));
+            for file in source.files {
+                assert!(file.url.starts_with("https://") && file.url.ends_with(file.name), "{}", file.url);
+                assert!(file.sha256.len() <= 64 && file.sha256.chars().all(|digit| digit.is_ascii_hexdigit()));
+                assert_eq!(file.unpack, file.name.ends_with(".zip"));
+                // What a name or an address says of the content is what is checked.
+                assert!(file.sha256.is_empty() || file.url.contains(file.sha256), "{}", file.url);
+            }
+        }
+    }
+
+    #[test]
+    fn what_encoders_look_for_is_what_is_downloaded() {
+        use crate::vision::features::{CLIP_FILE, FASTER_RCNN_FILE};
+        let name = |source: &str| Source::named(source).map(|source| source.files[0].name);
+        assert_eq!(name("fasterrcnn"), Some(FASTER_RCNN_FILE));
+        assert_eq!(name("clip"), Some(CLIP_FILE));
+    }
+}

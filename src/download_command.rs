@@ -1,0 +1,178 @@
+//! `captionlab download`.
+
+use std::path::{Path, PathBuf};
+
+use captionlab::download::{
+    DownloadConfig, DownloadEvent, Downloaded, File, SOURCES, Source, SourceFile, bytes_text, download, project_folder,
+    unzip,
+};
+use captionlab::vision::features::import_course;
+use captionlab::{Error, Result};
+use clap::Args;
+use indicatif::ProgressBar;
+
+use crate::extract_command::style;
+
+/// The course's features have no address of their own.
+const COURSE: &str = "course-features";
+
+#[derive(Args)]
+pub struct DownloadOptions {
+    /// What to download; a table of all there is when left out.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Takes it from here: a file that you have, or another address. Checksums are looked at all the same.
+    #[arg(long, value_name = "FILE|URL", requires = "name")]
+    from: Option<String>,
+    /// Says that you have read the terms of a data set and agree to them.
+    #[arg(long)]
+    accept_terms: bool,
+    /// The folder that takes the place of the project's.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub fn run(options: &DownloadOptions) -> Result<()> {
+    let Some(name) = &options.name else {
+        print!("{}", table());
+        return Ok(());
+    };
+    let project = options.out.clone().unwrap_or_else(project_folder);
+    if name == COURSE {
+        return course_features(options, &project);
+    }
+    let Some(source) = Source::named(name) else {
+        let names: Vec<&str> = SOURCES.iter().map(|source| source.name).chain([COURSE]).collect();
+        return Err(Error::argument(
+            format!("nothing to download is called {name:?}"),
+            format!("Take one of {}.", names.join(", ")),
+        ));
+    };
+    if let (Some(consent), None, false) = (source.consent, &options.from, options.accept_terms) {
+        return Err(Error::argument(
+            format!("{} needs your consent. {consent}", source.name),
+            "Nothing was downloaded.",
+        ));
+    }
+    println!("{}: {}", source.what, source.licence);
+    let folder = project.join(source.folder);
+    match &options.from {
+        // What somebody has need not come in the same files.
+        Some(from) => fetch(&source.files[0], Some(from), &folder),
+        None => source.files.iter().try_for_each(|file| fetch(file, None, &folder)),
+    }
+}
+
+/// What can be downloaded, as text.
+fn table() -> String {
+    let mut text = String::new();
+    for source in SOURCES {
+        let size = match source.megabytes() {
+            0 => String::new(),
+            size => format!(", about {}", bytes_text(size * 1_000_000)),
+        };
+        let checksum = match source.files.iter().all(|file| file.sha256.is_empty()) {
+            true => "no published SHA-256",
+            false => "SHA-256 published",
+        };
+        text += &format!("{:<16}{}{size}\n", source.name, source.what);
+        text += &format!("{:16}{}; {checksum}; into {}\n", "", source.licence, source.folder);
+    }
+    text + &format!(
+        "{COURSE:<16}the course's cached_features.zip, or its folder, given with --from, read into cached_features\n"
+    )
+}
+
+fn course_features(options: &DownloadOptions, project: &Path) -> Result<()> {
+    let Some(from) = &options.from else {
+        return Err(Error::argument(
+            "the course's features have no public address",
+            "Give the file cached_features.zip, its folder, or an address of it with --from.",
+        ));
+    };
+    let path = match is_url(from) {
+        false => PathBuf::from(from),
+        true => {
+            let file = SourceFile { name: "cached_features.zip", url: "", megabytes: 0, sha256: "", unpack: false };
+            let folder = project.join(captionlab::vision::DOWNLOADS_FOLDER);
+            fetch(&file, Some(from), &folder)?;
+            folder.join(file.name)
+        }
+    };
+    let bar = ProgressBar::new(0).with_style(style("{bar:30} {pos} of {len} pictures, {eta} to go"));
+    let cache = options.out.as_ref().map(|out| out.join("cached_features"));
+    let import = import_course(&path, cache.as_deref(), |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    println!("{}", import?);
+    Ok(())
+}
+
+fn is_url(from: &str) -> bool {
+    from.starts_with("http://") || from.starts_with("https://")
+}
+
+/// Brings one file, and unpacks it where it is an archive.
+fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
+    let path = folder.join(file.name);
+    match from.filter(|from| !is_url(from)) {
+        Some(own) if file.unpack => return unpack(Path::new(own), folder),
+        Some(own) => {
+            let bytes = captionlab::download::copy(Path::new(own), &path, file.sha256)?;
+            println!("{}: {} copied", path.display(), bytes_text(bytes));
+            return Ok(());
+        }
+        None => {}
+    }
+    let wanted = File {
+        url: from.unwrap_or(file.url).to_string(),
+        path: path.clone(),
+        sha256: file.sha256.to_string(),
+        about_bytes: file.megabytes * 1_000_000,
+    };
+    let bar = ProgressBar::new(0).with_style(style("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go"));
+    let downloaded = download(&wanted, &DownloadConfig::default(), |event| match event {
+        DownloadEvent::Bytes { done, total } => {
+            bar.set_length(total.unwrap_or(wanted.about_bytes));
+            bar.set_position(done);
+        }
+        DownloadEvent::Waiting { problem, wait } => {
+            bar.suspend(|| eprintln!("{problem}; trying again in {} s", wait.as_secs()));
+            // What was waited says nothing about how fast it goes.
+            bar.reset_eta();
+        }
+    });
+    bar.finish_and_clear();
+    match downloaded? {
+        Downloaded::AlreadyHere => println!("{}: here already", path.display()),
+        Downloaded::Fetched(bytes) => println!("{}: {} downloaded", path.display(), bytes_text(bytes)),
+    }
+    if file.unpack {
+        unpack(&path, folder)?;
+        std::fs::remove_file(&path).ok();
+    }
+    Ok(())
+}
+
+fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    let name = archive.to_string_lossy();
+    if name.ends_with(".tar.gz") || name.ends_with(".tgz") || name.ends_with(".tar") {
+        return Err(Error::argument(
+            format!("{name} is a tar archive, and zip archives are unpacked here"),
+            format!(
+                "Unpack it with `mkdir -p {0} && tar -xf {name} -C {0}`: the data set is read from there.",
+                folder.display()
+            ),
+        ));
+    }
+    let bar = ProgressBar::new(0).with_style(style("{bar:30} {pos} of {len} files unpacked"));
+    let files = unzip(archive, folder, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    println!("{}: {} files unpacked", folder.display(), files?);
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Features of pictures, computed once and found again: what an [`Encoder`] says of each region of each picture of a data set,
+//! kept in a [`FeatureCache`].
+//!
+//! A cache is a folder of *shards*, `safetensors` files of a few hundred pictures each. A shard carries its own index (names, what
+//! the pictures were, where their rows are) and a checksum of every part of itself, so shards that were made on several machines
+//! make one cache by lying in one folder, and none is ever served half-written or damaged.
+//!
+//! The folder's name holds a hash of everything that the features depend on but the pictures: the encoder's weights and settings.
+//! Another encoder has another folder. A picture that has changed is computed again.
+//!
+//! ```
+//! use captionlab::data::scenes::ScenesConfig;
+//! use captionlab::data::Dataset;
+//! use captionlab::vision::{Encoder, EncoderConfig, ExtractConfig, FeatureCache, extract};
+//!
+//! let dataset = Dataset::scenes(&ScenesConfig { train: 8, validation: 1, test: 1, seed: 1 })?;
+//! let encoder = Encoder::load(&EncoderConfig::tiny()?)?;
+//! # let folder = std::env::temp_dir().join(format!("captionlab-features-page-{}", std::process::id()));
+//! let config = ExtractConfig { folder: Some(folder.clone()), ..ExtractConfig::default() };
+//! let extraction = extract(&dataset, &encoder, &config, |_| ())?;
+//! assert_eq!((extraction.computed, extraction.found), (10, 0));
+//!
+//! let cache = FeatureCache::open(&extraction.folder)?;
+//! let names: Vec<&str> = dataset.examples.iter().map(|example| example.name.as_str()).collect();
+//! let batch = cache.batch(&names)?;
+//! assert_eq!(batch.features.size()[..2], batch.mask.size());
+//! assert_eq!(batch.features.size()[2], cache.width() as i64);
+//!
+//! // Nothing is computed twice.
+//! assert_eq!(extract(&dataset, &encoder, &config, |_| ())?.computed, 0);
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok::<(), captionlab::Error>(())
+//! ```
+
+mod cache;
+#[cfg(feature = "pytorch")]
+mod course;
+mod encoder;
+mod extract;
+mod shard;
+
+pub use cache::{FeatureBatch, FeatureCache, PictureFeatures};
+#[cfg(feature = "pytorch")]
+pub use course::import_course;
+#[cfg(all(test, feature = "download"))]
+pub(crate) use encoder::{CLIP_FILE, FASTER_RCNN_FILE};
+pub use encoder::{Description, Encoder, EncoderConfig};
+pub use extract::{ExtractConfig, ExtractProgress, Extraction, extract};
+pub use shard::{Precision, ShardEntry, ShardHead, write_shard};
