@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use captionlab::data::Random;
 use captionlab::vision::features::{ShardEntry, ShardHead, write_shard};
-use captionlab::vision::{FeatureCache, Precision};
+use captionlab::vision::{FeatureBatch, FeatureCache, Precision};
 use peer::{Peer, rate};
 
 const REGIONS: usize = 20;
@@ -68,6 +68,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     line("shards written", "MB/s", &[per_second(ours)], &[per_second(disk)], "the same bytes to the disk");
 
     peer.measure("write", 0)?;
+    // What the peer has written is not written while we read.
+    std::process::Command::new("sync").status()?;
     let opening: Vec<f64> = (0..5)
         .map(|_| {
             let start = Instant::now();
@@ -85,9 +87,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut order: Vec<String> = (0..pictures).map(|number| format!("{number}.jpg")).collect();
     let mut epoch = |read: &FeatureCache, count: usize| {
         random.shuffle(&mut order);
+        let mut batch = FeatureBatch::default();
         rate(count, || {
             for names in order[..count].chunks(BATCH) {
-                let batch = read.batch(names).expect("all are here");
+                read.batch_into(names, &mut batch).expect("all are here");
                 assert_eq!(batch.features.size()[0], names.len() as i64);
             }
         })

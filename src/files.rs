@@ -12,30 +12,32 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::File`] when the folder cannot be written; `action` says what was tried ("write the checkpoint").
 pub(crate) fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()> {
-    write_parts_whole(path, action, &[bytes])
+    write_whole_with(path, action, |file| file.write_all(bytes))?;
+    // The rename itself becomes durable with the folder; where folders cannot be opened there is nothing to do.
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
+        && let Ok(folder) = File::open(folder)
+    {
+        folder.sync_all().ok();
+    }
+    Ok(())
 }
 
-/// As [`write_whole`], for a file that lies in memory in parts.
+/// As [`write_whole`], for a file that is written part by part. After a crash of the machine the new file may be missing as a whole.
 ///
 /// # Errors
 /// As [`write_whole`].
-pub(crate) fn write_parts_whole(path: &Path, action: &str, parts: &[&[u8]]) -> Result<()> {
+pub(crate) fn write_whole_with(
+    path: &Path,
+    action: &str,
+    content: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<()> {
     let beside = beside(path);
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&beside)?;
-        for part in parts {
-            file.write_all(part)?;
-        }
+        content(&mut file)?;
         file.sync_all()?;
         drop(file);
-        std::fs::rename(&beside, path)?;
-        // The rename itself becomes durable with the folder; where folders cannot be opened there is nothing to do.
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
-            && let Ok(folder) = File::open(folder)
-        {
-            folder.sync_all().ok();
-        }
-        Ok(())
+        std::fs::rename(&beside, path)
     };
     write().map_err(|source| {
         std::fs::remove_file(&beside).ok();

@@ -569,6 +569,16 @@ mod tests {
             assert_eq!(batch.mask.get(place as i64).sum(tch::Kind::Float).double_value(&[]), rows as f64);
             assert_eq!(row.narrow(0, rows, row.size()[0] - rows).abs().sum(tch::Kind::Float).double_value(&[]), 0.0);
         }
+        // Memory is used again where it fits, and what stood there is gone.
+        let mut reused = cache.batch(&names).unwrap();
+        let place = reused.features.data_ptr();
+        let others: Vec<&str> = (0..4).map(|place: usize| dataset.examples[place + 4].name.as_str()).collect();
+        cache.batch_into(&others, &mut reused).unwrap();
+        assert_eq!(reused.features.data_ptr(), place);
+        let fresh = cache.batch(&others).unwrap();
+        assert_eq!((&reused.features, &reused.mask), (&fresh.features, &fresh.mask));
+        cache.batch_into(&others[..2], &mut reused).unwrap();
+        assert_eq!(reused.features.size()[0], 2);
         assert_eq!(cache.batch::<&str>(&[]).unwrap().features.size()[0], 0);
         let message = cache.batch(&["scene-999999"]).unwrap_err().to_string();
         assert!(message.contains("no features of scene-999999") && message.contains("captionlab extract"), "{message}");

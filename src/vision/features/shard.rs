@@ -5,11 +5,11 @@
 //! | tensor | kind, shape | |
 //! |---|---|---|
 //! | `index.rows` | I64 `[pictures]` | how many rows each picture has |
-//! | `index.checksums` | I64 `[pictures]` | CRC-32 of each picture's boxes, labels, scores and features |
 //! | `labels` | I64 `[rows]` | classes of the detector; absent where they are not known |
 //! | `boxes` | F32 `[rows, 4]` | left, top, right, bottom, in pixels of the picture |
 //! | `scores` | F32 `[rows]` | of the detector; absent where they are not known |
 //! | `features` | F16 or F32 `[rows, width]` | |
+//! | `index.checksums` | U8 `[pictures, 4]` | CRC-32 of each picture's boxes, labels, scores and features, lowest byte first |
 //! | `index.contents` | U8 `[pictures, 32]` | SHA-256 of what each picture was |
 //! | `index.names` | U8 `[bytes]` | UTF-8, a line each |
 //! | `index.seal` | U8 `[8]` | CRC-32 of the header, then of the index |
@@ -17,15 +17,17 @@
 //! The seal is the end of the file in every version of the format, so a damaged shard is told from one of another version.
 
 use std::fs::File;
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::Mmap;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::files::write_parts_whole;
+use crate::files::write_whole_with;
 use crate::vision::weights::{FileHeader, parse_header};
 use crate::{Error, Result};
 
@@ -40,6 +42,9 @@ pub(super) const CONTENT_BYTES: usize = 32;
 
 /// Bytes of the seal.
 const SEAL_BYTES: usize = 8;
+
+/// Bytes of a CRC-32.
+const CHECKSUM_BYTES: usize = 4;
 
 /// SHA-256 of what a picture is: the bytes of its file, or which scene it is.
 pub(super) type Content = [u8; CONTENT_BYTES];
@@ -180,10 +185,9 @@ pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntr
     }
     let rows: Vec<i64> = entries.iter().map(|entry| entry.boxes.len() as i64).collect();
     let all = rows.iter().sum::<i64>() as usize;
-    let checksums: Vec<i64> = entries.iter().map(|entry| i64::from(entry.checksum())).collect();
     let names = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join("\n");
     let contents: Vec<u8> = entries.iter().flat_map(|entry| entry.content).collect();
-    let (rows, checksums) = (le_bytes(&rows, i64::to_le_bytes), le_bytes(&checksums, i64::to_le_bytes));
+    let rows = le_bytes(&rows, i64::to_le_bytes);
     let labels: Vec<u8> = entries.iter().flat_map(|entry| le_bytes(&entry.labels, i64::to_le_bytes)).collect();
     let boxes: Vec<u8> =
         entries.iter().flat_map(|entry| le_bytes(entry.boxes.as_flattened(), f32::to_le_bytes)).collect();
@@ -197,7 +201,6 @@ pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntr
         end += bytes;
     };
     add("index.rows", "I64", &[entries.len()], rows.len());
-    add("index.checksums", "I64", &[entries.len()], checksums.len());
     if labelled {
         add("labels", "I64", &[all], labels.len());
     }
@@ -206,6 +209,7 @@ pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntr
         add("scores", "F32", &[all], scores.len());
     }
     add("features", head.precision.name(), &[all, head.width], all * row);
+    add("index.checksums", "U8", &[entries.len(), CHECKSUM_BYTES], CHECKSUM_BYTES * entries.len());
     add("index.contents", "U8", &[entries.len(), CONTENT_BYTES], contents.len());
     add("index.names", "U8", &[names.len()], names.len());
     add("index.seal", "U8", &[SEAL_BYTES], SEAL_BYTES);
@@ -215,12 +219,21 @@ pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntr
     // Numbers begin where a processor likes them to.
     header.resize(header.len().next_multiple_of(8), b' ');
     let length = (header.len() as u64).to_le_bytes();
-    let seal = seal(&[&length, &header], &[&rows, &checksums, &contents, names.as_bytes()]);
-
-    let mut parts: Vec<&[u8]> = vec![&length, &header, &rows, &checksums, &labels, &boxes, &scores];
-    parts.extend(entries.iter().map(|entry| entry.features.as_slice()));
-    parts.extend([&contents[..], names.as_bytes(), &seal]);
-    write_parts_whole(path, "write features", &parts)
+    write_whole_with(path, "write features", |file| {
+        // Most of the time goes into the features: while they are written, their checksums are computed.
+        let (written, checksums) = rayon::join(
+            || {
+                [&length, &header[..], &rows, &labels, &boxes, &scores]
+                    .iter()
+                    .try_for_each(|part| file.write_all(part))?;
+                entries.iter().try_for_each(|entry| file.write_all(&entry.features))
+            },
+            || entries.par_iter().flat_map_iter(|entry| entry.checksum().to_le_bytes()).collect::<Vec<u8>>(),
+        );
+        written?;
+        let seal = seal(&[&length, &header], &[&rows, &checksums, &contents, names.as_bytes()]);
+        [&checksums[..], &contents, names.as_bytes(), &seal].iter().try_for_each(|part| file.write_all(part))
+    })
 }
 
 fn seal(header: &[&[u8]], index: &[&[u8]]) -> [u8; SEAL_BYTES] {
@@ -356,7 +369,7 @@ impl Shard {
         }
         let (pictures, all) = (starts.len() - 1, starts[starts.len() - 1]);
         let fits = names.len() == pictures
-            && checksums.len() == 8 * pictures
+            && checksums.len() == CHECKSUM_BYTES * pictures
             && contents.len() == CONTENT_BYTES * pictures
             && shape == [all, head.width]
             && features.len() == all * head.width * head.precision.bytes()
@@ -407,8 +420,8 @@ impl Shard {
         if !self.checked[entry].load(Ordering::Relaxed) {
             let mut checksum = crc32fast::Hasher::new();
             [bytes.boxes, bytes.labels, bytes.scores, bytes.features].iter().for_each(|part| checksum.update(part));
-            let expected = &self.map[self.places.checksums.clone()][8 * entry..8 * (entry + 1)];
-            if i64::from(checksum.finalize()).to_le_bytes() != *expected {
+            let place = self.places.checksums.start + CHECKSUM_BYTES * entry;
+            if checksum.finalize().to_le_bytes() != self.map[place..place + CHECKSUM_BYTES] {
                 return Err(format!(
                     "the features of {} are damaged: they do not have their checksum",
                     self.names[entry]
@@ -431,6 +444,17 @@ impl Shard {
             scores: floats(bytes.scores),
             features: bytes.features.to_vec(),
         })
+    }
+
+    /// Lets the disk begin to bring a picture that is about to be read: in one piece, where reading would ask for it page by page.
+    pub(super) fn expect(&self, entry: usize) {
+        #[cfg(unix)]
+        if !self.checked[entry].load(Ordering::Relaxed) {
+            let row = self.head.width * self.head.precision.bytes();
+            let start = self.places.features.start + row * self.starts[entry];
+            // Without the advice it is only slower.
+            self.map.advise_range(memmap2::Advice::WillNeed, start, row * self.rows(entry)).ok();
+        }
     }
 
     /// Lets go of the memory that reading has filled; it is filled again when it is read again.
