@@ -10,12 +10,22 @@ use crate::{Result, checks, kernel, lessons, python, tree};
 
 /// Sets up what is missing.
 pub fn setup(paths: &Paths) -> Result<()> {
+    setup_beside(paths, || Ok(()))
+}
+
+/// Sets up what is missing. As soon as cargo finds libtorch, `work` begins, while the kernel is still being compiled: that keeps one
+/// processor busy for minutes, not all of them.
+pub fn setup_beside(paths: &Paths, work: impl FnOnce() -> Result<()>) -> Result<()> {
     checks::before_setup()?;
-    // One waits for the network, the other for the processor.
-    side_by_side(|| kernel::install(paths), || python::make_environment(paths))?;
+    let others = || {
+        python::make_environment(paths)?;
+        let libtorch = checks::libtorch(paths)?;
+        tell_cargo(paths, &libtorch)?;
+        seed_target(paths, &libtorch)?;
+        work()
+    };
+    side_by_side(|| kernel::install(paths), others)?;
     let libtorch = checks::libtorch(paths)?;
-    tell_cargo(paths, &libtorch)?;
-    seed_target(paths, &libtorch)?;
     kernel::write_kernelspec(paths, &libtorch)?;
     kernel::warm(paths, &libtorch)
 }

@@ -7,7 +7,6 @@ use crate::steps::step;
 use crate::{Result, checks, kernel, lessons, setup};
 
 pub fn test(paths: &Paths) -> Result<()> {
-    setup::setup(paths)?;
     let cargo = |name: &str, arguments: &[&str]| {
         step(name, || {
             let status = Command::new("cargo")
@@ -19,11 +18,16 @@ pub fn test(paths: &Paths) -> Result<()> {
             if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed", arguments.join(" ")).into()) }
         })
     };
-    cargo("Format", &["fmt", "--all", "--check"])?;
-    cargo("Lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
     // The scores are of use to those who have no libtorch.
     const SCORES_ALONE: &[&str] = &["clippy", "--quiet", "--no-default-features", "--features", "score-command"];
-    cargo("Lints without libtorch", &[SCORES_ALONE, &["--", "-D", "warnings"]].concat())?;
+    setup::setup_beside(paths, || {
+        cargo("Format", &["fmt", "--all", "--check"])?;
+        cargo(
+            "Lints",
+            &["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
+        )?;
+        cargo("Lints without libtorch", &[SCORES_ALONE, &["--", "-D", "warnings"]].concat())
+    })?;
     cargo(
         "Unit and integration tests",
         &["test", "--quiet", "--workspace", "--all-features", "--lib", "--bins", "--tests"],
