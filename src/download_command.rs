@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use captionlab::download::{
-    DownloadConfig, DownloadEvent, Downloaded, File, SOURCES, Source, SourceFile, bytes_text, download, project_folder,
-    unzip,
+    DownloadConfig, DownloadEvent, Downloaded, File, SOURCES, Source, SourceFile, bytes_text, download, is_archive,
+    project_folder, unzip,
 };
 use captionlab::vision::features::import_course;
 use captionlab::{Error, Result};
@@ -58,7 +58,10 @@ pub fn run(options: &DownloadOptions) -> Result<()> {
     let folder = project.join(source.folder);
     match &options.from {
         // What somebody has need not come in the same files.
-        Some(from) => fetch(&source.files[0], Some(from), &folder),
+        Some(from) => {
+            let file = source.files.iter().find(|file| file.unpack).unwrap_or(&source.files[0]);
+            fetch(file, Some(from), &folder)
+        }
         None => source.files.iter().try_for_each(|file| fetch(file, None, &folder)),
     }
 }
@@ -106,6 +109,10 @@ fn course_features(options: &DownloadOptions, project: &Path) -> Result<()> {
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
+    // Of what was downloaded only that stays which may be imported later.
+    if is_url(from) && (import.is_ok() || !is_archive(&path)) {
+        std::fs::remove_file(&path).ok();
+    }
     println!("{}", import?);
     Ok(())
 }
@@ -117,6 +124,12 @@ fn is_url(from: &str) -> bool {
 /// Brings one file, and unpacks it where it is an archive.
 fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
     let path = folder.join(file.name);
+    // An archive is gone when it is unpacked; this stays.
+    let unpacked = folder.join(format!(".{}.unpacked", file.name));
+    if from.is_none() && file.unpack && unpacked.exists() {
+        println!("{}: unpacked already", folder.display());
+        return Ok(());
+    }
     match from.filter(|from| !is_url(from)) {
         Some(own) if file.unpack => return unpack(Path::new(own), folder),
         Some(own) => {
@@ -130,12 +143,13 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
         url: from.unwrap_or(file.url).to_string(),
         path: path.clone(),
         sha256: file.sha256.to_string(),
-        about_bytes: file.megabytes * 1_000_000,
+        // An archive needs room for what is in it too.
+        about_bytes: file.megabytes * if file.unpack { 2_000_000 } else { 1_000_000 },
     };
     let bar = ProgressBar::new(0).with_style(style("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go"));
     let downloaded = download(&wanted, &DownloadConfig::default(), |event| match event {
         DownloadEvent::Bytes { done, total } => {
-            bar.set_length(total.unwrap_or(wanted.about_bytes));
+            bar.set_length(total.unwrap_or(file.megabytes * 1_000_000));
             bar.set_position(done);
         }
         DownloadEvent::Waiting { problem, wait } => {
@@ -150,8 +164,13 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
         Downloaded::Fetched(bytes) => println!("{}: {} downloaded", path.display(), bytes_text(bytes)),
     }
     if file.unpack {
-        unpack(&path, folder)?;
-        std::fs::remove_file(&path).ok();
+        let result = unpack(&path, folder);
+        // What is no archive would be found to be here already the next time.
+        if result.is_ok() || !is_archive(&path) {
+            std::fs::remove_file(&path).ok();
+        }
+        result?;
+        std::fs::write(&unpacked, file.url).ok();
     }
     Ok(())
 }

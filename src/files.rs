@@ -50,13 +50,19 @@ pub(crate) fn write_whole_with(
     })
 }
 
+/// What no other process and no other thread calls its files, here or on another machine, as far as one can tell.
+pub(crate) fn unique() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{}-{now}", std::process::id())
+}
+
 /// How the names of files end that are being written.
 pub(crate) const PARTIAL: &str = ".partial";
 
 /// A name in the same folder (a rename must not cross file systems) that no other process uses.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{}{PARTIAL}", std::process::id()))
+    path.with_file_name(format!(".{name}.{}{PARTIAL}", unique()))
 }
 
 /// A file or folder of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`.

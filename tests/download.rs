@@ -219,6 +219,36 @@ fn another_part_than_was_asked_for_is_not_taken() {
 }
 
 #[test]
+fn a_server_that_does_not_look_at_conditions_is_not_believed() {
+    let (folder, old, new) = (tempfile::tempdir().unwrap(), content(200_000), content(200_001)[1..].to_vec());
+    let (first, second) = (old.clone(), new.clone());
+    let server = Server::start(move |request, stream| match (request.number, request.range) {
+        (0, _) => send_part(stream, request, &first, "\"old\"", 150_000),
+        (_, Some(from)) => {
+            let headers = format!(
+                "ETag: \"new\"\r\nContent-Range: bytes {from}-199999/200000\r\nContent-Length: {}\r\n",
+                200_000 - from
+            );
+            send(stream, "206 Partial Content", &headers, &second[from..]);
+        }
+        _ => send_part(stream, request, &second, "\"new\"", usize::MAX),
+    });
+    let file = File { sha256: String::new(), ..server.file(folder.path(), &new) };
+    get(&file).unwrap();
+    assert_whole(&file, &new);
+}
+
+#[test]
+fn a_server_that_begins_anew_and_breaks_off_again_and_again_is_given_up() {
+    let (folder, bytes) = (tempfile::tempdir().unwrap(), content(100_000));
+    let sent = bytes.clone();
+    let server = Server::start(move |_, stream| {
+        send(stream, "200 OK", &format!("Content-Length: {}\r\n", sent.len()), &sent[..60_000]);
+    });
+    assert_failed(&server.file(folder.path(), &bytes), &["60000 of 100000 bytes", "(4 times)"]);
+}
+
+#[test]
 fn a_file_that_changes_meanwhile_is_not_glued_together() {
     let (folder, old, new) = (tempfile::tempdir().unwrap(), content(200_000), content(250_001)[1..].to_vec());
     let (first, second) = (old.clone(), new.clone());
@@ -492,8 +522,8 @@ fn a_download_that_is_killed_is_gone_on_with() {
     let (_, text) = run(&["course-features", "--from", &url], folder.path());
     assert_eq!(server.requests()[1].range, Some(250_000));
     let path: PathBuf = folder.path().join("saved_models/downloads/cached_features.zip");
-    assert!(std::fs::read(path).unwrap() == bytes, "{text}");
-    // What arrived is no archive, and is called so.
+    // What arrived is no archive, is called so, and does not stay.
+    assert!(!path.exists() && !partial.exists(), "{text}");
     assert!(text.contains("neither a folder nor a whole zip archive"), "{text}");
 }
 

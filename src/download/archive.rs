@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 
 use zip::ZipArchive;
@@ -27,7 +27,7 @@ pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize))
     let file = File::open(path).map_err(|source| Error::file(path, "unpack the archive", source, "Check the path."))?;
     let mut archive = ZipArchive::new(std::io::BufReader::new(file)).map_err(|error| broken(path, &error))?;
     let entries = checked(path, &mut archive)?;
-    let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
+    let bytes = entries.iter().fold(0u64, |all, entry| all.saturating_add(entry.bytes));
     std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
     if let Ok(free) = fs4::available_space(folder)
         && bytes > free
@@ -44,6 +44,11 @@ pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize))
     }
     // Beside, so that a rename puts it in its place.
     let unpacking = folder.join(format!(".{}.unpacking", path.file_name().unwrap_or_default().to_string_lossy()));
+    let lock_path = unpacking.with_extension("lock");
+    let lock = File::create(&lock_path).map_err(|source| unwritable(&lock_path, source))?;
+    if matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+        return Err(refused(path, "another process is unpacking it".to_string()));
+    }
     if unpacking.exists() {
         std::fs::remove_dir_all(&unpacking).map_err(|source| unwritable(&unpacking, source))?;
     }
@@ -53,7 +58,13 @@ pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize))
         })
     });
     std::fs::remove_dir_all(&unpacking).ok();
+    std::fs::remove_file(&lock_path).ok();
     unpacked.map(|()| entries.len())
+}
+
+/// Whether a file is a zip archive whose list of entries is whole.
+pub fn is_archive(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| ZipArchive::new(std::io::BufReader::new(file)).is_ok())
 }
 
 /// A file of an archive.
@@ -114,13 +125,14 @@ fn unpack<R: Read + Seek>(
         let entry = archive.by_index(*place).map_err(|error| broken(path, &error))?;
         let mut file = File::create_new(&target).map_err(|source| unwritable(&target, source))?;
         // A byte more than it says shows that it lies.
-        let written = std::io::copy(&mut entry.take(bytes + 1), &mut file).map_err(|source| match source.kind() {
-            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::UnexpectedEof => {
-                refused(path, format!("{} is damaged: {source}", name.display()))
+        let written = std::io::copy(&mut entry.take(bytes.saturating_add(1)), &mut file).map_err(|source| {
+            match source.kind() {
+                // What the reader of archives finds wrong with a checksum is an error of no other kind than `Other`.
+                ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof | ErrorKind::Other => {
+                    refused(path, format!("{} is damaged: {source}", name.display()))
+                }
+                _ => unwritable(&target, source),
             }
-            // What the reader of archives finds wrong with a checksum is an error of no other kind.
-            std::io::ErrorKind::Other => refused(path, format!("{} is damaged: {source}", name.display())),
-            _ => unwritable(&target, source),
         })?;
         if written != *bytes {
             return Err(refused(path, format!("{} says that it has {bytes} bytes, and has others", name.display())));

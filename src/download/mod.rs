@@ -7,7 +7,7 @@ mod transfer;
 
 use std::path::PathBuf;
 
-pub use archive::unzip;
+pub use archive::{is_archive, unzip};
 pub use sources::{SOURCES, Source, SourceFile};
 pub use transfer::{DownloadConfig, DownloadEvent, Downloaded, File, bytes_text, copy, download};
 

@@ -115,18 +115,18 @@ pub const SOURCES: &[Source] = &[
         folder: "data/flickr30k",
         files: &[
             SourceFile {
-                name: "flickr30k-images.zip",
-                url: "https://huggingface.co/datasets/nlphuji/flickr30k/resolve/main/flickr30k-images.zip",
-                megabytes: 4_400,
-                sha256: "",
-                unpack: true,
-            },
-            SourceFile {
                 name: "flickr_annotations_30k.csv",
                 url: "https://huggingface.co/datasets/nlphuji/flickr30k/resolve/main/flickr_annotations_30k.csv",
                 megabytes: 0,
                 sha256: "",
                 unpack: false,
+            },
+            SourceFile {
+                name: "flickr30k-images.zip",
+                url: "https://huggingface.co/datasets/nlphuji/flickr30k/resolve/main/flickr30k-images.zip",
+                megabytes: 4_400,
+                sha256: "",
+                unpack: true,
             },
         ],
     },

@@ -100,12 +100,7 @@ impl From<Error> for Failure {
 /// not at all (after all attempts).
 pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(DownloadEvent)) -> Result<Downloaded> {
     if file.path.exists() {
-        return match checksum_problem(&file.path, &file.sha256)? {
-            None => Ok(Downloaded::AlreadyHere),
-            Some(problem) => {
-                Err(failed(file, format!("{} is here, and {problem}", file.path.display()), "Move it away"))
-            }
-        };
+        return already_here(file);
     }
     let folder = file.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
@@ -120,13 +115,19 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
     if matches!(target.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
         return Err(failed(file, "another process is downloading it".into(), "Wait for it"));
     }
+    // The other process was done meanwhile; what was opened may be its file.
+    if file.path.exists() {
+        if std::fs::metadata(&partial).is_ok_and(|partial| partial.len() == 0) {
+            std::fs::remove_file(&partial).ok();
+        }
+        return already_here(file);
+    }
     let mut transfer = Transfer { file, config, folder, note: beside(&file.path, NOTE), fetched: 0 };
     let known = length(&target, &partial)?;
     transfer.check_room(file.about_bytes.saturating_sub(known))?;
     let agent = agent(config);
-    let (mut failures, mut wrong_checksums) = (0, 0);
+    let (mut failures, mut wrong_checksums, mut most) = (0, 0, known);
     loop {
-        let before = transfer.fetched;
         let failure = match transfer.attempt(&agent, &mut target, &mut event) {
             Ok(()) => {
                 target.sync_all().map_err(|source| unwritable(&partial, source))?;
@@ -157,7 +158,10 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
             Failure::Final(error) => return Err(error),
             Failure::Passing { problem, wait } => (problem, wait),
         };
-        failures = if transfer.fetched > before { 1 } else { failures + 1 };
+        // Bytes that only come again are no progress.
+        let here = length(&target, &partial)?;
+        failures = if here > most { 1 } else { failures + 1 };
+        most = most.max(here);
         if failures >= config.attempts {
             return Err(failed(
                 file,
@@ -169,6 +173,14 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
         let wait = asked.map_or(own, |asked| asked.min(LONGEST_ASKED_WAIT));
         event(DownloadEvent::Waiting { problem, wait });
         std::thread::sleep(wait);
+    }
+}
+
+/// What there is to say of a file that is here.
+fn already_here(file: &File) -> Result<Downloaded> {
+    match checksum_problem(&file.path, &file.sha256)? {
+        None => Ok(Downloaded::AlreadyHere),
+        Some(problem) => Err(failed(file, format!("{} is here, and {problem}", file.path.display()), "Move it away")),
     }
 }
 
@@ -185,15 +197,14 @@ pub fn copy(from: &Path, path: &Path, sha256: &str) -> Result<u64> {
             "Get the file again",
         ));
     }
-    let partial = beside(path, PARTIAL);
     let folder = path.parent().unwrap_or(Path::new("."));
-    let copied = std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::copy(from, &partial))
-        .and_then(|bytes| std::fs::rename(&partial, path).map(|()| bytes));
-    copied.map_err(|source| {
-        std::fs::remove_file(&partial).ok();
-        unwritable(path, source)
-    })
+    std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
+    let mut bytes = 0;
+    crate::files::write_whole_with(path, "copy the file", |target| {
+        bytes = std::io::copy(&mut std::fs::File::open(from)?, target)?;
+        Ok(())
+    })?;
+    Ok(bytes)
 }
 
 fn agent(config: &DownloadConfig) -> Agent {
@@ -242,11 +253,12 @@ impl Transfer<'_> {
         let (start, total) = match status {
             StatusCode::OK => (0, response.body().content_length()),
             StatusCode::PARTIAL_CONTENT if note.is_some() => match content_range(&headers) {
-                Some((start, total)) if start == here => (start, total),
+                // Not all servers look at `If-Range`.
+                Some((start, total)) if start == here && is_of(note.as_ref(), &headers) => (start, Some(total)),
                 other => {
                     // A server that answers with another part than was asked for is asked for all.
                     self.begin_anew(target)?;
-                    let problem = format!("the server sent another part of the file than was asked for ({other:?})");
+                    let problem = format!("the server sent a part that does not belong to what is here ({other:?})");
                     return Err(Failure::Passing { problem, wait: None });
                 }
             },
@@ -260,6 +272,10 @@ impl Transfer<'_> {
             }
             _ => return Err(self.refused(status, &headers)),
         };
+        if header(&headers, "content-encoding").is_some_and(|encoding| encoding != "identity") {
+            let problem = "the server sends the file packed, which was not asked for".to_string();
+            return Err(failed(self.file, problem, "Name another address, or a file that you have, with --from").into());
+        }
         let is_page = header(&headers, "content-type").is_some_and(|kind| kind.starts_with("text/html"));
         if is_page {
             let problem = "the server answers with a web page instead of the file".to_string();
@@ -270,14 +286,15 @@ impl Transfer<'_> {
             )
             .into());
         }
-        if let Some(total) = total {
-            self.check_room(total.saturating_sub(start))?;
-        }
-        self.write_note(&headers)?;
+        // Before the note, which must never stand beside what is left of another file.
         target
             .set_len(start)
             .and_then(|()| target.seek(SeekFrom::Start(start)))
             .map_err(|error| self.unwritable(error))?;
+        if let Some(total) = total {
+            self.check_room(total.saturating_sub(start))?;
+        }
+        self.write_note(&headers)?;
         self.receive(response.body_mut(), target, (start, total), event)
     }
 
@@ -354,9 +371,7 @@ impl Transfer<'_> {
 
     /// Keeps what tells this file from a later one of the same address. Without that, nothing is gone on with.
     fn write_note(&self, headers: &HeaderMap) -> Result<()> {
-        // A weak ETag is no promise of the same bytes.
-        let validator = header(headers, "etag").filter(|tag| !tag.starts_with("W/"));
-        match validator.or_else(|| header(headers, "last-modified")) {
+        match validator(headers) {
             Some(validator) => {
                 let note = Note { url: self.file.url.clone(), validator: validator.to_string() };
                 crate::files::write_whole(
@@ -417,15 +432,26 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Where the part that is sent begins, and how long the whole is where that is said: `bytes 200-999/1000`.
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+/// What tells a file from a later one of the same address. A weak `ETag` is no promise of the same bytes.
+fn validator(headers: &HeaderMap) -> Option<&str> {
+    let tag = header(headers, "etag").filter(|tag| !tag.starts_with("W/"));
+    tag.or_else(|| header(headers, "last-modified"))
+}
+
+/// Whether a part is of the file that is noted, as far as the server says it.
+fn is_of(note: Option<&Note>, headers: &HeaderMap) -> bool {
+    let says = |name| header(headers, name).map(|own| note.is_some_and(|note| note.validator == own));
+    // One of the two is noted; a server may say the other alone.
+    says("etag").or(says("last-modified")) != Some(false) || says("last-modified") == Some(true)
+}
+
+/// Where the part that is sent begins, and how long the whole is: `bytes 200-999/1000`.
+fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let (range, total) = header(headers, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
-    match total {
-        "*" => Some((start, None)),
-        total => total.parse().ok().filter(|&total| start <= end && end < total).map(|total| (start, Some(total))),
-    }
+    let total = total.parse().ok()?;
+    (start <= end && end < total).then_some((start, total))
 }
 
 /// How long the whole is, of a server that has nothing behind: `bytes */1000`.

@@ -24,7 +24,7 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Set when a step has failed: what runs beside it ends.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Runs two works that do not need each other at the same time. When one fails, the other's command is ended.
+/// Runs two works that do not need each other at the same time. When one fails, a logged command of the other ([`run_logged`]) is ended.
 pub fn side_by_side(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
     let noticed = |result: Result<()>| {
         // What was ended because of the other is not what went wrong.

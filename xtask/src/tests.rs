@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::paths::Paths;
-use crate::steps::step;
+use crate::steps::{side_by_side, step};
 use crate::{Result, checks, kernel, lessons, setup};
 
 pub fn test(paths: &Paths) -> Result<()> {
@@ -28,12 +28,15 @@ pub fn test(paths: &Paths) -> Result<()> {
         )?;
         cargo("Lints without libtorch", &[SCORES_ALONE, &["--", "-D", "warnings"]].concat())
     })?;
-    cargo(
-        "Unit and integration tests",
-        &["test", "--quiet", "--workspace", "--all-features", "--lib", "--bins", "--tests"],
-    )?;
-    cargo("Doctests", &["test", "--quiet", "--all-features", "--doc"])?;
-    cargo("Documentation", &["doc", "--quiet", "--no-deps", "--all-features"])?;
-    kernel::save_seed(&paths.checkout.join("target/debug"), &paths.seed("target-seed", &checks::libtorch(paths)?)?)?;
-    step("Lessons", || lessons::run(paths, &[], lessons::Mode::Check, false))
+    // Lessons wait for compilers and for each other's cells; tests for Python and for servers.
+    let tests = || {
+        cargo(
+            "Unit and integration tests",
+            &["test", "--quiet", "--workspace", "--all-features", "--lib", "--bins", "--tests"],
+        )?;
+        cargo("Doctests", &["test", "--quiet", "--all-features", "--doc"])?;
+        cargo("Documentation", &["doc", "--quiet", "--no-deps", "--all-features"])?;
+        kernel::save_seed(&paths.checkout.join("target/debug"), &paths.seed("target-seed", &checks::libtorch(paths)?)?)
+    };
+    side_by_side(|| step("Lessons", || lessons::run(paths, &[], lessons::Mode::Check, false)), tests)
 }

@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::Description;
+use super::extract::content;
 use super::shard::{Precision, Refusal, Shard, damaged, floats};
-use crate::data::BoundingBox;
+use crate::data::{BoundingBox, Example};
 use crate::{Error, Result};
 
 /// The features of a data set, as one encoder sees it: a folder that [`extract`](super::extract) fills.
@@ -64,7 +65,13 @@ impl Default for FeatureBatch {
 const BYTES_KEPT: u64 = 256 << 20;
 
 /// How the names of shards end.
-const SHARD: &str = "safetensors";
+const SHARD: &str = ".safetensors";
+
+/// How they begin.
+const SHARD_BEGIN: &str = "shard-";
+
+/// What features are said to be made by that were read from files of the course.
+pub(super) const IMPORTED: &str = "imported";
 
 impl FeatureCache {
     /// Opens a cache: the folder with the shards.
@@ -162,7 +169,12 @@ impl FeatureCache {
         let (path, encoder) = self.shards.first().map(|shard| (&shard.path, shard.head.encoder.clone())).unzip();
         serde_json::from_value(encoder.unwrap_or_default()).map_err(|error| {
             let path = path.unwrap_or(&self.folder);
-            Error::data(path, None, format!("what made these features is not known: {error}"), "Compute them again")
+            Error::data(
+                path,
+                None,
+                format!("what made these features is not known: {error}"),
+                "Imported features say nothing of it",
+            )
         })
     }
 
@@ -180,8 +192,30 @@ impl FeatureCache {
 
     /// Where a picture is, by its name in its data set. The course's features are known by the name without its ending.
     fn place(&self, name: &str) -> Option<(u32, u32)> {
-        let found = self.places.get(name).or_else(|| self.places.get(name.rsplit_once('.')?.0));
-        found.copied()
+        let imported = || self.shards.first().is_some_and(|shard| shard.head.encoder["name"] == IMPORTED);
+        let without_ending = || name.rsplit_once('.').filter(|_| imported()).and_then(|(id, _)| self.places.get(id));
+        self.places.get(name).or_else(without_ending).copied()
+    }
+
+    /// Checks that the features of all these pictures are here, and were computed from what the pictures are now: reads all of their
+    /// files, as [`extract`](super::extract) does. Imported features say nothing of their pictures.
+    ///
+    /// # Errors
+    /// [`Error::Data`] names the first picture that has no features here, or has those of another picture of its name; errors of
+    /// reading it.
+    pub fn check_pictures(&self, examples: &[Example]) -> Result<()> {
+        examples.par_iter().try_for_each(|example| {
+            let (shard, entry) = self.found(&example.name)?;
+            match content(&example.image)? == shard.content(entry) {
+                true => Ok(()),
+                false => Err(Error::data(
+                    &shard.path,
+                    None,
+                    format!("its features of {} are of another picture of that name", example.name),
+                    "Run `captionlab extract` again for this data set",
+                )),
+            }
+        })
     }
 
     fn found(&self, name: &str) -> Result<(&Shard, usize)> {
@@ -330,8 +364,8 @@ pub(super) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(fault)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if !hidden && path.extension().is_some_and(|ending| ending == SHARD) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(SHARD_BEGIN) && name.ends_with(SHARD) {
             paths.push(path);
         }
     }

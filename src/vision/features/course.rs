@@ -1,5 +1,6 @@
 //! Features in the layout of the course's Python original: a folder, or a zip archive, of `ID.pt`.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,11 @@ use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 use zip::ZipArchive;
 
+use super::cache::IMPORTED;
 use super::encoder::kept;
 use super::extract::{Extraction, cached_features, unwritable};
 use super::shard::{Content, Precision, ShardEntry, ShardHead, hex, write_shard};
+use crate::files::unique;
 use crate::vision::read_weights;
 use crate::{Error, Result};
 
@@ -30,6 +33,9 @@ const LONGEST: u64 = 256 << 20;
 /// the files: all its corners are 0. Files that cannot be read, are of another width than the first, or hold what is not a number
 /// are left out and named.
 ///
+/// Two files of one `ID` make the second one left out. The cache's folder is named after the content of all files: what was changed is
+/// imported into another one.
+///
 /// `folder` is where caches are kept; `None` for `cached_features` of the project.
 ///
 /// # Errors
@@ -44,18 +50,33 @@ pub fn import_course(
     std::fs::create_dir_all(&root).map_err(|error| unwritable(&root, error))?;
     let mut files = Files::open(source)?;
     // PyTorch's files are read by their name, so those of an archive are put here one by one.
-    let copy = root.join(format!(".course.{}.pt", std::process::id()));
-    let mut import = Import { source, root, cache: None, entries: Vec::new(), written: 0, skipped: Vec::new() };
+    let copy = root.join(format!(".course.{}.pt", unique()));
+    let mut all = Sha256::new_with_prefix("course features 1");
+    for place in 0..files.len() {
+        let (name, bytes) = files.read(place);
+        all.update(Sha256::digest(name));
+        all.update(Sha256::digest(bytes.unwrap_or_default()));
+    }
+    let mut import = Import {
+        source,
+        root,
+        identity: hex(&all.finalize()),
+        cache: None,
+        ids: HashSet::new(),
+        entries: Vec::new(),
+        written: 0,
+        skipped: Vec::new(),
+    };
     let result = (0..files.len()).try_for_each(|place| {
         progress(place, files.len());
-        let (name, bytes) = files.read(place)?;
+        let (name, bytes) = files.read(place);
         import.take(&name, bytes, &copy)
     });
     std::fs::remove_file(&copy).ok();
     result?;
     import.write()?;
     progress(files.len(), files.len());
-    let Some((head, folder)) = import.cache else {
+    let Some((_, folder)) = import.cache else {
         let first = import.skipped.first().cloned().unwrap_or_else(|| "it holds no files named ID.pt".to_string());
         return Err(Error::data(
             source,
@@ -64,7 +85,6 @@ pub fn import_course(
             "Give the course's cached_features.zip, or the folder that it unpacks to",
         ));
     };
-    drop(head);
     Ok(Extraction {
         folder,
         found: 0,
@@ -78,6 +98,10 @@ pub fn import_course(
 struct Import<'a> {
     source: &'a Path,
     root: PathBuf,
+    /// SHA-256 of all files, in hexadecimal digits.
+    identity: String,
+    /// The pictures that were read.
+    ids: HashSet<String>,
     /// What shards begin with, and where they go: known with the first picture.
     cache: Option<(ShardHead, PathBuf)>,
     entries: Vec<ShardEntry>,
@@ -105,14 +129,17 @@ impl Import<'_> {
             }
         };
         let (head, _) = self.cache.get_or_insert_with(|| {
-            let identity = hex(&Sha256::digest(format!("course features 1 {width}")));
             let of = self.source.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-            let folder = self.root.join(of).join(format!("imported-{}", &identity[..12]));
-            (ShardHead::new(identity, json!({ "name": "imported" }), width, Precision::Half), folder)
+            let folder = self.root.join(of).join(format!("{IMPORTED}-{}", &self.identity[..12]));
+            (ShardHead::new(&*self.identity, json!({ "name": IMPORTED }), width, Precision::Half), folder)
         });
         if head.width != width {
             let first = head.width;
             self.skipped.push(format!("{name}: its features are {width} numbers wide, and those of the first {first}"));
+            return Ok(());
+        }
+        if !self.ids.insert(entry.name.clone()) {
+            self.skipped.push(format!("{name}: there was another file of that name before"));
             return Ok(());
         }
         self.entries.push(entry);
@@ -207,20 +234,20 @@ impl Files {
     }
 
     /// The name of a picture's file, and its bytes, or why they cannot be read.
-    fn read(&mut self, place: usize) -> Result<(String, Result<Vec<u8>, String>)> {
+    fn read(&mut self, place: usize) -> (String, Result<Vec<u8>, String>) {
         let mut bytes = Vec::new();
         match self {
             Self::Folder(paths) => {
                 let name = paths[place].display().to_string();
                 let read = File::open(&paths[place]).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
-                Ok((name, read.map(|_| bytes).map_err(|error| error.to_string())))
+                (name, read.map(|_| bytes).map_err(|error| error.to_string()))
             }
             Self::Archive { archive, places } => match archive.by_index(places[place]) {
-                Err(error) => Ok((format!("entry {place}"), Err(error.to_string()))),
+                Err(error) => (format!("entry {place}"), Err(error.to_string())),
                 Ok(entry) => {
                     let name = entry.name().to_string();
                     let read = entry.take(LONGEST).read_to_end(&mut bytes);
-                    Ok((name, read.map(|_| bytes).map_err(|error| error.to_string())))
+                    (name, read.map(|_| bytes).map_err(|error| error.to_string()))
                 }
             },
         }

@@ -26,7 +26,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtractConfig {
     /// Where caches are kept, a folder each; when `None`, `cached_features` of the project that the current folder is in, or else of
-    /// the current folder.
+    /// `CAPTIONLAB_CHECKOUT`.
     pub folder: Option<PathBuf>,
     /// Which part of the data set, counted from 0, of how many: parts that are computed on several machines into one folder make
     /// one cache.
@@ -76,7 +76,7 @@ impl ExtractConfig {
     }
 }
 
-/// `cached_features` of the project that the current folder is in, or else of the current folder.
+/// `cached_features` of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`.
 pub(super) fn cached_features() -> PathBuf {
     project_folder().join("cached_features")
 }
@@ -136,7 +136,7 @@ pub struct Extraction {
     pub computed: usize,
     /// Pictures that have no features, and why.
     pub skipped: Vec<String>,
-    /// Shards that were damaged: each was set aside, and what it held is computed anew.
+    /// Shards that were damaged: each was set aside, and what it held of this part was computed anew.
     pub damaged: Vec<String>,
     /// How long it took.
     pub seconds: f64,
@@ -162,7 +162,7 @@ impl fmt::Display for Extraction {
         }
         write!(formatter, ", {found} found, {} skipped", skipped.len())?;
         for problem in damaged {
-            write!(formatter, "\ndamaged, set aside and computed anew: {problem}")?;
+            write!(formatter, "\ndamaged and set aside, to be computed anew by the part it belongs to: {problem}")?;
         }
         for problem in skipped {
             write!(formatter, "\nskipped: {problem}")?;
@@ -199,12 +199,14 @@ pub fn extract(
     sweep(&folder)?;
     let (part, parts) = config.part;
     let count = dataset.examples.len();
-    let examples = &dataset.examples[count * part / parts..count * (part + 1) / parts];
+    // Wider numbers: there may be a great many parts.
+    let border = |part: usize| (count as u128 * part as u128 / parts as u128) as usize;
+    let examples = &dataset.examples[border(part)..border(part + 1)];
 
     let mut extraction =
         Extraction { folder, found: 0, computed: 0, skipped: Vec::new(), damaged: Vec::new(), seconds: 0.0 };
     let folder = extraction.folder.clone();
-    let contents: Vec<Result<Content>> = examples.par_iter().map(|example| Ok(read(&example.image)?.content)).collect();
+    let contents: Vec<Result<Content>> = examples.par_iter().map(|example| content(&example.image)).collect();
     let here = pictures_here(&folder, encoder, examples, &contents, &mut extraction.damaged)?;
     let mut shards: Vec<Vec<Wanted>> = Vec::new();
     shards.resize_with(examples.len().div_ceil(config.shard_pictures), Vec::new);
@@ -263,8 +265,16 @@ fn fill(
     let path = folder.join(&name);
     let Some(_lock) = Lock::take(lock_of(folder, &name), wait)? else { return Ok(false) };
     if path.exists() {
-        extraction.computed += wanted.len();
-        wanted.iter().for_each(|_| done(false));
+        // Another process was faster.
+        let shard = Shard::open(&path).map_err(|refusal| refusal.error(&path))?;
+        for wanted in wanted {
+            let here = shard.names.contains(&wanted.example.name);
+            done(!here);
+            match here {
+                true => extraction.computed += 1,
+                false => extraction.skipped.push(format!("{}: another process could not read it", wanted.example.name)),
+            }
+        }
         return Ok(true);
     }
     let entries = compute(wanted, encoder, config.threads, &mut extraction.skipped, done)?;
@@ -320,6 +330,9 @@ fn compute(
 fn entry(wanted: &Wanted, picture: &RgbImage, encoder: &Encoder) -> Result<Result<ShardEntry, String>> {
     let found = encoder.encode(picture)?;
     let name = &wanted.example.name;
+    if name.contains('\n') {
+        return Ok(Err(format!("{name:?}: a name must be one line")));
+    }
     let features = match kept(&found.features, encoder.description().precision) {
         Ok(features) => features,
         Err(problem) => return Ok(Err(format!("{name}: {problem}"))),
@@ -333,6 +346,11 @@ fn entry(wanted: &Wanted, picture: &RgbImage, encoder: &Encoder) -> Result<Resul
 struct Read {
     content: Content,
     bytes: Vec<u8>,
+}
+
+/// What pictures are now.
+pub(super) fn content(source: &ImageSource) -> Result<Content> {
+    Ok(read(source)?.content)
 }
 
 fn read(source: &ImageSource) -> Result<Read> {
@@ -382,7 +400,7 @@ fn pictures_here(
     }
     let mut here = HashMap::new();
     for shard in &shards {
-        if shard.head != encoder.head() {
+        if shard.head.identity != encoder.identity() {
             return Err(Error::data(
                 &shard.path,
                 None,
@@ -395,15 +413,21 @@ fn pictures_here(
         };
         let current: Vec<usize> = (0..shard.len()).filter(is_current).collect();
         here.extend(current.iter().map(|&entry| (shard.names[entry].clone(), shard.content(entry))));
-        if current.len() < shard.len() {
-            keep_only(folder, shard, &current)?;
+        if current.len() < shard.len() && !keep_only(folder, shard, &current)? {
+            // Another process has changed it meanwhile: look again.
+            return pictures_here(folder, encoder, examples, contents, damaged);
         }
     }
     Ok(here)
 }
 
-/// Replaces a shard by one that holds some of its pictures.
-fn keep_only(folder: &Path, shard: &Shard, current: &[usize]) -> Result<()> {
+/// Replaces a shard by one that holds some of its pictures; `false` when another process has taken it away.
+fn keep_only(folder: &Path, shard: &Shard, current: &[usize]) -> Result<bool> {
+    let own = shard.path.file_name().unwrap_or_default().to_string_lossy();
+    let _lock = Lock::take(lock_of(folder, &own), true)?;
+    if !shard.path.exists() {
+        return Ok(false);
+    }
     let entries: Vec<ShardEntry> = current
         .iter()
         .map(|&entry| shard.entry(entry).map_err(|problem| super::shard::damaged(&shard.path, problem)))
@@ -415,7 +439,7 @@ fn keep_only(folder: &Path, shard: &Shard, current: &[usize]) -> Result<()> {
     }
     match std::fs::remove_file(&shard.path) {
         Err(source) if source.kind() != ErrorKind::NotFound => Err(unwritable(&shard.path, source)),
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
 
@@ -447,23 +471,41 @@ struct Lock {
 impl Lock {
     /// `None` when another process has it and this one should not `wait`.
     fn take(path: PathBuf, wait: bool) -> Result<Option<Self>> {
-        let file = File::create(&path).map_err(|source| unwritable(&path, source))?;
-        let taken = match wait {
-            true => file.lock().map_err(TryLockError::Error),
-            false => file.try_lock(),
-        };
-        match taken {
-            Ok(()) => Ok(Some(Self { path, file: Some(file) })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(_)) => Ok(Some(Self { path, file: None })),
+        loop {
+            let file = File::create(&path).map_err(|source| unwritable(&path, source))?;
+            let taken = match wait {
+                true => file.lock().map_err(TryLockError::Error),
+                false => file.try_lock(),
+            };
+            match taken {
+                // Who had it has taken the file away: the lock of another file is the one that counts now.
+                Ok(()) if !is_same_file(&file, &path) => {}
+                Ok(()) => return Ok(Some(Self { path, file: Some(file) })),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(_)) => return Ok(Some(Self { path, file: None })),
+            }
         }
     }
 }
 
 impl Drop for Lock {
-    /// Who has opened the file meanwhile gets its lock, finds the shard, and is content.
     fn drop(&mut self) {
         std::fs::remove_file(&self.path).ok();
+    }
+}
+
+/// Whether a path still leads to an open file.
+fn is_same_file(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        file.metadata().map(identity).ok() == std::fs::metadata(path).map(identity).ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
     }
 }
 
@@ -589,7 +631,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = EncoderConfig::tiny().unwrap();
         let mut surer = own.clone();
-        surer.regions.min_score = 0.9;
+        // Neither in binary nor in JSON is it what it looks like.
+        surer.regions.min_score = 0.23;
+        for computed in [3, 0] {
+            let scenes = Dataset::scenes(&ScenesConfig { train: 1, validation: 1, test: 1, seed: 1 }).unwrap();
+            let extraction = extract(&scenes, &Encoder::load(&surer).unwrap(), &config(folder.path()), |_| ()).unwrap();
+            assert_eq!(extraction.computed, computed);
+        }
         let single = EncoderConfig { precision: Precision::Single, ..own.clone() };
         // The same numbers in another file: what counts is the file.
         let weights = folder.path().join("weights.safetensors");
@@ -619,8 +667,12 @@ mod tests {
         extract(&dataset, &encoder, &config(cache.path()), |_| ()).unwrap();
         let ImageSource::File(changed) = &dataset.examples[4].image else { panic!("a file") };
         scenes(9).examples[0].picture().unwrap().save(changed).unwrap();
+        let old = FeatureCache::open(config(cache.path()).folder_of(&dataset, &encoder)).unwrap();
+        let message = old.check_pictures(&dataset.examples).unwrap_err().to_string();
+        assert!(message.contains(&dataset.examples[4].name) && message.contains("another picture"), "{message}");
         let again = extract(&dataset, &encoder, &config(cache.path()), |_| ()).unwrap();
         assert_eq!((again.found, again.computed), (9, 1));
+        again.open().unwrap().check_pictures(&dataset.examples).unwrap();
         assert_right(&again.open().unwrap(), &dataset, &encoder);
     }
 

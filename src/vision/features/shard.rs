@@ -162,6 +162,9 @@ pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntr
     let row = head.width * head.precision.bytes();
     let (labelled, scored) =
         entries.first().map_or((false, false), |entry| (!entry.labels.is_empty(), !entry.scores.is_empty()));
+    if entries.is_empty() {
+        return Err(Error::argument("a shard of no pictures", "Give one at least."));
+    }
     for entry in entries {
         let rows = entry.boxes.len();
         let fits = |known: bool, length: usize| length == if known { rows } else { 0 };
@@ -354,7 +357,7 @@ impl Shard {
         let (names, _) = tensor("index.names")?;
         let (seal_place, _) = tensor("index.seal")?;
         let parts = [&map[rows.clone()], &map[checksums.clone()], &map[contents.clone()], &map[names.clone()]];
-        if seal(&[], &parts)[4..] != map[seal_place][4..] {
+        if seal_place.len() != SEAL_BYTES || seal(&[], &parts)[4..] != map[seal_place][4..] {
             return Err("its index is damaged".to_string());
         }
         let (boxes, _) = tensor("boxes")?;
@@ -368,6 +371,9 @@ impl Shard {
             starts.push(start.ok_or_else(|| format!("a picture has {count} rows"))?);
         }
         let (pictures, all) = (starts.len() - 1, starts[starts.len() - 1]);
+        if all > map.len() {
+            return Err(format!("it is too short for {all} rows"));
+        }
         let fits = names.len() == pictures
             && checksums.len() == CHECKSUM_BYTES * pictures
             && contents.len() == CONTENT_BYTES * pictures
