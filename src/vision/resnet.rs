@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::convolution::{Geometry, NormalisedConvolution};
+use super::convolution::{Geometry, NormalisedConvolution, channels_last};
 use super::{Normalisation, Weights, read_weights};
 use crate::{Error, Result};
 
@@ -231,7 +231,8 @@ impl ResNet {
     /// - results: `[batch, channels, ⌈height ÷ 4⌉, ⌈width ÷ 4⌉]` and so on; the channels are those of
     ///   [`ResNetConfig::channels`]
     pub fn stages(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
-        let map = self.stem.forward(pictures, training).relu_();
+        let pictures = if training { pictures.shallow_clone() } else { channels_last(pictures) };
+        let map = self.stem.forward(&pictures, training).relu_();
         let mut map = map.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         let mut run = |blocks: &Vec<Residual>| {
             for block in blocks {

@@ -21,7 +21,7 @@ mod roi_align;
 
 pub use config::{DetectionConfig, FasterRcnnConfig, ProposalConfig, SamplingConfig};
 pub use learning::{DetectionLosses, Target};
-pub use regions::{RegionConfig, RegionFeatures, Regions};
+pub use regions::{PictureMaps, RegionConfig, RegionFeatures, Regions};
 
 use std::collections::BTreeMap;
 use std::path::Path;

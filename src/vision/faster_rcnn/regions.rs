@@ -75,6 +75,14 @@ pub struct Regions {
     pub mask: Tensor,
 }
 
+/// What the detector sees in a picture, to describe any of its boxes by.
+#[derive(Debug)]
+pub struct PictureMaps {
+    batch: PictureBatch,
+    /// `[1, channels, height, width]`, the finest first.
+    pyramid: Vec<Tensor>,
+}
+
 /// The side of the square that cut-out regions are resized to, with the published weights.
 const CROP_SIDE: u32 = 224;
 
@@ -86,12 +94,11 @@ impl FasterRcnn {
     pub fn regions(&self, picture: &RgbImage, config: &RegionConfig) -> Result<Regions> {
         config.validate()?;
         tch::no_grad(|| {
-            let batch = batch(std::slice::from_ref(picture), &self.config, self.device)?;
-            let pyramid = self.pyramid(&batch.pictures, false);
-            let found = self.detect_in(&batch, &pyramid)?.pop().unwrap_or_default();
+            let maps = self.maps(picture)?;
+            let found = self.detect_in(&maps.batch, &maps.pyramid)?.pop().unwrap_or_default();
             let (boxes, labels, scores) = choose(&found, picture, config);
             let features = match config.features {
-                RegionFeatures::RoiAlign => self.region_vectors(&pyramid, &[resized(&boxes, &batch)]),
+                RegionFeatures::RoiAlign => self.describe_in(&maps, &boxes),
                 RegionFeatures::Crop => self.crop_features(picture, &boxes)?,
             };
             let rows = boxes.len() as i64;
@@ -110,13 +117,31 @@ impl FasterRcnn {
     /// # Errors
     /// [`Error::Argument`] for a picture without pixels.
     pub fn describe(&self, picture: &RgbImage, boxes: &[BoundingBox], features: RegionFeatures) -> Result<Tensor> {
-        tch::no_grad(|| match features {
-            RegionFeatures::RoiAlign => {
-                let batch = batch(std::slice::from_ref(picture), &self.config, self.device)?;
-                Ok(self.region_vectors(&self.pyramid(&batch.pictures, false), &[resized(boxes, &batch)]))
-            }
-            RegionFeatures::Crop => self.crop_features(picture, boxes),
+        match features {
+            RegionFeatures::RoiAlign => Ok(self.describe_in(&self.maps(picture)?, boxes)),
+            RegionFeatures::Crop => tch::no_grad(|| self.crop_features(picture, boxes)),
+        }
+    }
+
+    /// What the backbone and the pyramid see in a picture. It takes nearly all of the time; boxes are then described in
+    /// milliseconds, again and again.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a picture without pixels.
+    pub fn maps(&self, picture: &RgbImage) -> Result<PictureMaps> {
+        tch::no_grad(|| {
+            let batch = batch(std::slice::from_ref(picture), &self.config, self.device)?;
+            let pyramid = self.pyramid(&batch.pictures, false);
+            Ok(PictureMaps { batch, pyramid })
         })
+    }
+
+    /// What describes boxes of a picture that was looked at, as [`RegionFeatures::RoiAlign`]: in pixels of the picture.
+    ///
+    /// # Shapes
+    /// - result: `[boxes, head size]`
+    pub fn describe_in(&self, maps: &PictureMaps, boxes: &[BoundingBox]) -> Tensor {
+        tch::no_grad(|| self.region_vectors(&maps.pyramid, &[resized(boxes, &maps.batch)]))
     }
 
     /// The features of regions that are cut out of a picture.
