@@ -1,7 +1,9 @@
 //! From a fresh clone to open lessons.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc;
 
 use crate::kernel::write_whole;
 use crate::paths::Paths;
@@ -10,24 +12,35 @@ use crate::{Result, checks, kernel, lessons, python, tree};
 
 /// Sets up what is missing.
 pub fn setup(paths: &Paths) -> Result<()> {
-    setup_beside(paths, || Ok(()))
+    setup_beside(paths, || Ok(()), || Ok(()))
 }
 
-/// Sets up what is missing. As soon as cargo finds libtorch, `work` begins, while the kernel is still being compiled: that keeps one
-/// processor busy for minutes, not all of them.
-pub fn setup_beside(paths: &Paths, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Sets up what is missing. `without_kernel` begins as soon as cargo finds libtorch, and `with_kernel` when lessons can be run:
+/// compiling the kernel and its crates keeps one processor busy for minutes, not all of them.
+pub fn setup_beside(
+    paths: &Paths,
+    without_kernel: impl FnOnce() -> Result<()>,
+    with_kernel: impl FnOnce() -> Result<()> + Send,
+) -> Result<()> {
     checks::before_setup()?;
-    let others = || {
+    let (made, environment) = mpsc::channel::<PathBuf>();
+    let kernel = move || {
+        kernel::install(paths)?;
+        // Where there is no environment, that is the failure.
+        let Ok(libtorch) = environment.recv() else { return Ok(()) };
+        kernel::write_kernelspec(paths, &libtorch)?;
+        kernel::warm(paths, &libtorch)?;
+        with_kernel()
+    };
+    let others = move || {
         python::make_environment(paths)?;
         let libtorch = checks::libtorch(paths)?;
         tell_cargo(paths, &libtorch)?;
         seed_target(paths, &libtorch)?;
-        work()
+        made.send(libtorch)?;
+        without_kernel()
     };
-    side_by_side(|| kernel::install(paths), others)?;
-    let libtorch = checks::libtorch(paths)?;
-    kernel::write_kernelspec(paths, &libtorch)?;
-    kernel::warm(paths, &libtorch)
+    side_by_side(kernel, others)
 }
 
 /// Sets up what is missing, then opens the lessons.

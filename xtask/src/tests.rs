@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::paths::Paths;
-use crate::steps::{side_by_side, step};
+use crate::steps::step;
 use crate::{Result, checks, kernel, lessons, setup};
 
 pub fn test(paths: &Paths) -> Result<()> {
@@ -20,16 +20,13 @@ pub fn test(paths: &Paths) -> Result<()> {
     };
     // The scores are of use to those who have no libtorch.
     const SCORES_ALONE: &[&str] = &["clippy", "--quiet", "--no-default-features", "--features", "score-command"];
-    setup::setup_beside(paths, || {
+    let without_kernel = || {
         cargo("Format", &["fmt", "--all", "--check"])?;
         cargo(
             "Lints",
             &["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
         )?;
-        cargo("Lints without libtorch", &[SCORES_ALONE, &["--", "-D", "warnings"]].concat())
-    })?;
-    // Lessons wait for compilers and for each other's cells; tests for Python and for servers.
-    let tests = || {
+        cargo("Lints without libtorch", &[SCORES_ALONE, &["--", "-D", "warnings"]].concat())?;
         cargo(
             "Unit and integration tests",
             &["test", "--quiet", "--workspace", "--all-features", "--lib", "--bins", "--tests"],
@@ -38,5 +35,8 @@ pub fn test(paths: &Paths) -> Result<()> {
         cargo("Documentation", &["doc", "--quiet", "--no-deps", "--all-features"])?;
         kernel::save_seed(&paths.checkout.join("target/debug"), &paths.seed("target-seed", &checks::libtorch(paths)?)?)
     };
-    side_by_side(|| step("Lessons", || lessons::run(paths, &[], lessons::Mode::Check, false)), tests)
+    // Lessons wait for compilers and for each other's cells; tests for Python and for servers.
+    setup::setup_beside(paths, without_kernel, || {
+        step("Lessons", || lessons::run(paths, &[], lessons::Mode::Check, false))
+    })
 }
