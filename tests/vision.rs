@@ -14,7 +14,7 @@ use captionlab::vision::{
     ResNet, ResNetConfig, Weights, read_tensors, write_tensors,
 };
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 /// The Python program that runs torchvision, where torchvision is installed.
@@ -250,20 +250,114 @@ fn golden_file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_vision.json")
 }
 
+/// What torchvision gives, for machines that lack it.
+#[derive(Serialize, Deserialize)]
+struct Golden {
+    /// What it finds in each scene: label, score, corners.
+    detections: Vec<Vec<(i64, f32, [f32; 4])>>,
+    /// Of the first scenes, the likeliest proposals and some of the numbers that describe each.
+    regions: Vec<Vec<([f32; 4], Vec<f32>)>>,
+    /// Of some networks with drawn weights, the four stages and the scores.
+    networks: Vec<Vec<Probe>>,
+}
+
+/// Some numbers of a map, at even distances, and the largest of all.
+#[derive(Serialize, Deserialize)]
+struct Probe {
+    largest: f32,
+    numbers: Vec<f32>,
+}
+
+impl Probe {
+    const NUMBERS: i64 = 12;
+
+    fn new(map: &Tensor) -> Self {
+        let map = map.contiguous().view([-1]);
+        let places = Tensor::arange(Self::NUMBERS, (Kind::Int64, Device::Cpu)) * (map.numel() as i64 / Self::NUMBERS);
+        let numbers = Vec::try_from(map.index_select(0, &places)).unwrap();
+        Self { largest: map.abs().max().double_value(&[]) as f32, numbers }
+    }
+
+    fn assert_is(&self, expected: &Self, what: &str) {
+        let worst = self.numbers.iter().zip(&expected.numbers).map(|(one, other)| (one - other).abs());
+        let worst = worst.fold((self.largest - expected.largest).abs(), f32::max) / expected.largest;
+        assert!(expected.largest > 0.0 && worst <= 1e-4, "{what}: {worst} apart");
+    }
+}
+
+/// Networks of both kinds of blocks and both normalisations, small enough to be drawn in a moment.
+fn golden_networks() -> [ResNetConfig; 2] {
+    let frozen = Normalisation::Frozen { epsilon: 0.0 };
+    [
+        ResNetConfig { width: 16, classes: Some(20), ..ResNetConfig::resnet50() },
+        ResNetConfig { width: 16, classes: Some(20), normalisation: frozen, ..ResNetConfig::resnet18() },
+    ]
+}
+
+/// How many of the golden scenes, and of the proposals in each, are described.
+const GOLDEN_REGIONS: (usize, usize) = (2, 10);
+
 #[test]
 fn the_shipped_detector_finds_what_the_golden_file_says() {
-    let golden: Vec<Vec<(i64, f32, [f32; 4])>> =
-        serde_json::from_str(&std::fs::read_to_string(golden_file()).unwrap()).unwrap();
+    let golden: Golden = serde_json::from_str(&std::fs::read_to_string(golden_file()).unwrap()).unwrap();
     let (detector, _) = shipped_detector();
-    for (index, expected) in GOLDEN_SCENES.zip(golden) {
+    for (index, expected) in GOLDEN_SCENES.zip(&golden.detections) {
         let found = detector.detect(&[Scene::generate(1, index).draw()]).unwrap().remove(0);
         assert!(!expected.is_empty());
         assert_eq!(found.labels, expected.iter().map(|(label, ..)| *label).collect::<Vec<_>>(), "scene {index}");
         for (place, (_, score, corners)) in expected.iter().enumerate() {
-            let bounds = &found.boxes[place];
-            let ours = [bounds.left, bounds.top, bounds.right, bounds.bottom];
-            let worst = ours.iter().zip(corners).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+            let worst = furthest(&found.boxes[place], corners);
             assert!(worst <= 0.05 && (found.scores[place] - score).abs() <= 1e-4, "scene {index}, {place}: {worst}");
+        }
+    }
+    assert_eq!(golden.detections.len(), GOLDEN_SCENES.count());
+}
+
+/// How far the corners of a box are from others.
+fn furthest(bounds: &BoundingBox, corners: &[f32; 4]) -> f32 {
+    let ours = [bounds.left, bounds.top, bounds.right, bounds.bottom];
+    ours.iter().zip(corners).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn the_shipped_detector_proposes_and_describes_what_the_golden_file_says() {
+    let golden: Golden = serde_json::from_str(&std::fs::read_to_string(golden_file()).unwrap()).unwrap();
+    let (detector, _) = shipped_detector();
+    assert_eq!(golden.regions.len(), GOLDEN_REGIONS.0);
+    for (index, expected) in GOLDEN_SCENES.zip(&golden.regions) {
+        let picture = Scene::generate(1, index).draw();
+        let proposals = detector.propose(std::slice::from_ref(&picture)).unwrap().remove(0);
+        assert_eq!(expected.len(), GOLDEN_REGIONS.1);
+        for (place, (corners, numbers)) in expected.iter().enumerate() {
+            // Those that are equally likely may come in another order.
+            let near = &proposals[..GOLDEN_REGIONS.1 + 2];
+            let worst = near.iter().map(|bounds| furthest(bounds, corners)).fold(f32::MAX, f32::min);
+            assert!(worst <= 0.05, "scene {index}, proposal {place}: {worst} px apart");
+            let &[left, top, right, bottom] = corners;
+            let bounds = BoundingBox { left, top, right, bottom };
+            let described = detector.describe(&picture, &[bounds], RegionFeatures::RoiAlign).unwrap();
+            let expected = Probe { largest: described.abs().max().double_value(&[]) as f32, numbers: numbers.clone() };
+            Probe::new(&described).assert_is(&expected, &format!("scene {index}, proposal {place}"));
+        }
+    }
+}
+
+#[test]
+fn stages_of_a_resnet_are_those_of_the_golden_file() {
+    let golden: Golden = serde_json::from_str(&std::fs::read_to_string(golden_file()).unwrap()).unwrap();
+    let picture = Scene::generate(1, GOLDEN_SCENES.start).draw();
+    let values = Tensor::from_slice(picture.as_raw()).reshape([1, 128, 128, 3]).permute([0, 3, 1, 2]);
+    let values = (values.to_kind(Kind::Float) / 255.0 - 0.5) / 0.25;
+    assert_eq!(golden.networks.len(), golden_networks().len());
+    for (config, expected) in golden_networks().iter().zip(&golden.networks) {
+        let mut weights = Weights::new(1, Device::Cpu);
+        let network = ResNet::new(config, "", &mut weights).unwrap();
+        as_if_trained(&weights);
+        let scores = tch::no_grad(|| network.classify(&values, false)).unwrap();
+        let maps = tch::no_grad(|| network.stages(&values, false)).into_iter().chain([scores]);
+        assert_eq!(expected.len(), 5);
+        for (number, (map, expected)) in maps.zip(expected).enumerate() {
+            Probe::new(&map).assert_is(expected, &format!("{config:?}, map {number}"));
         }
     }
 }
@@ -275,19 +369,36 @@ fn write_the_golden_file() {
     let reference = Reference::find().expect("the golden file needs torchvision");
     let (detector, weights) = shipped_detector();
     let pictures: Vec<RgbImage> = GOLDEN_SCENES.map(|index| Scene::generate(1, index).draw()).collect();
-    let theirs = reference.run("detector", detector.config(), &weights, &save(&reference, &pictures));
-    let rows = |number: usize| -> String {
+    let paths = save(&reference, &pictures);
+    let theirs = reference.run("detector", detector.config(), &weights, &paths);
+    let corners = |boxes: &Tensor, place: i64| -> [f32; 4] {
+        Vec::<f32>::try_from(boxes.get(place)).unwrap().try_into().expect("a box has four corners")
+    };
+    let detections = |number: usize| {
         let of = |name: &str| &theirs[&format!("{number}.{name}")];
         let (labels, scores, boxes) = (of("labels"), of("scores"), of("boxes"));
-        let row = |place: i64| {
-            let corners: Vec<f32> = Vec::try_from(boxes.get(place)).unwrap();
-            serde_json::json!([labels.int64_value(&[place]), scores.double_value(&[place]) as f32, corners]).to_string()
-        };
-        let rows: Vec<String> = (0..labels.size()[0]).map(row).collect();
-        format!("  [\n    {}\n  ]", rows.join(",\n    "))
+        let row =
+            |place: i64| (labels.int64_value(&[place]), scores.double_value(&[place]) as f32, corners(boxes, place));
+        (0..labels.size()[0]).map(row).collect()
     };
-    let scenes: Vec<String> = (0..pictures.len()).map(rows).collect();
-    std::fs::write(golden_file(), format!("[\n{}\n]\n", scenes.join(",\n"))).unwrap();
+    let regions = |number: usize| {
+        let (boxes, vectors) = (&theirs[&format!("{number}.proposals")], &theirs[&format!("{number}.vectors")]);
+        let row = |place: i64| (corners(boxes, place), Probe::new(&vectors.get(place)).numbers);
+        (0..GOLDEN_REGIONS.1 as i64).map(row).collect()
+    };
+    let network = |config: &ResNetConfig| {
+        let mut weights = Weights::new(1, Device::Cpu);
+        ResNet::new(config, "", &mut weights).unwrap();
+        as_if_trained(&weights);
+        let theirs = reference.run("resnet", config, &weights, &paths[..1]);
+        ["stage0", "stage1", "stage2", "stage3", "scores"].map(|name| Probe::new(&theirs[&format!("0.{name}")])).into()
+    };
+    let golden = Golden {
+        detections: (0..pictures.len()).map(detections).collect(),
+        regions: (0..GOLDEN_REGIONS.0).map(regions).collect(),
+        networks: golden_networks().iter().map(network).collect(),
+    };
+    std::fs::write(golden_file(), serde_json::to_string_pretty(&golden).unwrap() + "\n").unwrap();
 }
 
 #[test]
