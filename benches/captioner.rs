@@ -10,7 +10,7 @@ use std::error::Error;
 use captionlab::Device;
 use captionlab::caption::{CaptionTraining, Decoding, Generator, PackedCaptions};
 use captionlab::data::Random;
-use captionlab::train::{Clip, Optimiser, OptimiserConfig};
+use captionlab::train::{GradientClipping, Optimiser, OptimiserConfig};
 use captionlab::vision::Weights;
 use peer::{Peer, rate};
 use tch::Tensor;
@@ -32,8 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut weights = Weights::new(1, Device::Cpu);
     let generator = Generator::new(&training.captioner, SIZE as usize, VOCABULARY, &mut weights)
         .expect("the course's sizes are valid");
-    let mut optimiser = Optimiser::new(OptimiserConfig::rms_prop(1e-4), Clip::Norm(5.0), weights.trainable())
-        .expect("the course's settings are valid");
+    let mut optimiser =
+        Optimiser::new(OptimiserConfig::rms_prop(1e-4), GradientClipping::Norm(5.0), weights.trainable())
+            .expect("the course's settings are valid");
     let features = Weights::new(2, Device::Cpu).uniform("features", &[BATCH as i64, SIZE], 1.7).detach();
     let mut random = Random::new(3);
     // With its end a caption is TOKENS words to say.

@@ -1,6 +1,7 @@
 //! `captionlab score` as a program of its own: it loads no libtorch, which takes longer than scoring a thousand captions.
 
 mod score_command;
+mod terminal;
 
 use std::process::ExitCode;
 

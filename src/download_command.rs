@@ -12,6 +12,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::extract_command::style;
+use crate::terminal::say;
 
 /// The course's features have no address of their own.
 const COURSE: &str = "course-features";
@@ -34,8 +35,7 @@ pub struct DownloadOptions {
 
 pub fn run(options: &DownloadOptions) -> Result<()> {
     let Some(name) = &options.name else {
-        print!("{}", table());
-        return Ok(());
+        return say(table().trim_end());
     };
     let project = options.out.clone().unwrap_or_else(project_folder);
     if name == COURSE {
@@ -54,7 +54,7 @@ pub fn run(options: &DownloadOptions) -> Result<()> {
             "Nothing was downloaded.",
         ));
     }
-    println!("{}: {}", source.what, source.licence);
+    say(format_args!("{}: {}", source.what, source.licence))?;
     let folder = project.join(source.folder);
     match &options.from {
         // What somebody has need not come in the same files.
@@ -113,8 +113,7 @@ fn course_features(options: &DownloadOptions, project: &Path) -> Result<()> {
     if is_url(from) && (import.is_ok() || !is_archive(&path)) {
         std::fs::remove_file(&path).ok();
     }
-    println!("{}", import?);
-    Ok(())
+    say(import?)
 }
 
 fn is_url(from: &str) -> bool {
@@ -127,15 +126,13 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
     // An archive is gone when it is unpacked; this stays.
     let unpacked = folder.join(format!(".{}.unpacked", file.name));
     if from.is_none() && file.unpack && unpacked.exists() {
-        println!("{}: unpacked already", folder.display());
-        return Ok(());
+        return say(format_args!("{}: unpacked already", folder.display()));
     }
     match from.filter(|from| !is_url(from)) {
         Some(own) if file.unpack => return unpack(Path::new(own), folder),
         Some(own) => {
             let bytes = captionlab::download::copy(Path::new(own), &path, file.sha256)?;
-            println!("{}: {} copied", path.display(), bytes_text(bytes));
-            return Ok(());
+            return say(format_args!("{}: {} copied", path.display(), bytes_text(bytes)));
         }
         None => {}
     }
@@ -160,8 +157,8 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
     });
     bar.finish_and_clear();
     match downloaded? {
-        Downloaded::AlreadyHere => println!("{}: here already", path.display()),
-        Downloaded::Fetched(bytes) => println!("{}: {} downloaded", path.display(), bytes_text(bytes)),
+        Downloaded::AlreadyHere => say(format_args!("{}: here already", path.display()))?,
+        Downloaded::Fetched(bytes) => say(format_args!("{}: {} downloaded", path.display(), bytes_text(bytes)))?,
     }
     if file.unpack {
         let result = unpack(&path, folder);
@@ -192,6 +189,5 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    println!("{}: {} files unpacked", folder.display(), files?);
-    Ok(())
+    say(format_args!("{}: {} files unpacked", folder.display(), files?))
 }

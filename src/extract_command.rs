@@ -12,6 +12,8 @@ use captionlab::{Error, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::terminal::say;
+
 #[derive(Args)]
 pub struct ExtractOptions {
     /// A data set in any of the layouts that are known; Scenes when left out.
@@ -92,8 +94,7 @@ pub fn run(options: ExtractOptions) -> Result<()> {
         bar.set_message(progress.to_string());
     });
     bar.finish_and_clear();
-    println!("{}", extraction?);
-    Ok(())
+    say(extraction?)
 }
 
 /// How a bar of progress looks.

@@ -3,9 +3,13 @@
 mod download_command;
 mod extract_command;
 mod score_command;
+mod terminal;
 
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
@@ -16,7 +20,10 @@ use captionlab::vision::clip::ClipTokenizer;
 use captionlab::vision::{Clip, FasterRcnn, MODEL_FILE, shipped};
 use captionlab::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::ProgressBar;
 use tch::Device;
+
+use terminal::say;
 
 /// Build an image captioner from nothing: trainings and evaluations of the lessons, from the command line.
 #[derive(Parser)]
@@ -156,7 +163,7 @@ struct Detect {
     /// Shows what it is surer of than this, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     score: f32,
-    /// Where the drawn copies go, as NAME.detections.png.
+    /// Where the drawn copies go, as NAME.detections.png; the folder is made where it is missing.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }
@@ -286,23 +293,38 @@ fn evaluate_clip(options: EvalOptions) -> Result<()> {
     let scenes = Dataset::scenes(&ScenesConfig::default())?;
     let evaluation = train::evaluate_clip(&clip, &tokenizer, &scenes, Split::Test)?;
     match options.json {
-        true => println!("{}", serde_json::json!(evaluation)),
-        false => println!("{}\n{evaluation}", folder.display()),
+        true => say(serde_json::json!(evaluation)),
+        false => say(format_args!("{}\n{evaluation}", folder.display())),
     }
-    Ok(())
 }
 
-/// Waits for a run with a line of progress, and prints its last samples.
+/// Shows a bar of progress until the run ends.
+fn watch(run: &Run) {
+    let bar = ProgressBar::new(0).with_style(extract_command::style("{wide_bar}\n{msg}"));
+    while run.is_running() {
+        let status = run.status();
+        bar.set_length(status.epochs * status.steps);
+        bar.set_position(status.epoch.saturating_sub(1) * status.steps + status.step);
+        bar.set_message(status.to_string());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    bar.finish_and_clear();
+}
+
+/// Waits for a run with a bar of progress, or lines of it where there is no terminal, and prints its last samples.
 fn wait(mut run: Run, dataset: &Dataset) -> Result<()> {
-    println!("{}: {}", dataset.name, run.folder().display());
+    say(format_args!("{}: {}", dataset.name, run.folder().display()))?;
+    if std::io::stdout().is_terminal() {
+        watch(&run);
+    }
     let result = run.wait();
     for note in run.notes() {
-        println!("{note}");
+        say(note)?;
     }
     result?;
     if let Some(epoch) = run.samples().last() {
         for sample in &epoch.samples {
-            println!("{}: {}", sample.name, sample.text);
+            say(format_args!("{}: {}", sample.name, sample.text))?;
         }
     }
     Ok(())
@@ -316,10 +338,9 @@ fn evaluate_captioner(options: EvalOptions) -> Result<()> {
     let evaluation =
         caption::evaluate(&Captioner::load(&folder)?, &Dataset::scenes(&ScenesConfig::default())?, Split::Test)?;
     match options.json {
-        true => println!("{}", serde_json::json!(evaluation)),
-        false => println!("{}\n{evaluation}", folder.display()),
+        true => say(serde_json::json!(evaluation)),
+        false => say(format_args!("{}\n{evaluation}", folder.display())),
     }
-    Ok(())
 }
 
 fn evaluate_a_detector(options: EvalOptions) -> Result<()> {
@@ -330,10 +351,9 @@ fn evaluate_a_detector(options: EvalOptions) -> Result<()> {
     let detector = FasterRcnn::load(weights_in(&path), Device::Cpu)?;
     let precision = train::evaluate_detector(&detector, &Dataset::scenes(&ScenesConfig::default())?, Split::Test)?;
     match options.json {
-        true => println!("{}", serde_json::json!({ "ap50": precision.mean, "classes": precision.classes })),
-        false => println!("{}\n{}", path.display(), precision.to_string().trim_end()),
+        true => say(serde_json::json!({ "ap50": precision.mean, "classes": precision.classes })),
+        false => say(format_args!("{}\n{}", path.display(), precision.to_string().trim_end())),
     }
-    Ok(())
 }
 
 /// The file of weights in a folder, or the file itself.
@@ -351,10 +371,13 @@ fn detect(options: &Detect) -> Result<()> {
         None => shipped("detector-tiny")?,
     };
     let detector = FasterRcnn::load(&weights, Device::Cpu)?;
+    std::fs::create_dir_all(&options.out)
+        .map_err(|source| Error::file(&options.out, "create the folder", source, "Name another with --out."))?;
+    let mut drawn = BTreeSet::new();
     for path in &options.pictures {
         let image = images::decode(path)?;
         let found = detector.detect(std::slice::from_ref(&image))?.pop().unwrap_or_default();
-        println!("{}", path.display());
+        say(path.display())?;
         let mut boxes = Vec::new();
         for ((bounds, &label), &score) in found.boxes.iter().zip(&found.labels).zip(&found.scores) {
             if score <= options.score {
@@ -362,15 +385,18 @@ fn detect(options: &Detect) -> Result<()> {
             }
             let name = format!("{} {:.0} %", detector.class_name(label), 100.0 * score);
             let BoundingBox { left, top, right, bottom } = bounds;
-            println!("  {name:<20} from ({left:.0}, {top:.0}) to ({right:.0}, {bottom:.0})");
+            say(format_args!("  {name:<20} from ({left:.0}, {top:.0}) to ({right:.0}, {bottom:.0})"))?;
             boxes.push((*bounds, name));
         }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let out = options.out.join(format!("{name}.detections.png"));
+        // Of pictures that have one name, in several folders, say, the second is drawn in `name-2`.
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let numbered = (2..).map(|number| format!("{stem}-{number}"));
+        let name = std::iter::once(stem.to_string()).chain(numbered).find(|name| drawn.insert(name.clone()));
+        let out = options.out.join(format!("{}.detections.png", name.unwrap_or_default()));
         let config =
             GridConfig { image_width: image.width().max(image.height()).clamp(256, 1024), ..GridConfig::default() };
         show::boxed_images(&[BoxedImage { image, boxes, title: None }], &config)?.save(&out)?;
-        println!("  drawn in {}", out.display());
+        say(format_args!("  drawn in {}", out.display()))?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Scores of captions from the command line: part of two programs, of which one needs no libtorch.
 
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
+use captionlab::Result;
 use captionlab::metrics::{self, Meteor, MeteorData, Metric, Report, Tokenizer};
-use captionlab::{Error, Result};
 use clap::{Args, ValueEnum};
+
+use crate::terminal::say;
 
 #[derive(Args)]
 pub struct ScoreOptions {
@@ -46,12 +47,7 @@ const RESAMPLES: usize = 1000;
 
 /// Scores captions, and prints what is asked for.
 pub fn score(options: &ScoreOptions) -> Result<()> {
-    let text = lines(options)?.join("\n") + "\n";
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // Who reads them, `head` perhaps, has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|source| Error::file("standard output", "print the scores", source, "Is it open?")),
-    }
+    say(lines(options)?.join("\n"))
 }
 
 fn lines(options: &ScoreOptions) -> Result<Vec<String>> {

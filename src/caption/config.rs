@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{VocabularyConfig, lessons_are_small};
-use crate::train::{Clip, OptimiserConfig, Run, RunSettings, Schedule};
+use crate::train::{GradientClipping, OptimiserConfig, Run, RunSettings, Schedule};
 use crate::vision::SmallCnnConfig;
 use crate::{Error, Result};
 
@@ -143,7 +143,7 @@ impl CaptionTraining {
         Self {
             captioner: CaptionerConfig::paper(),
             vocabulary: VocabularyConfig { min_count: 5, max_size: None },
-            run: RunSettings { clip: Clip::Value(5.0), ..RunSettings::default() },
+            run: RunSettings { clip: GradientClipping::Value(5.0), ..RunSettings::default() },
             ..Self::course()
         }
     }

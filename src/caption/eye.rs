@@ -11,7 +11,8 @@ use crate::data::{Dataset, Example, Random, Split, Vocabulary, lessons_are_small
 use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
 use crate::train::pictures::{Pictures, stretched};
 use crate::train::{
-    CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
+    CHECKPOINT_FILE, GradientClipping, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule,
+    StepPart, Task,
 };
 use crate::vision::{SmallCnn, SmallCnnConfig, Weights, read_tensors};
 use crate::{Error, Result};
@@ -48,7 +49,7 @@ impl EyeTraining {
                 workers: 2,
                 optimiser: OptimiserConfig::Sgd { learning_rate: 7e-3, momentum: 0.9, weight_decay: 5e-3 },
                 schedule: Schedule::Cosine { warmup_steps: 50 },
-                clip: Clip::Norm(50.0),
+                clip: GradientClipping::Norm(50.0),
                 ..RunSettings::default()
             },
         }

@@ -9,7 +9,8 @@ use tch::{Device, Kind, Tensor};
 use super::examples::{Draw, Order, Part, data_description, load_parts, spread};
 use super::pictures::stretched;
 use super::{
-    CHECKPOINT_FILE, Clip, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule, StepPart, Task,
+    CHECKPOINT_FILE, GradientClipping, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule,
+    StepPart, Task,
 };
 use crate::data::{BoundingBox, Dataset, Example, Random, Split};
 use crate::vision::faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, Target};
@@ -39,7 +40,7 @@ impl DetectorTraining {
                 workers: 2,
                 optimiser: OptimiserConfig::Sgd { learning_rate: 0.02, momentum: 0.9, weight_decay: 1e-4 },
                 schedule: Schedule::Cosine { warmup_steps: 200 },
-                clip: Clip::Norm(10.0),
+                clip: GradientClipping::Norm(10.0),
                 ..RunSettings::default()
             },
         }

@@ -36,7 +36,7 @@ pub use detector::{DetectorTraining, evaluate_detector, save_detector, train_det
 pub use device::device_name;
 pub use folder::{next_folder, runs_folder};
 pub use log::{EpochSamples, Sample};
-pub use optimiser::{Clip, Optimiser, OptimiserConfig};
+pub use optimiser::{GradientClipping, Optimiser, OptimiserConfig};
 pub use run::{Curves, Phase, Progress, Run, RunSettings, Status, Task};
 pub use schedule::Schedule;
 pub use workers::{StepPart, threads};

@@ -103,7 +103,7 @@ impl OptimiserConfig {
 /// What is done to gradients that are too large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Clip {
+pub enum GradientClipping {
     /// Nothing.
     None,
     /// Every element is brought into `-limit..=limit`, as in the paper.
@@ -112,7 +112,7 @@ pub enum Clip {
     Norm(f64),
 }
 
-impl Clip {
+impl GradientClipping {
     /// # Errors
     /// [`Error::Config`] when the limit is not greater than 0.
     pub fn validate(&self) -> Result<()> {
@@ -155,7 +155,7 @@ impl Clip {
 #[derive(Debug)]
 pub struct Optimiser {
     config: OptimiserConfig,
-    clip: Clip,
+    clip: GradientClipping,
     steps: u64,
     parameters: Vec<Parameter>,
 }
@@ -175,7 +175,7 @@ impl Optimiser {
     ///
     /// # Errors
     /// [`Error::Config`] when a setting is out of its range.
-    pub fn new(config: OptimiserConfig, clip: Clip, weights: Vec<(String, Tensor)>) -> Result<Self> {
+    pub fn new(config: OptimiserConfig, clip: GradientClipping, weights: Vec<(String, Tensor)>) -> Result<Self> {
         config.validate()?;
         clip.validate()?;
         let zeros = |weight: &Tensor| weight.detach().zeros_like();
@@ -313,7 +313,13 @@ mod tests {
     use tch::{Device, Kind};
 
     /// Follows the gradient of Σ (wᵢ sᵢ)² from the given weights.
-    fn descend(config: OptimiserConfig, clip: Clip, weights: &[f32], scales: &[f32], steps: usize) -> Vec<f32> {
+    fn descend(
+        config: OptimiserConfig,
+        clip: GradientClipping,
+        weights: &[f32],
+        scales: &[f32],
+        steps: usize,
+    ) -> Vec<f32> {
         let mut store = Weights::new(1, Device::Cpu);
         let mut weight = store.constant("weight", &[weights.len() as i64], 0.0, true);
         tch::no_grad(|| weight.copy_(&Tensor::from_slice(weights)));
@@ -334,11 +340,11 @@ mod tests {
     fn three_steps_are_those_of_torch() {
         // Computed with torch.optim of torch 2.11.
         let cases = [
-            (OptimiserConfig::sgd(1e-4), Clip::None, [0.998_390_8, -1.987_139_5, -0.019_101_23]),
-            (OptimiserConfig::rms_prop(1e-2), Clip::None, [0.779_982_27, -1.775_349_5, 0.290_433_23]),
-            (OptimiserConfig::rms_prop(1e-2), Clip::Value(5.0), [0.779_982_27, -1.771_086_9, 0.271_086_96]),
-            (OptimiserConfig::adam(1e-2), Clip::Norm(5.0), [0.969_990_73, -1.969_986_4, 0.470_000_03]),
-            (decaying(0.1), Clip::None, [0.967_044_23, -1.964_042, 0.468_554]),
+            (OptimiserConfig::sgd(1e-4), GradientClipping::None, [0.998_390_8, -1.987_139_5, -0.019_101_23]),
+            (OptimiserConfig::rms_prop(1e-2), GradientClipping::None, [0.779_982_27, -1.775_349_5, 0.290_433_23]),
+            (OptimiserConfig::rms_prop(1e-2), GradientClipping::Value(5.0), [0.779_982_27, -1.771_086_9, 0.271_086_96]),
+            (OptimiserConfig::adam(1e-2), GradientClipping::Norm(5.0), [0.969_990_73, -1.969_986_4, 0.470_000_03]),
+            (decaying(0.1), GradientClipping::None, [0.967_044_23, -1.964_042, 0.468_554]),
         ];
         for (config, clip, expected) in cases {
             let weights = descend(config, clip, &[1.0, -2.0, 0.5], &[1.0, 2.0, -30.0], 3);
@@ -377,7 +383,7 @@ print(json.dumps(results))";
         let rms_prop = OptimiserConfig::RmsProp { learning_rate: 3e-3, smoothing: 0.95, epsilon: 1e-6 };
         let adam =
             OptimiserConfig::Adam { learning_rate: 3e-3, beta1: 0.8, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.05 };
-        let clips = [Clip::None, Clip::Value(0.5), Clip::Norm(0.5)];
+        let clips = [GradientClipping::None, GradientClipping::Value(0.5), GradientClipping::Norm(0.5)];
         let sgd = OptimiserConfig::Sgd { learning_rate: 3e-3, momentum: 0.8, weight_decay: 0.05 };
         let cases = [sgd, rms_prop, adam].into_iter().flat_map(|config| clips.map(|clip| (config, clip)));
         for ((config, clip), expected) in cases.zip(expected) {
@@ -393,13 +399,13 @@ print(json.dumps(results))";
             let train = |stop: Option<usize>| -> Vec<f32> {
                 let mut store = Weights::new(1, Device::Cpu);
                 let weight = store.uniform("weight", &[50], 1.0);
-                let mut optimiser = Optimiser::new(config, Clip::None, store.trainable()).unwrap();
+                let mut optimiser = Optimiser::new(config, GradientClipping::None, store.trainable()).unwrap();
                 for step in 0..10 {
                     if stop == Some(step) {
                         let saved: BTreeMap<_, _> =
                             optimiser.moments().into_iter().map(|(name, moment)| (name, moment.copy())).collect();
                         let steps = optimiser.steps();
-                        optimiser = Optimiser::new(config, Clip::None, store.trainable()).unwrap();
+                        optimiser = Optimiser::new(config, GradientClipping::None, store.trainable()).unwrap();
                         optimiser.restore(steps, &saved, Path::new("checkpoint")).unwrap();
                     }
                     optimiser.zero_gradients();
@@ -416,8 +422,10 @@ print(json.dumps(results))";
     fn moments_of_another_optimiser_are_refused() {
         let mut store = Weights::new(1, Device::Cpu);
         let _ = store.uniform("weight", &[5], 1.0);
-        let saved = Optimiser::new(OptimiserConfig::rms_prop(0.1), Clip::None, store.trainable()).unwrap().moments();
-        let mut adam = Optimiser::new(OptimiserConfig::adam(0.1), Clip::None, store.trainable()).unwrap();
+        let saved = Optimiser::new(OptimiserConfig::rms_prop(0.1), GradientClipping::None, store.trainable())
+            .unwrap()
+            .moments();
+        let mut adam = Optimiser::new(OptimiserConfig::adam(0.1), GradientClipping::None, store.trainable()).unwrap();
         let error = adam.restore(3, &saved.into_iter().collect(), Path::new("checkpoint")).unwrap_err().to_string();
         assert!(error.contains("optimiser.mean.weight"), "{error}");
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::log::{Entry, Log};
 use super::workers::{SharedThreads, loss_and_gradients, threads};
 use super::{
-    Checkpoint, Clip, EpochSamples, Optimiser, OptimiserConfig, Position, Sample, Schedule, StepPart, next_folder,
+    Checkpoint, EpochSamples, GradientClipping, Optimiser, OptimiserConfig, Position, Sample, Schedule, StepPart,
+    next_folder,
 };
 use crate::files::write_whole;
 use crate::vision::Weights;
@@ -67,7 +69,7 @@ pub struct RunSettings {
     pub workers: usize,
     pub optimiser: OptimiserConfig,
     pub schedule: Schedule,
-    pub clip: Clip,
+    pub clip: GradientClipping,
     /// Everything random follows from it: first weights, order, dropout.
     pub seed: u64,
     /// Where it is trained. Results are the same bit for bit on the CPU.
@@ -96,7 +98,7 @@ impl Default for RunSettings {
             workers: 1,
             optimiser: OptimiserConfig::rms_prop(1e-4),
             schedule: Schedule::Constant,
-            clip: Clip::Norm(5.0),
+            clip: GradientClipping::Norm(5.0),
             seed: 1,
             device: Device::Cpu,
             sample_pictures: 8,
@@ -437,7 +439,8 @@ impl Run {
             let (line, ended) = (state.status.to_string(), state.ended);
             drop(state);
             if line != printed && !(ended && matches!(self.status().phase, Phase::Failed(_))) {
-                println!("{line}");
+                // Nobody may be reading any more; that is no reason to end a training.
+                writeln!(std::io::stdout(), "{line}").ok();
                 printed = line;
             }
             if ended {
@@ -744,7 +747,7 @@ mod tests {
             epochs: 3,
             optimiser: OptimiserConfig::adam(0.1),
             schedule: Schedule::Cosine { warmup_steps: 2 },
-            clip: Clip::Norm(1.0),
+            clip: GradientClipping::Norm(1.0),
             workers: 2,
             checkpoint_seconds: 0.0,
             ..RunSettings::default()
@@ -853,7 +856,7 @@ mod tests {
             (RunSettings { checkpoint_seconds: -1.0, ..good() }, "checkpoint_seconds"),
             (RunSettings { optimiser: OptimiserConfig::adam(0.0), ..good() }, "optimiser.learning_rate"),
             (RunSettings { optimiser: OptimiserConfig::rms_prop(-1.0), ..good() }, "optimiser.learning_rate"),
-            (RunSettings { clip: Clip::Norm(0.0), ..good() }, "clip"),
+            (RunSettings { clip: GradientClipping::Norm(0.0), ..good() }, "clip"),
             (RunSettings { device: Device::Cuda(99), ..good() }, "device"),
         ] {
             let error = settings.validate().expect_err(field).to_string();

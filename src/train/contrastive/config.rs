@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::lessons_are_small;
-use crate::train::{Clip, OptimiserConfig, RunSettings, Schedule};
+use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
 use crate::vision::ClipConfig;
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ impl ClipTraining {
                 workers: 1,
                 optimiser: OptimiserConfig::adam(1e-3),
                 schedule: Schedule::Cosine { warmup_steps: 100 },
-                clip: Clip::Norm(1.0),
+                clip: GradientClipping::Norm(1.0),
                 ..RunSettings::default()
             },
         }
