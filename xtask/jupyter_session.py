@@ -6,8 +6,10 @@ usage: jupyter_session.py warm                        compile what lessons use, 
 nbclient judges a cell by its status alone, and evcxr calls a cell that panicked "ok"; so this looks at standard error too.
 """
 
+import contextlib
 import os
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -57,7 +59,11 @@ class Session:
         self.seconds_to_start = time.perf_counter() - start
 
     def stop(self):
+        group = self.manager.provisioner.pid
         self.manager.shutdown_kernel(now=True)
+        # The compiler that it may have started goes with it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
         self.client.stop_channels()
         self.log.close()
 
@@ -243,6 +249,8 @@ def main():
 
 
 if __name__ == "__main__":
+    # Asked to end, it ends its kernel first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except LessonFailed as failure:

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use crate::Result;
 use crate::paths::Paths;
+use crate::{Result, steps};
 
 pub enum Mode {
     /// Every cell must run, with nothing on standard error and no picture missing.
@@ -40,9 +40,7 @@ pub fn run(paths: &Paths, names: &[String], mode: Mode, full: bool) -> Result<()
         session.env("CAPTIONLAB_SMALL", "1");
     }
     set_data(&mut session)?;
-    let status = session
-        .status()
-        .map_err(|error| format!("{}: {error}. Run: cargo xtask setup", paths.venv_python().display()))?;
+    let status = steps::run(&mut session).map_err(|error| format!("{error}. Run: cargo xtask setup"))?;
     if status.success() { Ok(()) } else { Err("a lesson failed".into()) }
 }
 

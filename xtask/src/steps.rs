@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +24,8 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Set when a step has failed: what runs beside it ends.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Runs two works that do not need each other at the same time. When one fails, a logged command of the other ([`run_logged`]) is ended.
+/// Runs two works that do not need each other at the same time. When one fails, a command of the other ([`run`], [`run_logged`]) is
+/// ended.
 pub fn side_by_side(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
     let noticed = |result: Result<()>| {
         // What was ended because of the other is not what went wrong.
@@ -78,23 +79,14 @@ pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
         .spawn()
         .map_err(|error| format!("{name} cannot be started: {error}. {help}"))?;
     let mut next_sign = Duration::from_secs(20);
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if FAILED.load(Ordering::SeqCst) {
-            child.kill()?;
-            child.wait()?;
-            return Err(format!("{name} was ended, because another step has failed").into());
-        }
+    let status = wait_for(&mut child, &name, || {
         if start.elapsed() > next_sign {
             next_sign += Duration::from_secs(20);
             let last = last_lines(log, 1).unwrap_or_default();
             let shown: String = last.trim().chars().take(90).collect();
             println!("  {:>9}  {short}: {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
         }
-        thread::sleep(Duration::from_millis(if start.elapsed().as_secs() < 2 { 20 } else { 200 }));
-    };
+    })?;
     if status.success() {
         return Ok(());
     }
@@ -104,6 +96,41 @@ pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
         log.display()
     )
     .into())
+}
+
+/// Runs a command to its end. When a step beside it fails, it is ended.
+pub fn run(command: &mut Command) -> Result<ExitStatus> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().map_err(|error| format!("{name} cannot be started: {error}"))?;
+    wait_for(&mut child, &name, || {})
+}
+
+fn wait_for(child: &mut Child, name: &str, mut meanwhile: impl FnMut()) -> Result<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if FAILED.load(Ordering::SeqCst) {
+            end(child)?;
+            return Err(format!("{name} was ended, because another step has failed").into());
+        }
+        meanwhile();
+        thread::sleep(Duration::from_millis(if start.elapsed().as_secs() < 2 { 20 } else { 200 }));
+    }
+}
+
+/// Asks a program to end, so that it ends its own ones too, and kills it when it does not.
+fn end(child: &mut Child) -> Result<()> {
+    Command::new("kill").arg(child.id().to_string()).status()?;
+    let asked = Instant::now();
+    while child.try_wait()?.is_none() {
+        if asked.elapsed() > Duration::from_secs(20) {
+            child.kill()?;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// The last lines of a text file.

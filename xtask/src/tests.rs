@@ -3,18 +3,15 @@
 use std::process::Command;
 
 use crate::paths::Paths;
-use crate::steps::step;
+use crate::steps::{run, step};
 use crate::{Result, checks, kernel, lessons, setup};
 
 pub fn test(paths: &Paths) -> Result<()> {
     let cargo = |name: &str, arguments: &[&str]| {
         step(name, || {
-            let status = Command::new("cargo")
-                .args(arguments)
-                .current_dir(&paths.checkout)
-                .env("RUSTDOCFLAGS", "-D warnings")
-                .status()
-                .map_err(|error| format!("cargo cannot be started: {error}"))?;
+            let mut command = Command::new("cargo");
+            command.args(arguments).current_dir(&paths.checkout).env("RUSTDOCFLAGS", "-D warnings");
+            let status = run(&mut command)?;
             if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed", arguments.join(" ")).into()) }
         })
     };
