@@ -2,7 +2,7 @@
 
 usage: vision.py THREADS RESNET.safetensors DETECTOR.safetensors PICTURE…
 Waits for lines on standard input, `resnet BATCHES`, `clip BATCHES` or `detect PICTURES`, and answers each with pictures a second; `memory 0`
-with the most memory in megabytes since that was asked before.
+with the most memory in megabytes since that was asked before, or `nan`.
 """
 
 import sys
@@ -41,9 +41,12 @@ def main(threads, resnet_file, detector_file, *paths):
         count = int(count)
         start = time.perf_counter()
         if mode == "memory":
-            status = Path("/proc/self/status").read_text().split()
-            Path("/proc/self/clear_refs").write_text("5")
-            print(int(status[status.index("VmHWM:") + 1]) / 1000, flush=True)
+            try:
+                status = Path("/proc/self/status").read_text().split()
+                Path("/proc/self/clear_refs").write_text("5")
+                print(int(status[status.index("VmHWM:") + 1]) * 1024 / 1e6, flush=True)
+            except OSError:
+                print("nan", flush=True)
             continue
         if mode in ("resnet", "clip"):
             for _ in range(count):

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match score_command::score(&CommandLine::parse().options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            terminal::warn(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }

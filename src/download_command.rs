@@ -12,7 +12,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::extract_command::style;
-use crate::terminal::say;
+use crate::terminal::{say, warn};
 
 /// The course's features have no address of their own.
 const COURSE: &str = "course-features";
@@ -150,7 +150,7 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
             bar.set_position(done);
         }
         DownloadEvent::Waiting { problem, wait } => {
-            bar.suspend(|| eprintln!("{problem}; trying again in {} s", wait.as_secs()));
+            bar.suspend(|| warn(format_args!("{problem}; trying again in {} s", wait.as_secs())));
             // What was waited says nothing about how fast it goes.
             bar.reset_eta();
         }

@@ -12,7 +12,7 @@ use captionlab::{Error, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::terminal::say;
+use crate::terminal::{say, warn};
 
 #[derive(Args)]
 pub struct ExtractOptions {
@@ -86,7 +86,7 @@ pub fn run(options: ExtractOptions) -> Result<()> {
         shard_pictures: options.shard_pictures,
         ..ExtractConfig::default()
     };
-    eprintln!("{dataset}");
+    warn(&dataset);
     let bar = ProgressBar::new(0).with_style(style("{bar:30} {msg}"));
     let extraction = extract(&dataset, &encoder, &config, |progress: &ExtractProgress| {
         bar.set_length(progress.total as u64);

@@ -15,7 +15,7 @@ use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{BoundingBox, Dataset, Split, images};
 use captionlab::show::{self, BoxedImage, GridConfig};
-use captionlab::train::{self, CHECKPOINT_FILE, ClipTraining, DetectorTraining, Run, RunSettings, runs_folder};
+use captionlab::train::{self, CHECKPOINT_FILE, ClipTraining, DetectorTraining, Phase, Run, RunSettings, runs_folder};
 use captionlab::vision::clip::ClipTokenizer;
 use captionlab::vision::{Clip, FasterRcnn, MODEL_FILE, shipped};
 use captionlab::{Error, Result};
@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 use tch::Device;
 
-use terminal::say;
+use terminal::{say, warn};
 
 /// Build an image captioner from nothing: trainings and evaluations of the lessons, from the command line.
 #[derive(Parser)]
@@ -163,7 +163,8 @@ struct Detect {
     /// Shows what it is surer of than this, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     score: f32,
-    /// Where the drawn copies go, as NAME.detections.png; the folder is made where it is missing.
+    /// Where the drawn copies go, as NAME.detections.png, or NAME-2.detections.png for the second of that name; the folder is made
+    /// where it is missing.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }
@@ -195,7 +196,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            warn(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -298,13 +299,18 @@ fn evaluate_clip(options: EvalOptions) -> Result<()> {
     }
 }
 
-/// Shows a bar of progress until the run ends.
-fn watch(run: &Run) {
-    let bar = ProgressBar::new(0).with_style(extract_command::style("{wide_bar}\n{msg}"));
+/// Shows where a run stands until it ends.
+fn watch(run: &Run, bar: &ProgressBar) {
+    bar.set_style(extract_command::style("{wide_bar}\n{msg}"));
     while run.is_running() {
         let status = run.status();
-        bar.set_length(status.epochs * status.steps);
-        bar.set_position(status.epoch.saturating_sub(1) * status.steps + status.step);
+        let (done, total) = match status.phase {
+            Phase::Preparing { done, total } => (done as u64, total as u64),
+            _ => (status.epoch.saturating_sub(1) * status.steps + status.step, status.epochs * status.steps),
+        };
+        // A bar of length 0 is full.
+        bar.set_length(total.max(1));
+        bar.set_position(done);
         bar.set_message(status.to_string());
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -314,20 +320,18 @@ fn watch(run: &Run) {
 /// Waits for a run with a bar of progress, or lines of it where there is no terminal, and prints its last samples.
 fn wait(mut run: Run, dataset: &Dataset) -> Result<()> {
     say(format_args!("{}: {}", dataset.name, run.folder().display()))?;
-    if std::io::stdout().is_terminal() {
-        watch(&run);
+    let bar = ProgressBar::new(1);
+    if std::io::stdout().is_terminal() && !bar.is_hidden() {
+        watch(&run, &bar);
     }
-    let result = run.wait();
-    for note in run.notes() {
-        say(note)?;
+    // A training is not lost because its lines cannot be printed.
+    let result = run.wait_with(|status| say(status).unwrap_or_default());
+    let mut lines: Vec<String> = run.notes().iter().map(ToString::to_string).collect();
+    if let (Ok(()), Some(epoch)) = (&result, run.samples().last()) {
+        lines.extend(epoch.samples.iter().map(|sample| format!("{}: {}", sample.name, sample.text)));
     }
-    result?;
-    if let Some(epoch) = run.samples().last() {
-        for sample in &epoch.samples {
-            say(format_args!("{}: {}", sample.name, sample.text))?;
-        }
-    }
-    Ok(())
+    lines.iter().try_for_each(say).unwrap_or_else(|problem| warn(&problem));
+    result
 }
 
 fn evaluate_captioner(options: EvalOptions) -> Result<()> {
@@ -388,10 +392,10 @@ fn detect(options: &Detect) -> Result<()> {
             say(format_args!("  {name:<20} from ({left:.0}, {top:.0}) to ({right:.0}, {bottom:.0})"))?;
             boxes.push((*bounds, name));
         }
-        // Of pictures that have one name, in several folders, say, the second is drawn in `name-2`.
+        // Some disks take `Dog` and `dog` for one name.
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let numbered = (2..).map(|number| format!("{stem}-{number}"));
-        let name = std::iter::once(stem.to_string()).chain(numbered).find(|name| drawn.insert(name.clone()));
+        let name = std::iter::once(stem.to_string()).chain(numbered).find(|name| drawn.insert(name.to_lowercase()));
         let out = options.out.join(format!("{}.detections.png", name.unwrap_or_default()));
         let config =
             GridConfig { image_width: image.width().max(image.height()).clamp(256, 1024), ..GridConfig::default() };

@@ -18,3 +18,9 @@ pub fn say(lines: impl Display) -> Result<()> {
             .map_err(|source| Error::file("standard output", "print the result", source, "Is there room on its disk?")),
     }
 }
+
+/// Says what went wrong, on standard error.
+pub fn warn(problem: impl Display) {
+    // Where that is closed too, there is nobody to tell.
+    writeln!(std::io::stderr(), "{problem}").ok();
+}

@@ -25,7 +25,7 @@ impl Peer {
         Some(Self { process, input, output })
     }
 
-    /// Items a second.
+    /// Items a second, or what else the program measures.
     pub fn measure(&mut self, mode: &str, count: usize) -> Result<f64, Box<dyn Error>> {
         writeln!(self.input, "{mode} {count}")?;
         let mut line = String::new();

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -431,17 +430,25 @@ impl Run {
     /// # Errors
     /// The error that ended the training; a panic in it becomes an [`Error::Run`].
     pub fn wait(&mut self) -> Result<()> {
-        let mut printed = String::new();
+        self.wait_with(|status| println!("{status}"))
+    }
+
+    /// As [`Run::wait`], but each status is given to `show`, not printed.
+    ///
+    /// # Errors
+    /// As [`Run::wait`].
+    pub fn wait_with(&mut self, mut show: impl FnMut(&Status)) -> Result<()> {
+        let mut shown = String::new();
         loop {
             let state = self.progress.state();
             let wait = self.progress.shared.ended.wait_timeout_while(state, STATUS_EVERY, |state| !state.ended);
             let (state, _) = wait.unwrap_or_else(PoisonError::into_inner);
-            let (line, ended) = (state.status.to_string(), state.ended);
+            let (status, ended) = (state.status.clone(), state.ended);
             drop(state);
-            if line != printed && !(ended && matches!(self.status().phase, Phase::Failed(_))) {
-                // Nobody may be reading any more; that is no reason to end a training.
-                writeln!(std::io::stdout(), "{line}").ok();
-                printed = line;
+            let line = status.to_string();
+            if line != shown && !matches!(status.phase, Phase::Failed(_)) {
+                show(&status);
+                shown = line;
             }
             if ended {
                 return self.finish();

@@ -229,7 +229,8 @@ impl ResNet {
     /// # Shapes
     /// - `pictures`: `[batch, 3, height, width]`, normalised as [`Preprocess::imagenet`](crate::data::Preprocess::imagenet) does
     /// - results: `[batch, channels, ⌈height ÷ 4⌉, ⌈width ÷ 4⌉]` and so on; the channels are those of
-    ///   [`ResNetConfig::channels`]
+    ///   [`ResNetConfig::channels`]; except in training, the channels of a place may lie beside each other in memory, where
+    ///   `reshape` goes and `view` does not
     pub fn stages(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
         let pictures = if training { pictures.shallow_clone() } else { channels_last(pictures) };
         let map = self.stem.forward(&pictures, training).relu_();

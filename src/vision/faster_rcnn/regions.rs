@@ -136,10 +136,13 @@ impl FasterRcnn {
         })
     }
 
-    /// What describes boxes of a picture that was looked at, as [`RegionFeatures::RoiAlign`]: in pixels of the picture.
+    /// What describes boxes of a picture that this detector looked at, as [`RegionFeatures::RoiAlign`]: in pixels of the picture.
     ///
     /// # Shapes
     /// - result: `[boxes, head size]`
+    ///
+    /// # Panics
+    /// When the maps are another detector's, of other channels.
     pub fn describe_in(&self, maps: &PictureMaps, boxes: &[BoundingBox]) -> Tensor {
         tch::no_grad(|| self.region_vectors(&maps.pyramid, &[resized(boxes, &maps.batch)]))
     }
