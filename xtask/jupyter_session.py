@@ -56,6 +56,10 @@ class Session:
             said = self.said()
             self.stop()
             raise LessonFailed(f"the kernel did not start: {error}. Run: cargo xtask doctor\n{said}") from error
+        except BaseException:
+            # Asked to end while it waits.
+            self.stop()
+            raise
         self.seconds_to_start = time.perf_counter() - start
 
     def stop(self):
