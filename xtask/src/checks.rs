@@ -12,11 +12,10 @@ use crate::steps::output_of;
 /// Free space that a first set-up needs, in bytes: torch with CUDA 6 GB, the kernel and its builds 3 GB, tests 4 GB.
 const DISK_SPACE: u64 = 14_000_000_000;
 
-/// Checks what set-up cannot install by itself: Python with venv, a C++ compiler, rust-src.
+/// Checks what set-up cannot install by itself: Python with venv, a C++ compiler.
 pub fn before_setup() -> Result<()> {
     python()?;
     compiler()?;
-    rust_source()?;
     Ok(())
 }
 

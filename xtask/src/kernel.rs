@@ -67,6 +67,27 @@ fn build_profile() -> String {
     std::iter::once(CELLS_AND_OTHERS.to_string()).chain(groups.map(of_group)).collect()
 }
 
+/// Adds rust-src to the toolchain. rust-toolchain.toml names it, but a rustup that may not install by itself leaves it out.
+pub fn add_rust_source(paths: &Paths) -> Result<()> {
+    fs::create_dir_all(&paths.cache)?;
+    // rustup itself does not look whether another one is at work.
+    let lock = File::create(paths.cache.join("rust-src.lock"))?;
+    lock.lock()?;
+    if checks::rust_source().is_ok() {
+        return Ok(());
+    }
+    step("Rust's own sources, with which the kernel infers types", || {
+        let mut add = Command::new("rustup");
+        add.args(["component", "add", "rust-src"]).current_dir(&paths.checkout);
+        run_logged(
+            &mut add,
+            &paths.cache.join("logs/rust-src.log"),
+            "Is there a network, and is Rust installed by rustup? By hand: rustup component add rust-src",
+        )?;
+        checks::rust_source().map(|_| ())
+    })
+}
+
 /// Installs evcxr_jupyter into the cache folder.
 pub fn install(paths: &Paths) -> Result<()> {
     let root = paths.kernel_root();

@@ -23,6 +23,7 @@ pub fn setup_beside(
     with_kernel: impl FnOnce() -> Result<()> + Send,
 ) -> Result<()> {
     checks::before_setup()?;
+    kernel::add_rust_source(paths)?;
     let (made, environment) = mpsc::channel::<PathBuf>();
     let kernel = move || {
         kernel::install(paths)?;
