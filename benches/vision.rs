@@ -1,5 +1,6 @@
 //! ResNet-50, CLIP's image tower and Faster R-CNN beside torchvision's and transformers' in eager PyTorch, with the same number of
-//! threads, in interleaved rounds; and what describes regions, from the maps of the whole picture and by cutting each region out.
+//! threads, in interleaved rounds; what describes regions, from the maps of the whole picture and by cutting each region out; and
+//! bfloat16 beside single precision, where the processor has it.
 //!
 //! `cargo bench --bench vision`; prints one line of JSON for each comparison.
 
@@ -12,8 +13,8 @@ use captionlab::data::images::{Filter, decode, resize};
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
 use captionlab::vision::{
-    Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, Normalisation, RegionFeatures, ResNet, ResNetConfig, Weights,
-    write_tensors,
+    Arithmetic, Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, Normalisation, RegionFeatures, ResNet, ResNetConfig,
+    Weights, write_tensors,
 };
 use captionlab::{Device, Tensor};
 use image::RgbImage;
@@ -104,6 +105,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         theirs[2].push(peer.measure("clip", 4)?);
     }
     drop(peer);
+    // Single precision as before, in rounds of its own.
+    let (mut single, mut reduced) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    let in_bfloat16 = Arithmetic::BFloat16;
+    if in_bfloat16.is_native(Device::Cpu) {
+        let resnet = ResNet::new(&ResNetConfig::resnet50(), "", &mut Weights::new(1, Device::Cpu))?;
+        let resnet = resnet.with_arithmetic(in_bfloat16);
+        let detector = FasterRcnn::new(&config, &mut Weights::new(1, Device::Cpu))?.with_arithmetic(in_bfloat16);
+        let clip = Clip::new(&ClipConfig::vit_b_32(), 1, Device::Cpu)?.with_arithmetic(in_bfloat16);
+        let reduced_tasks: [&dyn Fn(); 3] = [
+            &|| drop(tch::no_grad(|| resnet.classify(&batch, false)).expect("it has classes")),
+            &|| drop(clip.encode_image(&batch).expect("it fits")),
+            &|| {
+                let detect = |picture| drop(detector.detect(std::slice::from_ref(picture)).expect("it has pixels"));
+                pictures.iter().for_each(detect);
+            },
+        ];
+        reduced_tasks.iter().for_each(|task| task());
+        for _ in 0..ROUNDS {
+            for (number, (_, count, task)) in tasks.into_iter().enumerate() {
+                let (repeats, pictures) = if number == 2 { (1, count) } else { (4, 4 * BATCH) };
+                single[number].push(rate(pictures, || (0..repeats).for_each(|_| task())));
+                reduced[number].push(rate(pictures, || (0..repeats).for_each(|_| reduced_tasks[number]())));
+            }
+        }
+    } else {
+        println!("skipped: bfloat16, which this processor has not");
+    }
     let mut random = Random::new(1);
     let boxes = |picture: &RgbImage, random: &mut Random| -> Vec<BoundingBox> {
         let (width, height) = (picture.width() as f32, picture.height() as f32);
@@ -154,7 +182,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
         println!("{line}");
     }
-    for (number, name) in ["ResNet-50", "CLIP ViT-B/32", "Faster R-CNN"].into_iter().enumerate() {
+    const NETWORKS: [&str; 3] = ["ResNet-50", "CLIP ViT-B/32", "Faster R-CNN"];
+    for (number, (reduced, single)) in
+        reduced.iter().zip(&single).enumerate().filter(|(_, (reduced, _))| !reduced.is_empty())
+    {
+        let line = serde_json::json!({
+            "bench": format!("{}, bfloat16", NETWORKS[number]), "unit": "pictures/s", "better": "higher", "ours": reduced,
+            "peer": single, "peer_name": "ours, single precision",
+        });
+        println!("{line}");
+    }
+    for (number, name) in NETWORKS.into_iter().enumerate() {
         if !(memory[number].is_finite() && their_memory[number].is_finite()) {
             println!("skipped: the memory of {name}, which this system does not say");
             continue;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
-use captionlab::vision::{Clip, ClipConfig, Weights, read_tensors};
+use captionlab::vision::{Arithmetic, Clip, ClipConfig, Weights, read_tensors};
 use captionlab::{Device, Tensor};
 use image::{Rgb, RgbImage};
 use serde::Deserialize;
+use tch::Kind;
 
 /// Sizes, and the features that transformers' `CLIPModel` gives.
 #[derive(Deserialize)]
@@ -212,6 +214,21 @@ fn what_is_no_clip_is_an_error_that_says_so() {
     let _ = weights.uniform("vision_model.embeddings.patch_embedding.weight", &[4, 4], 1.0);
     let error = Clip::from_tensors(weights.named().into_iter().collect(), &path).unwrap_err().to_string();
     assert!(error.contains("4 dimensions are expected"), "{error}");
+}
+
+#[test]
+fn in_bfloat16_pictures_have_nearly_the_same_features_and_texts_the_same() {
+    let shipped = || Clip::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("saved_models/clip-tiny")).unwrap();
+    let [single, reduced] = [shipped(), shipped().with_arithmetic(Arithmetic::BFloat16)];
+    let pictures: Vec<RgbImage> = (900_000..900_016).map(|index| Scene::generate(1, index).draw()).collect();
+    let pictures = single.prepare(&pictures).unwrap();
+    let [theirs, ours] = [&single, &reduced].map(|clip| clip.encode_image(&pictures).unwrap());
+    assert_eq!(ours.kind(), Kind::Float);
+    let cosines = Tensor::cosine_similarity(&ours, &theirs, 1, 1e-8);
+    let (least, most) = (cosines.min().double_value(&[]), cosines.max().double_value(&[]));
+    assert!(least > 0.998 && most < 1.0, "{least} to {most}");
+    let tokens = Tensor::from_slice2(&[[0i64, 7, 8, 1], [0, 9, 1, 1]]);
+    assert_eq!(single.encode_text(&tokens).unwrap(), reduced.encode_text(&tokens).unwrap());
 }
 
 /// With the feature `clip-text`, which the measure needs.

@@ -10,8 +10,8 @@ use captionlab::data::{BoundingBox, Dataset, Random, ScenesConfig, Split};
 use captionlab::train;
 use captionlab::vision::faster_rcnn::{SamplingConfig, Target};
 use captionlab::vision::{
-    AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, Normalisation, RegionConfig, RegionFeatures,
-    ResNet, ResNetConfig, Weights, read_tensors, write_tensors,
+    Arithmetic, AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, Normalisation, RegionConfig,
+    RegionFeatures, ResNet, ResNetConfig, Weights, read_tensors, write_tensors,
 };
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -241,6 +241,43 @@ fn the_shipped_detector_finds_the_things_of_scenes() {
     let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 80, seed: 1 }).unwrap();
     let precision = train::evaluate_detector(&detector, &scenes, Split::Test).unwrap();
     assert!(precision.mean >= 0.95, "{precision}");
+}
+
+#[test]
+fn in_bfloat16_the_same_things_are_found_and_described_nearly_alike() {
+    let (single, _) = shipped_detector();
+    let (reduced, _) = shipped_detector();
+    let reduced = reduced.with_arithmetic(Arithmetic::BFloat16);
+    let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 80, seed: 1 }).unwrap();
+    let precision = train::evaluate_detector(&reduced, &scenes, Split::Test).unwrap();
+    assert!(precision.mean >= 0.95, "{precision}");
+    for index in 900_000..900_008 {
+        let picture = Scene::generate(1, index).draw();
+        let found = single.detect(std::slice::from_ref(&picture)).unwrap().remove(0);
+        for way in [RegionFeatures::RoiAlign, RegionFeatures::Crop] {
+            let [theirs, ours] =
+                [&single, &reduced].map(|detector| detector.describe(&picture, &found.boxes, way).unwrap());
+            assert_eq!(ours.kind(), Kind::Float);
+            let lengths = |rows: &Tensor| rows.norm_scalaropt_dim(2.0, [1], false);
+            let worst = (lengths(&(&ours - &theirs)) / lengths(&theirs)).max().double_value(&[]);
+            // Of 8 digits in binary, 1/256 is lost at each layer at most; that something is lost shows that it is used.
+            assert!((1e-4..0.05).contains(&worst), "scene {index}, {way:?}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn networks_learn_in_single_precision_whatever_they_look_with() {
+    let resnet = || ResNet::new(&FasterRcnnConfig::tiny().backbone, "", &mut Weights::new(3, Device::Cpu)).unwrap();
+    let pictures = Tensor::linspace(-2.0, 2.0, 2 * 3 * 64 * 64, (Kind::Float, Device::Cpu)).reshape([2, 3, 64, 64]);
+    let [single, reduced] = [resnet(), resnet().with_arithmetic(Arithmetic::BFloat16)];
+    for (one, other) in single.stages(&pictures, true).iter().zip(&reduced.stages(&pictures, true)) {
+        assert_eq!(one, other);
+    }
+    for (one, other) in single.stages(&pictures, false).iter().zip(&reduced.stages(&pictures, false)) {
+        assert_eq!(other.kind(), Kind::Float);
+        assert!((1e-4..0.05).contains(&difference(other, one)));
+    }
 }
 
 /// Scenes of the test split, which the golden file is about.

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Weights;
 
@@ -98,8 +98,8 @@ impl NormalisedConvolution {
         }
     }
 
-    /// In `training`, gradients flow to the weights; otherwise normalisation is part of the convolution, which saves going over
-    /// the map once more, and the weights get no gradients.
+    /// In `training`, gradients flow to the weights; otherwise normalisation is part of the convolution, which saves going over the
+    /// map once more, the weights get no gradients, and it is computed with the kind of numbers that the map is of.
     ///
     /// # Shapes
     /// - `map`: `[batch, inputs, height, width]`
@@ -108,7 +108,7 @@ impl NormalisedConvolution {
         let padding = self.weight.size()[2] / 2;
         let convolve = |weight: &Tensor, bias: Option<&Tensor>| map.conv2d(weight, bias, self.stride, padding, 1, 1);
         if !training {
-            let (weight, bias) = self.folded();
+            let (weight, bias) = self.folded(map.kind());
             return convolve(&weight, Some(&bias));
         }
         let map = convolve(&self.weight, None);
@@ -133,16 +133,16 @@ impl NormalisedConvolution {
         (scale, shift)
     }
 
-    fn folded(&self) -> (Tensor, Tensor) {
+    fn folded(&self, kind: Kind) -> (Tensor, Tensor) {
         let parts = [&self.weight, &self.scale, &self.shift, &self.running_mean, &self.running_var];
         let version = parts.iter().map(|part| part.internal_version()).sum();
         let mut known = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
         let folded = match &mut *known {
-            Some(folded) if folded.version == version => folded,
+            Some(folded) if folded.version == version && folded.weight.kind() == kind => folded,
             known => known.insert(tch::no_grad(|| {
                 let (scale, bias) = self.affine();
                 let weight = channels_last(&(&self.weight * scale.reshape([-1, 1, 1, 1])));
-                Folded { version, weight: weight.detach(), bias: bias.detach() }
+                Folded { version, weight: weight.detach().to_kind(kind), bias: bias.detach().to_kind(kind) }
             })),
         };
         (folded.weight.shallow_clone(), folded.bias.shallow_clone())
@@ -164,7 +164,6 @@ pub(super) fn channels_last(map: &Tensor) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Kind;
 
     #[test]
     fn folded_or_not_a_convolution_gives_the_same_and_follows_its_weights() {

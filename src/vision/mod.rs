@@ -1,5 +1,6 @@
 //! Networks that look at pictures, and the named weights that every network here is made of.
 
+mod arithmetic;
 mod average_precision;
 pub mod clip;
 mod convolution;
@@ -9,6 +10,7 @@ mod resnet;
 mod small_cnn;
 mod weights;
 
+pub use arithmetic::Arithmetic;
 pub use average_precision::AveragePrecision;
 pub use clip::{Clip, ClipConfig};
 pub use convolution::Normalisation;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::convolution::{Geometry, NormalisedConvolution, channels_last};
-use super::{Normalisation, Weights, read_weights};
+use super::{Arithmetic, Normalisation, Weights, read_weights};
 use crate::{Error, Result};
 
 /// What a stage of a [`ResNet`] is made of.
@@ -97,6 +97,7 @@ pub struct ResNet {
     stem: NormalisedConvolution,
     stages: Vec<Vec<Residual>>,
     classifier: Option<(Tensor, Tensor)>,
+    arithmetic: Arithmetic,
 }
 
 /// A block: convolutions, and what is added to what they give.
@@ -192,7 +193,7 @@ impl ResNet {
                 weights.uniform(&format!("{prefix}fc.bias"), &[classes], bound),
             )
         });
-        Ok(Self { config: config.clone(), stem, stages, classifier })
+        Ok(Self { config: config.clone(), stem, stages, classifier, arithmetic: Arithmetic::default() })
     }
 
     /// A network with the weights of a file: torchvision's `resnet50-11ad3fa6.pth` loads as it is, with the feature `pytorch`.
@@ -216,7 +217,14 @@ impl ResNet {
             stem: self.stem.share(remembers),
             stages: self.stages.iter().map(stage).collect(),
             classifier: self.classifier.as_ref().map(|(weight, bias)| (weight.shallow_clone(), bias.shallow_clone())),
+            arithmetic: self.arithmetic,
         }
+    }
+
+    /// The same network, which looks at pictures with other numbers.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
     }
 
     /// The sizes it was made with.
@@ -232,7 +240,15 @@ impl ResNet {
     ///   [`ResNetConfig::channels`]; except in training, the channels of a place may lie beside each other in memory, where
     ///   `reshape` goes and `view` does not
     pub fn stages(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
-        let pictures = if training { pictures.shallow_clone() } else { channels_last(pictures) };
+        self.stages_as_computed(pictures, training).map(|map| map.to_kind(Kind::Float))
+    }
+
+    /// As [`ResNet::stages`], in the numbers that it computes with.
+    pub(super) fn stages_as_computed(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
+        let pictures = match training {
+            true => pictures.shallow_clone(),
+            false => channels_last(&pictures.to_kind(self.arithmetic.kind())),
+        };
         let map = self.stem.forward(&pictures, training).relu_();
         let mut map = map.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         let mut run = |blocks: &Vec<Residual>| {
@@ -250,8 +266,8 @@ impl ResNet {
     /// - `pictures`: `[batch, 3, height, width]`
     /// - result: `[batch, channels]`, 2048 for ResNet-50
     pub fn features(&self, pictures: &Tensor, training: bool) -> Tensor {
-        let [.., last] = self.stages(pictures, training);
-        last.mean_dim([2i64, 3].as_slice(), false, tch::Kind::Float)
+        let [.., last] = self.stages_as_computed(pictures, training);
+        last.mean_dim([2i64, 3].as_slice(), false, Kind::Float)
     }
 
     /// The scores of the classes before softmax.

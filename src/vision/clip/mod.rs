@@ -37,9 +37,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::Weights;
+use super::{Arithmetic, Weights};
 use crate::data::BoundingBox;
 use crate::{Error, Result};
+use towers::ImageTower;
 use transformer::Maker;
 
 /// A picture tower and a text tower with one space for both answers.
@@ -50,6 +51,9 @@ pub struct Clip {
     config: ClipConfig,
     weights: Weights,
     towers: Towers,
+    arithmetic: Arithmetic,
+    /// What looks at pictures where that is not to be done in single precision.
+    reduced: Option<ImageTower>,
 }
 
 impl Clip {
@@ -65,7 +69,15 @@ impl Clip {
         config.validate()?;
         let mut weights = Weights::new(seed, device);
         let towers = Towers::new(&mut Maker::new(&mut weights, drawn), config);
-        Ok(Self { config: config.clone(), weights, towers })
+        Ok(Self { config: config.clone(), weights, towers, arithmetic: Arithmetic::Single, reduced: None })
+    }
+
+    /// The same, which looks at pictures with other numbers; texts are read in single precision. The picture tower's weights are
+    /// copied as they are now.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        let reduced = (arithmetic != Arithmetic::Single).then(|| self.towers.image().copy_in(arithmetic.kind()));
+        Self { arithmetic, reduced, ..self }
     }
 
     /// The same on another device.
@@ -78,7 +90,7 @@ impl Clip {
         }
         let mut moved = Self::make(&self.config, 0, device, false)?;
         moved.weights.assign(&self.weights.named().into_iter().collect(), Path::new("memory"))?;
-        Ok(moved)
+        Ok(moved.with_arithmetic(self.arithmetic))
     }
 
     /// The sizes it was made with.
@@ -167,7 +179,10 @@ impl Clip {
             ));
         }
         let pictures = pictures.f_to_device(self.device())?.f_to_kind(Kind::Float)?;
-        Ok(tch::no_grad(|| self.towers.encode_image(&pictures)))
+        Ok(tch::no_grad(|| match &self.reduced {
+            Some(tower) => tower.forward(&pictures),
+            None => self.towers.encode_image(&pictures),
+        }))
     }
 
     /// The features of texts, as `CLIPModel.get_text_features`. No gradients are kept.

@@ -8,7 +8,7 @@ use super::{ClipConfig, ClipTextConfig};
 /// A vision transformer (Dosovitskiy et al. 2021): a picture is cut into patches, each patch becomes a place, and one more
 /// place, which stands for the whole, is what is read at the end.
 #[derive(Debug)]
-struct ImageTower {
+pub(super) struct ImageTower {
     patches: Tensor,
     patch_size: i64,
     whole: Tensor,
@@ -49,27 +49,34 @@ impl ImageTower {
         }
     }
 
-    fn share(&self) -> Self {
+    fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
         Self {
-            patches: self.patches.shallow_clone(),
+            patches: change(&self.patches),
             patch_size: self.patch_size,
-            whole: self.whole.shallow_clone(),
-            positions: self.positions.shallow_clone(),
-            norm_before: self.norm_before.share(),
-            transformer: self.transformer.share(),
-            norm_after: self.norm_after.share(),
-            projection: self.projection.share(),
+            whole: change(&self.whole),
+            positions: change(&self.positions),
+            norm_before: self.norm_before.changed(change),
+            transformer: self.transformer.changed(change),
+            norm_after: self.norm_after.changed(change),
+            projection: self.projection.changed(change),
         }
     }
 
-    fn forward(&self, pictures: &Tensor) -> Tensor {
+    /// A copy of the tower as it is now, which computes with such numbers and keeps no gradients.
+    pub(super) fn copy_in(&self, kind: Kind) -> Self {
+        tch::no_grad(|| self.changed(&|weight| weight.detach().to_kind(kind)))
+    }
+
+    /// `[batch, 3, height, width]` to `[batch, embedding_size]`, computed with the kind of numbers that its weights are.
+    pub(super) fn forward(&self, pictures: &Tensor) -> Tensor {
         let batch = pictures.size()[0];
+        let pictures = pictures.to_kind(self.patches.kind());
         let patches = pictures.conv2d(&self.patches, None::<&Tensor>, self.patch_size, 0, 1, 1);
         let patches = patches.flatten(2, 3).transpose(1, 2);
         let whole = self.whole.expand([batch, 1, -1], false);
         let places = Tensor::cat(&[whole, patches], 1) + &self.positions;
         let places = self.transformer.forward(self.norm_before.forward(&places), false);
-        self.projection.forward(&self.norm_after.forward(&places.select(1, 0)))
+        self.projection.forward(&self.norm_after.forward(&places.select(1, 0))).to_kind(Kind::Float)
     }
 }
 
@@ -114,13 +121,13 @@ impl TextTower {
         }
     }
 
-    fn share(&self) -> Self {
+    fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
         Self {
-            tokens: self.tokens.shallow_clone(),
-            positions: self.positions.shallow_clone(),
-            transformer: self.transformer.share(),
-            norm: self.norm.share(),
-            projection: self.projection.share(),
+            tokens: change(&self.tokens),
+            positions: change(&self.positions),
+            transformer: self.transformer.changed(change),
+            norm: self.norm.changed(change),
+            projection: self.projection.changed(change),
             end_token: self.end_token,
         }
     }
@@ -163,7 +170,12 @@ impl Towers {
     /// The same towers for another thread: they use the same weights.
     #[cfg_attr(not(feature = "clip-text"), expect(dead_code, reason = "training needs a vocabulary"))]
     pub(crate) fn share(&self) -> Self {
-        Self { image: self.image.share(), text: self.text.share(), logit_scale: self.logit_scale.shallow_clone() }
+        let same = &Tensor::shallow_clone;
+        Self { image: self.image.changed(same), text: self.text.changed(same), logit_scale: same(&self.logit_scale) }
+    }
+
+    pub(super) fn image(&self) -> &ImageTower {
+        &self.image
     }
 
     /// `[batch, 3, height, width]` to `[batch, embedding_size]`.

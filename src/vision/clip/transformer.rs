@@ -54,8 +54,8 @@ impl Linear {
         Self { weight: maker.weight(&format!("{name}.weight"), &shape, deviation), bias: None }
     }
 
-    pub(super) fn share(&self) -> Self {
-        Self { weight: self.weight.shallow_clone(), bias: self.bias.as_ref().map(Tensor::shallow_clone) }
+    pub(super) fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
+        Self { weight: change(&self.weight), bias: self.bias.as_ref().map(change) }
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> Tensor {
@@ -81,8 +81,8 @@ impl Norm {
         }
     }
 
-    pub(super) fn share(&self) -> Self {
-        Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone(), epsilon: self.epsilon }
+    pub(super) fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
+        Self { weight: change(&self.weight), bias: change(&self.bias), epsilon: self.epsilon }
     }
 
     pub(super) fn forward(&self, input: &Tensor) -> Tensor {
@@ -140,8 +140,8 @@ impl Transformer {
         Self { layers: (0..layers).map(layer).collect() }
     }
 
-    pub(super) fn share(&self) -> Self {
-        Self { layers: self.layers.iter().map(Layer::share).collect() }
+    pub(super) fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
+        Self { layers: self.layers.iter().map(|layer| layer.changed(change)).collect() }
     }
 
     /// `[batch, places, width]` in and out. When `causal`, a place sees those before it and itself alone.
@@ -154,16 +154,16 @@ impl Transformer {
 }
 
 impl Layer {
-    fn share(&self) -> Self {
+    fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
         Self {
-            norm1: self.norm1.share(),
-            query: self.query.share(),
-            key: self.key.share(),
-            value: self.value.share(),
-            out: self.out.share(),
-            norm2: self.norm2.share(),
-            widen: self.widen.share(),
-            narrow: self.narrow.share(),
+            norm1: self.norm1.changed(change),
+            query: self.query.changed(change),
+            key: self.key.changed(change),
+            value: self.value.changed(change),
+            out: self.out.changed(change),
+            norm2: self.norm2.changed(change),
+            widen: self.widen.changed(change),
+            narrow: self.narrow.changed(change),
             ..*self
         }
     }

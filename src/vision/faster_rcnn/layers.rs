@@ -1,4 +1,4 @@
-//! Layers with a bias.
+//! Layers with a bias. They compute with the kind of numbers that they are given.
 
 use tch::Tensor;
 
@@ -37,7 +37,8 @@ impl Convolution {
     /// - `map`: `[batch, inputs, height, width]`
     /// - result: `[batch, outputs, height, width]`
     pub(super) fn forward(&self, map: &Tensor) -> Tensor {
-        map.conv2d(&self.weight, Some(&self.bias), 1, self.weight.size()[2] / 2, 1, 1)
+        let (weight, bias) = (self.weight.to_kind(map.kind()), self.bias.to_kind(map.kind()));
+        map.conv2d(&weight, Some(&bias), 1, weight.size()[2] / 2, 1, 1)
     }
 }
 
@@ -68,6 +69,6 @@ impl Linear {
     /// - `rows`: `[batch, inputs]`
     /// - result: `[batch, outputs]`
     pub(super) fn forward(&self, rows: &Tensor) -> Tensor {
-        rows.linear(&self.weight, Some(&self.bias))
+        rows.linear(&self.weight.to_kind(rows.kind()), Some(&self.bias.to_kind(rows.kind())))
     }
 }

@@ -29,7 +29,7 @@ use std::path::Path;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
-use super::{ResNet, Weights, read_weights, read_weights_and_metadata, rename_faster_rcnn};
+use super::{Arithmetic, ResNet, Weights, read_weights, read_weights_and_metadata, rename_faster_rcnn};
 use crate::data::BoundingBox;
 use crate::{Error, Result};
 use boxes::{BoxCoder, area, clip, is_as_large, numbers, rows, suppress_in_groups, tensor};
@@ -169,6 +169,12 @@ impl FasterRcnn {
         }
     }
 
+    /// The same detector, which looks at pictures with other numbers.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { backbone: self.backbone.with_arithmetic(arithmetic), ..self }
+    }
+
     /// The sizes and thresholds it was made with.
     pub fn config(&self) -> &FasterRcnnConfig {
         &self.config
@@ -257,9 +263,9 @@ impl FasterRcnn {
         Ok(found)
     }
 
-    /// The maps of pictures, the finest first: `[batch, channels, height, width]`.
+    /// The maps of pictures, the finest first, in the numbers that the backbone computes with: `[batch, channels, height, width]`.
     fn pyramid(&self, pictures: &Tensor, training: bool) -> Vec<Tensor> {
-        self.pyramid.forward(&self.backbone.stages(pictures, training))
+        self.pyramid.forward(&self.backbone.stages_as_computed(pictures, training))
     }
 
     /// The vectors that the box head describes regions with.
@@ -268,8 +274,8 @@ impl FasterRcnn {
     /// - `regions`: boxes of each picture of the batch, in its pixels
     /// - result: `[regions of all pictures, head size]`
     fn region_vectors(&self, pyramid: &[Tensor], regions: &[Vec<[f32; 4]>]) -> Tensor {
-        let cells = self.align(pyramid, regions).flatten(1, 3);
-        self.head.iter().fold(cells, |rows, layer| layer.forward(&rows).relu_())
+        let cells = self.align(pyramid, regions).flatten(1, 3).to_kind(pyramid[0].kind());
+        self.head.iter().fold(cells, |rows, layer| layer.forward(&rows).relu_()).to_kind(Kind::Float)
     }
 
     /// What the map of the right coarseness shows within each box.
@@ -301,7 +307,7 @@ impl FasterRcnn {
             let (boxes, pictures) =
                 (tensor(&boxes).to_device(self.device), Tensor::from_slice(&pictures).to_device(self.device));
             let scale = 2f64.powi(-(number as i32 + FINEST_LEVEL as i32));
-            parts.push(roi_align::roi_align(map, &boxes, &pictures, scale, cells));
+            parts.push(roi_align::roi_align(&map.to_kind(Kind::Float), &boxes, &pictures, scale, cells));
             order.extend(here.iter().map(|&place| place as i64));
         }
         if parts.is_empty() {

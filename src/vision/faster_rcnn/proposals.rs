@@ -64,7 +64,8 @@ impl ProposalNetwork {
     pub(super) fn forward(&self, pyramid: &[Tensor], picture: (i64, i64)) -> Anchored {
         let (mut objectness, mut deltas, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
         for map in pyramid {
-            let hidden = self.convolution.forward(map).relu_();
+            // Scores and boxes are kept with all their digits.
+            let hidden = self.convolution.forward(map).relu_().to_kind(Kind::Float);
             let [batch, _, height, width] = hidden.size()[..] else { unreachable!("a map has four dimensions") };
             sizes.push((height, width));
             // Place by place, and at each place shape by shape.

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use super::cache::PictureFeatures;
 use super::shard::{FORMAT, Precision, ShardHead, hex};
 use crate::vision::weights::{downloaded, shipped};
-use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionFeatures};
+use crate::vision::{Arithmetic, Clip, FasterRcnn, RegionConfig, RegionFeatures};
 use crate::{Error, Result};
 
 /// Counted up when the same weights and settings give other numbers than before, so that no cache of before is taken.
@@ -34,6 +34,8 @@ pub struct EncoderConfig {
     /// [`RegionConfig::features`] says.
     pub clip: Option<PathBuf>,
     pub regions: RegionConfig,
+    /// What the networks compute with.
+    pub arithmetic: Arithmetic,
     /// How the numbers are kept.
     pub precision: Precision,
     pub device: Device,
@@ -90,7 +92,15 @@ impl EncoderConfig {
                 ));
             }
         };
-        Ok(Self { name: name.to_string(), detector, clip, regions, precision: Precision::Half, device: Device::Cpu })
+        Ok(Self {
+            name: name.to_string(),
+            detector,
+            clip,
+            regions,
+            arithmetic: Arithmetic::Single,
+            precision: Precision::Half,
+            device: Device::Cpu,
+        })
     }
 
     /// The small detector that ships with the project: [`EncoderConfig::named`] of `tiny`.
@@ -108,6 +118,9 @@ pub struct Description {
     /// What the encoder is called.
     pub name: String,
     pub regions: RegionConfig,
+    /// Left out where it is single precision, so that a cache of before there was a choice is known.
+    #[serde(default, skip_serializing_if = "Arithmetic::is_single")]
+    pub arithmetic: Arithmetic,
     pub precision: Precision,
     /// What the labels of the regions mean, from 0 on.
     pub classes: Vec<String>,
@@ -143,9 +156,9 @@ impl Encoder {
     /// does not hold the weights.
     pub fn load(config: &EncoderConfig) -> Result<Self> {
         config.regions.validate()?;
-        let detector = FasterRcnn::load(&config.detector, config.device)?;
+        let detector = FasterRcnn::load(&config.detector, config.device)?.with_arithmetic(config.arithmetic);
         let clip = match &config.clip {
-            Some(path) => Some(Clip::load(path)?.to_device(config.device)?),
+            Some(path) => Some(Clip::load(path)?.to_device(config.device)?.with_arithmetic(config.arithmetic)),
             None => None,
         };
         let width = match (&clip, config.regions.features) {
@@ -156,6 +169,7 @@ impl Encoder {
         let description = Description {
             name: config.name.clone(),
             regions: config.regions.clone(),
+            arithmetic: config.arithmetic,
             precision: config.precision,
             classes: detector.config().classes.clone(),
             detector: hash_file(&config.detector)?,

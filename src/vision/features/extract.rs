@@ -535,7 +535,7 @@ fn sweep(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::data::scenes::ScenesConfig;
-    use crate::vision::{EncoderConfig, Precision};
+    use crate::vision::{Arithmetic, EncoderConfig, Precision};
 
     fn encoder() -> Encoder {
         Encoder::load(&EncoderConfig { precision: Precision::Single, ..EncoderConfig::tiny().unwrap() }).unwrap()
@@ -639,6 +639,7 @@ mod tests {
             assert_eq!(extraction.computed, computed);
         }
         let single = EncoderConfig { precision: Precision::Single, ..own.clone() };
+        let reduced = EncoderConfig { arithmetic: Arithmetic::BFloat16, ..own.clone() };
         // The same numbers in another file: what counts is the file.
         let weights = folder.path().join("weights.safetensors");
         let (tensors, metadata) = crate::vision::read_tensors(&own.detector).unwrap();
@@ -647,7 +648,7 @@ mod tests {
         let other = EncoderConfig { detector: weights, ..own.clone() };
         let config = config(folder.path());
         let mut folders = vec![config.folder_of(&scenes(2), &Encoder::load(&own).unwrap())];
-        for encoder in [&own, &surer, &single, &other] {
+        for encoder in [&own, &surer, &single, &reduced, &other] {
             folders.push(config.folder_of(&scenes(1), &Encoder::load(encoder).unwrap()));
         }
         let all = folders.len();
