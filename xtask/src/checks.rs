@@ -98,7 +98,10 @@ pub fn gigabytes(bytes: u64) -> String {
 pub fn libtorch(paths: &Paths) -> Result<PathBuf> {
     // `cargo xtask` itself sees the LIBTORCH of machine.toml: one in the cache folder is the project's own.
     let own = env::var_os("LIBTORCH").filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(own) = own.filter(|own| !own.starts_with(&paths.cache)) {
+    // What an earlier set-up wrote there, and is gone, is nobody's wish any more.
+    let remembered = fs::read_to_string(paths.machine_config()).unwrap_or_default();
+    let is_forgotten = |own: &PathBuf| !own.exists() && remembered.contains(&*own.to_string_lossy());
+    if let Some(own) = own.filter(|own| !own.starts_with(&paths.cache) && !is_forgotten(own)) {
         check_libtorch(&own).map_err(|error| format!("LIBTORCH is set, but {error}"))?;
         return Ok(own);
     }
@@ -124,9 +127,9 @@ pub fn check_libtorch(libtorch: &Path) -> Result<String> {
     for name in ["libtorch_cpu", "libtorch", "libc10"] {
         let extension = if cfg!(target_os = "macos") { "dylib" } else { "so" };
         let library = libtorch.join("lib").join(format!("{name}.{extension}"));
-        if !library.is_file() {
+        if !fs::metadata(&library).is_ok_and(|file| file.is_file() && file.len() > 0) {
             return Err(format!(
-                "{} is missing, so {} is not a whole libtorch. Remove .venv and run: cargo xtask setup",
+                "{} is missing or empty, so {} is not a whole libtorch. If it is the project's own, remove it and run: cargo xtask setup; if you set LIBTORCH, unset it",
                 library.display(),
                 libtorch.display()
             )

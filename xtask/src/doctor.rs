@@ -1,5 +1,6 @@
 //! One screen: what is here, what is missing, and what to do about it.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, thread};
 
@@ -29,7 +30,8 @@ pub fn doctor(paths: &Paths) -> Result<()> {
     line(
         "libtorch",
         match &libtorch {
-            Ok(path) => checks::check_libtorch(path).map(|version| format!("{version}, {}", path.display())),
+            Ok(path) => checks::check_libtorch(path)
+                .and_then(|version| loads(path).map(|()| format!("{version}, {}", path.display()))),
             Err(error) => Err(error.to_string().into()),
         },
     );
@@ -58,6 +60,24 @@ fn devices(paths: &Paths) -> Result<String> {
     const PROBE: &str = "import torch; print('CPU' + ''.join(', ' + torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))";
     output_of(Command::new(paths.venv_python()).args(["-c", PROBE]))
         .ok_or("torch does not load in .venv. Run: cargo xtask setup".into())
+}
+
+/// Loads a libtorch, as each kernel does.
+fn loads(libtorch: &Path) -> Result<()> {
+    const PROBE: &str = "import ctypes, sys; ctypes.CDLL(sys.argv[1])";
+    let name = if cfg!(target_os = "macos") { "libtorch_cpu.dylib" } else { "libtorch_cpu.so" };
+    let library = libtorch.join("lib").join(name);
+    let probe = Command::new(checks::python()?).args(["-c", PROBE]).arg(&library).output()?;
+    if probe.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&probe.stderr).lines().last().unwrap_or_default().to_owned();
+    Err(format!(
+        "{} does not load: {said}. If it is the project's own, run: cargo xtask clean --all, then cargo xtask setup; if you set \
+         LIBTORCH, unset it",
+        library.display()
+    )
+    .into())
 }
 
 fn threads() -> Result<String> {
@@ -104,23 +124,39 @@ fn disk(paths: &Paths) -> Result<String> {
 }
 
 fn data() -> Result<String> {
-    match env::var_os("CAPTIONLAB_DATA").filter(|data| !data.is_empty()) {
-        None => Ok("Scenes, the embedded data set (CAPTIONLAB_DATA is not set)".to_owned()),
-        Some(folder) if fs::metadata(&folder).is_ok() => Ok(format!("CAPTIONLAB_DATA={}", folder.display())),
-        Some(folder) => {
-            Err(format!("CAPTIONLAB_DATA={} is not there. Set it to a data set, or unset it", folder.display()).into())
+    let Some(data) = env::var_os("CAPTIONLAB_DATA").filter(|data| !data.is_empty()).map(PathBuf::from) else {
+        return Ok("Scenes, the embedded data set (CAPTIONLAB_DATA is not set)".to_owned());
+    };
+    let is_filled = data.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    // A data set may be named by its file of captions.
+    let is_table = data.is_file()
+        && data.extension().is_some_and(|end| ["csv", "txt", "token", "json"].iter().any(|&known| end == known));
+    match is_filled || is_table {
+        true => Ok(format!("CAPTIONLAB_DATA={}", data.display())),
+        false => {
+            let wrong = if data.exists() { "holds no data set" } else { "is not there" };
+            Err(format!("CAPTIONLAB_DATA={} {wrong}. Set it to the folder of a data set, or unset it", data.display())
+                .into())
         }
     }
 }
 
+/// Files of weights in saved_models/, and those in its folders.
 fn weights(paths: &Paths) -> Result<String> {
-    let mut names: Vec<String> = fs::read_dir(paths.checkout.join("saved_models"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".safetensors") || name.ends_with(".pth") || name.ends_with(".pt"))
-        .collect();
-    names.sort();
-    Ok(if names.is_empty() { "none in saved_models/ (no lesson needs any yet)".to_owned() } else { names.join(", ") })
+    let is_weights = |name: &str| [".safetensors", ".pth", ".pt"].iter().any(|end| name.ends_with(end));
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let saved = paths.checkout.join("saved_models");
+    let mut found = names(&saved);
+    found.retain(|name| is_weights(name) || names(&saved.join(name)).iter().any(|inside| is_weights(inside)));
+    found.sort();
+    match found.is_empty() {
+        true => {
+            Err("saved_models/ holds none, not even those that ship with the project. Run: git checkout saved_models"
+                .into())
+        }
+        false => Ok(found.join(", ")),
+    }
 }

@@ -69,7 +69,7 @@ fn build_profile() -> String {
 
 /// Adds rust-src to the toolchain. rust-toolchain.toml names it, but a rustup that may not install by itself leaves it out.
 pub fn add_rust_source(paths: &Paths) -> Result<()> {
-    fs::create_dir_all(&paths.cache)?;
+    paths.make_cache()?;
     // rustup itself does not look whether another one is at work.
     let lock = File::create(paths.cache.join("rust-src.lock"))?;
     lock.lock()?;

@@ -42,6 +42,10 @@ fn main() -> ExitCode {
     }
 }
 
+fn port_of(text: &str) -> Result<u16> {
+    text.parse().map_err(|_| format!("--port {text}: a port is a number from 1 to 65535").into())
+}
+
 fn command() -> Result<()> {
     use lexopt::prelude::*;
 
@@ -60,7 +64,7 @@ fn command() -> Result<()> {
             Long("full") if command.as_deref() == Some("lessons") => full = true,
             Long("all") if command.as_deref() == Some("clean") => all = true,
             Long("no-browser") if command.as_deref() == Some("lab") => browser = false,
-            Long("port") if command.as_deref() == Some("lab") => port = Some(arguments.value()?.parse::<u16>()?),
+            Long("port") if command.as_deref() == Some("lab") => port = Some(port_of(&arguments.value()?.string()?)?),
             Value(value) if matches!(command.as_deref(), Some("lessons" | "latency" | "bench" | "kernel")) => {
                 names.push(value.string()?);
             }

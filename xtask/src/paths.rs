@@ -34,6 +34,17 @@ impl Paths {
         Ok(Self { checkout: checkout.canonicalize()?, cache: cache_folder()? })
     }
 
+    /// Makes the cache folder where it is not there yet.
+    pub fn make_cache(&self) -> Result<()> {
+        fs::create_dir_all(&self.cache).map_err(|error| {
+            let cache = self.cache.display();
+            format!(
+                "{cache}: the cache folder cannot be made: {error}. Set CAPTIONLAB_CACHE to a folder that you may write"
+            )
+            .into()
+        })
+    }
+
     /// The Python environment of this checkout.
     pub fn venv(&self) -> PathBuf {
         self.checkout.join(".venv")

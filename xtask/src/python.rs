@@ -12,6 +12,9 @@ use crate::{Result, checks, tree};
 /// Written into an environment when everything is in it.
 const COMPLETE: &str = "captionlab-complete";
 
+/// Written into one that is being made.
+const PARTIAL: &str = "captionlab-partial";
+
 /// Makes `.venv` in the checkout: links into an environment in the cache folder, which is made first where it is missing.
 pub fn make_environment(paths: &Paths) -> Result<()> {
     let shared = paths.shared_venv()?;
@@ -21,7 +24,7 @@ pub fn make_environment(paths: &Paths) -> Result<()> {
         ready("Python environment .venv");
         return Ok(());
     }
-    if venv.exists() && !venv.join(COMPLETE).exists() && !venv.join("captionlab-partial").exists() {
+    if venv.exists() && !is_ours(&venv) {
         return Err(format!(
             "{}: this environment is not of this project's making. Move it away, then call again",
             venv.display()
@@ -31,13 +34,15 @@ pub fn make_environment(paths: &Paths) -> Result<()> {
     step("Python environment .venv, from the cache folder", || link_environment(&shared, &venv))
 }
 
+/// Whether set-up made this environment, or began to. An empty folder is what is left of one that it was about to make.
+pub fn is_ours(venv: &Path) -> bool {
+    venv.join(COMPLETE).exists()
+        || venv.join(PARTIAL).exists()
+        || venv.read_dir().is_ok_and(|mut all| all.next().is_none())
+}
+
 fn make_shared(paths: &Paths, shared: &Path) -> Result<()> {
-    fs::create_dir_all(&paths.cache).map_err(|error| {
-        format!(
-            "{}: the cache folder cannot be made: {error}. Set CAPTIONLAB_CACHE to a folder that you may write",
-            paths.cache.display()
-        )
-    })?;
+    paths.make_cache()?;
     // Two checkouts may be set up at once: one installs, the other waits here.
     let lock = File::create(shared.with_extension("lock"))?;
     lock.lock()?;
@@ -71,7 +76,7 @@ fn link_environment(shared: &Path, venv: &Path) -> Result<()> {
         fs::remove_dir_all(venv)?;
     }
     fs::create_dir_all(venv)?;
-    fs::write(venv.join("captionlab-partial"), "")?;
+    fs::write(venv.join(PARTIAL), "")?;
     tree::copy(shared, venv, &|inside| match inside.to_str() {
         Some(COMPLETE) => tree::Take::Leave,
         Some("pyvenv.cfg") => tree::Take::Copy,
@@ -92,6 +97,6 @@ fn link_environment(shared: &Path, venv: &Path) -> Result<()> {
         }
     }
     fs::write(venv.join(COMPLETE), from)?;
-    fs::remove_file(venv.join("captionlab-partial"))?;
+    fs::remove_file(venv.join(PARTIAL))?;
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! From a fresh clone to open lessons.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 
+use crate::checks::gigabytes;
 use crate::kernel::write_whole;
 use crate::paths::Paths;
 use crate::steps::{output_of, side_by_side, step};
@@ -105,32 +106,99 @@ fn merge(seed: &std::path::Path, target: &std::path::Path) -> Result<()> {
 
 /// Removes this checkout's set-up, and says what that frees.
 pub fn clean(paths: &Paths, all: bool) -> Result<()> {
-    let mut folders = vec![paths.venv(), paths.kernel_builds()];
+    let mut removed = vec![paths.kernel_builds()];
+    match python::is_ours(&paths.venv()) {
+        true => removed.push(paths.venv()),
+        false if paths.venv().exists() => {
+            println!("kept {}: it is not of this project's making", paths.venv().display())
+        }
+        false => (),
+    }
     if all {
-        folders.push(paths.cache.clone());
+        removed.extend(own_entries(&paths.cache));
     }
     let mut freed = 0;
-    for folder in folders.iter().filter(|folder| folder.exists()) {
-        let (size, own) = tree::size(folder);
-        fs::remove_dir_all(folder)
-            .map_err(|error| format!("{}: cannot be removed: {error}. Is a kernel still running?", folder.display()))?;
+    for path in removed.iter().filter(|path| path.exists()) {
+        let (size, frees) = tree::size(path);
+        let remove = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        remove
+            .map_err(|error| format!("{}: cannot be removed: {error}. Is a kernel still running?", path.display()))?;
         // What other copies share on disk is freed only with the last of them.
-        let frees = if all { size } else { own };
         freed += frees;
-        println!(
-            "removed {}: {} of files, {} freed",
-            folder.display(),
-            checks::gigabytes(size),
-            checks::gigabytes(frees)
-        );
+        println!("removed {}: {} of files, {} freed", path.display(), gigabytes(size), gigabytes(frees));
     }
     let _ = fs::remove_file(paths.machine_config());
-    println!("{} freed in all. `cargo clean` frees target/ too.", checks::gigabytes(freed));
+    if all {
+        // Only where they are empty: CAPTIONLAB_CACHE may name a folder that holds other things.
+        for folder in [paths.cache.join("kernels"), paths.cache.join("logs"), paths.cache.clone()] {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+    println!("{} freed in all. `cargo clean` frees target/ too.", gigabytes(freed));
     if !all && paths.cache.exists() {
         println!(
-            "The cache folder {} is kept for other checkouts; `cargo xtask clean --all` removes it.",
+            "The cache folder {} is kept for other checkouts; `cargo xtask clean --all` removes what this project put there.",
             paths.cache.display()
         );
     }
     Ok(())
+}
+
+/// What this project put into the cache folder, in the order of the names. The folder itself may be the user's, and hold other things.
+fn own_entries(cache: &Path) -> Vec<PathBuf> {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let has_key = |rest: &str| rest.len() >= 12 && rest.bytes().take(12).all(|byte| byte.is_ascii_hexdigit());
+    let is_ours = |name: &String| {
+        ["python-", "kernel-seed-", "target-seed-"].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(has_key))
+            || (name.starts_with("evcxr-") && name.contains("-rust-"))
+            || (name.starts_with("meteor-") && name.contains(".safetensors"))
+            || name == "rust-src.lock"
+    };
+    let (kernels, logs) = (cache.join("kernels"), cache.join("logs"));
+    let mut entries: Vec<PathBuf> = names(cache).into_iter().filter(is_ours).map(|name| cache.join(name)).collect();
+    entries.extend(names(&kernels).into_iter().filter(|name| has_key(name)).map(|name| kernels.join(name)));
+    entries.extend(["kernel", "python", "rust-src", "warm"].map(|name| logs.join(format!("{name}.log"))));
+    entries.sort();
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_cache_folder_only_what_is_ours_is_removed() {
+        let cache = std::env::temp_dir().join(format!("captionlab-own-{}", std::process::id()));
+        let ours = [
+            "evcxr-0.22.0-rust-1.95.0/bin/evcxr_jupyter",
+            "kernel-seed-8080bdf4c4a9-8ca3f20b4b17/file",
+            "kernels/0f3a9c51b2de/warmed/file",
+            "kernels/0f3a9c51b2de.lock",
+            "logs/warm.log",
+            "meteor-1.5-english-2.safetensors",
+            "python-2769ed3a662f.lock",
+            "python-2769ed3a662f/bin/python",
+            "rust-src.lock",
+            "target-seed-8ca3f20b4b17/file",
+        ];
+        let theirs =
+            ["photos/one.jpg", "python-projects/mine.py", "kernels/linux/vmlinuz", "logs/mail.log", "evcxr-notes.md"];
+        for file in ours.iter().chain(&theirs) {
+            fs::create_dir_all(cache.join(file).parent().unwrap()).unwrap();
+            fs::write(cache.join(file), file).unwrap();
+        }
+        for path in own_entries(&cache).iter().filter(|path| path.exists()) {
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        for file in ours {
+            assert!(!cache.join(file).exists(), "{file}");
+        }
+        for file in theirs {
+            assert!(cache.join(file).exists(), "{file}");
+        }
+        fs::remove_dir_all(cache).unwrap();
+    }
 }

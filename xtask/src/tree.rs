@@ -1,5 +1,6 @@
 //! Copies of big folders that share their big files on disk.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::SystemTime;
@@ -98,23 +99,32 @@ fn is_ours(name: &str) -> bool {
     ["captionlab", "xtask", "ctx", "code_"].iter().any(|crate_name| name.starts_with(crate_name))
 }
 
-/// Size of a folder in bytes, and how much of it no other copy shares.
-pub fn size(folder: &Path) -> (u64, u64) {
+/// Size of a file or folder in bytes, and how much of that its removal frees: files that have another name outside of it stay on
+/// disk. A file of several names counts once.
+pub fn size(path: &Path) -> (u64, u64) {
+    let mut files = HashMap::new();
+    find_files(path, &mut files);
+    let frees = files.values().filter(|file| file.found == file.names);
+    (files.values().map(|file| file.bytes).sum(), frees.map(|file| file.bytes).sum())
+}
+
+/// A file on disk: how many names it has, and how many of them were found.
+struct Found {
+    bytes: u64,
+    names: u64,
+    found: u64,
+}
+
+fn find_files(path: &Path, files: &mut HashMap<(u64, u64), Found>) {
     use std::os::unix::fs::MetadataExt;
-    let (mut all, mut own) = (0, 0);
-    let Ok(entries) = fs::read_dir(folder) else { return (0, 0) };
-    for entry in entries.flatten() {
-        let Ok(metadata) = entry.path().symlink_metadata() else { continue };
-        if metadata.is_dir() {
-            let (all_inside, own_inside) = size(&entry.path());
-            all += all_inside;
-            own += own_inside;
-        } else {
-            all += metadata.len();
-            own += if metadata.nlink() == 1 { metadata.len() } else { 0 };
-        }
+    let Ok(metadata) = path.symlink_metadata() else { return };
+    if metadata.is_dir() {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.for_each(|entry| find_files(&entry.path(), files));
+        return;
     }
-    (all, own)
+    let new = Found { bytes: metadata.len(), names: metadata.nlink(), found: 0 };
+    files.entry((metadata.dev(), metadata.ino())).or_insert(new).found += 1;
 }
 
 #[cfg(test)]
@@ -130,6 +140,20 @@ mod tests {
         "target/debug/incremental/captionlab-1/part.o",
         "src/lib.rs",
     ];
+
+    #[test]
+    fn what_has_another_name_elsewhere_is_not_freed() {
+        let root = folder("size");
+        let before = size(&root);
+        assert_eq!(before.0, before.1);
+        let inside = root.join("src");
+        fs::hard_link(inside.join("lib.rs"), inside.join("again.rs")).unwrap();
+        let bytes = fs::metadata(inside.join("lib.rs")).unwrap().len();
+        assert_eq!((size(&inside), size(&root)), ((bytes, bytes), before), "both names are inside");
+        fs::hard_link(inside.join("lib.rs"), root.join("outside.rs")).unwrap();
+        assert_eq!((size(&inside), size(&root)), ((bytes, 0), before));
+        fs::remove_dir_all(root).unwrap();
+    }
 
     /// A folder of its own with all the files.
     fn folder(name: &str) -> std::path::PathBuf {
