@@ -1,9 +1,11 @@
 //! What a reader of a lesson relies on when a cell shows a figure or a table.
 
 use captionlab::Error;
+use captionlab::data::{Dataset, ImageSource, ScenesConfig};
 use captionlab::show::{
     Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Series, Table, WordLink, bar_chart,
-    captioned_grid, curves, curves_with, grouped_bar_chart, highlighted_words, histogram, word_alignment,
+    captioned_examples, captioned_grid, curves, curves_with, grouped_bar_chart, highlighted_words, histogram,
+    word_alignment,
 };
 use image::{Rgb, RgbImage};
 
@@ -372,4 +374,18 @@ fn an_animation_holds_all_its_figures() {
         let error = result.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn examples_are_shown_with_their_captions_and_those_that_cannot_be_read_as_grey_fields() {
+    let mut examples = Dataset::scenes(&ScenesConfig { train: 3, validation: 0, test: 0, seed: 1 }).unwrap().examples;
+    let (name, caption) = (examples[1].name.clone(), examples[0].captions[0].clone());
+    let one = captioned_examples(&examples[..1], 1).unwrap();
+    assert_eq!(one.alternative, format!("A picture: \"{caption}\""));
+    examples[1].image = ImageSource::File("nowhere.jpg".into());
+    let figure = captioned_examples(&examples, 1).unwrap();
+    assert_whole(&figure);
+    assert!(figure.alternative.contains(&format!("Picture 2 ({name}: cannot be read)")), "{}", figure.alternative);
+    let grey = |figure: &Figure| pixels(figure).pixels().filter(|pixel| pixel.0 == [200; 3]).count();
+    assert!(grey(&figure) > 10_000 && grey(&one) < 10_000, "{} and {}", grey(&figure), grey(&one));
 }

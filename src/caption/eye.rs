@@ -249,7 +249,11 @@ fn concepts_of(examples: &[&Example], training: &EyeTraining) -> Result<(Vec<Str
         return Err(Error::config(
             "min_share",
             training.min_share,
-            format!("no word is in the captions of {} to {} of the pictures", training.min_share, training.max_share),
+            format!(
+                "leaves no word to learn: none is in the captions of {} to {} of the pictures. Lower it, raise max_share, or give \
+                 more examples",
+                training.min_share, training.max_share
+            ),
         ));
     }
     Ok((concepts, shares))
@@ -421,6 +425,36 @@ mod tests {
         assert_eq!(shares, [0.5, 0.5, 0.5]);
         let rare = EyeTraining { min_share: 0.6, max_share: 0.7, ..training };
         assert!(concepts_of(&examples, &rare).unwrap_err().to_string().starts_with("min_share = 0.6"));
+    }
+
+    #[test]
+    fn pictures_that_cannot_be_read_are_named_once_and_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = folder.path().join("broken.jpg");
+        std::fs::write(&broken, "no picture").unwrap();
+        let mut dataset = scenes();
+        let spoil = |example: &mut Example| example.image = crate::data::ImageSource::File(broken.clone());
+        // The first validation pictures are also those that samples are taken from.
+        let validation = dataset.examples.iter_mut().filter(|example| example.split == Some(Split::Validation));
+        validation.take(2).for_each(spoil);
+        dataset.examples[0].image = crate::data::ImageSource::File(folder.path().join("missing.jpg"));
+        let mut settings = small(folder.path().join("some"));
+        settings.run.epochs = 1;
+        let mut run = train_eye(&dataset, &settings).unwrap();
+        run.wait().unwrap();
+        let notes = run.notes();
+        assert_eq!(notes[0], format!("{} pictures could not be read and are left out:", notes.len() - 1));
+        for name in ["broken.jpg", "missing.jpg"] {
+            assert_eq!(notes.iter().filter(|note| note.contains(name)).count(), 1, "{notes:?}");
+        }
+
+        dataset.examples.iter_mut().for_each(spoil);
+        settings.run.folder = Some(folder.path().join("none"));
+        let error = train_eye(&dataset, &settings).unwrap().wait().unwrap_err().to_string();
+        assert!(
+            error.contains("no picture of the split `train` could be read") && error.contains("broken.jpg"),
+            "{error}"
+        );
     }
 
     #[test]

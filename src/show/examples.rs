@@ -1,21 +1,33 @@
 //! Examples of a data set as grids of captioned pictures.
 
+use image::{Rgb, RgbImage};
+
 use super::figure::Figure;
 use super::grid::{CaptionedImage, GridConfig, captioned_grid};
 use crate::data::Example;
 use crate::{Error, Result};
 
-/// Pictures of a data set, each with the first `captions` of its captions.
+/// Pictures of a data set, each with the first `captions` of its captions. In place of a picture that cannot be read is a grey
+/// field, under which it says so.
 ///
 /// # Errors
-/// [`Error::Image`] or [`Error::File`] if a picture cannot be read; [`Error::Argument`] without examples.
+/// [`Error::Argument`] without examples.
 pub fn captioned_examples(examples: &[Example], captions: usize) -> Result<Figure> {
-    let images = examples
-        .iter()
-        .map(|example| Ok(CaptionedImage::new(example.picture()?, example.captions.iter().take(captions).cloned())));
+    let images: Vec<_> =
+        examples.iter().map(|example| captioned(example, example.captions.iter().take(captions).cloned())).collect();
     let columns = if examples.len() == 1 { 1 } else { GridConfig::default().columns };
     let image_width = if examples.len() == 1 { 480 } else { GridConfig::default().image_width };
-    captioned_grid(&images.collect::<Result<Vec<_>>>()?, &GridConfig { columns, image_width, ..GridConfig::default() })
+    captioned_grid(&images, &GridConfig { columns, image_width, ..GridConfig::default() })
+}
+
+fn captioned(example: &Example, captions: impl Iterator<Item = String>) -> CaptionedImage {
+    match example.picture() {
+        Ok(picture) => CaptionedImage::new(picture, captions),
+        Err(_) => {
+            let grey = RgbImage::from_pixel(128, 128, Rgb([200; 3]));
+            CaptionedImage::new(grey, captions).with_title(format!("{}: cannot be read", example.name))
+        }
+    }
 }
 
 /// Pictures of a data set, each with the caption that a model wrote for it.
@@ -27,7 +39,10 @@ pub fn written_captions(examples: &[Example], captions: &[String]) -> Result<Fig
         let problem = format!("{} pictures and {} captions", examples.len(), captions.len());
         return Err(Error::argument(problem, "Give one caption for each picture."));
     }
-    let images =
-        examples.iter().zip(captions).map(|(example, caption)| Ok(CaptionedImage::new(example.picture()?, [caption])));
-    captioned_grid(&images.collect::<Result<Vec<_>>>()?, &GridConfig::default())
+    let images: Vec<_> = examples
+        .iter()
+        .zip(captions)
+        .map(|(example, caption)| captioned(example, std::iter::once(caption.clone())))
+        .collect();
+    captioned_grid(&images, &GridConfig::default())
 }

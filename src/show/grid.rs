@@ -231,11 +231,12 @@ fn caption_gap(look: TextStyle) -> f32 {
 
 /// The grid in words.
 fn alternative(images: &[CaptionedImage], config: &GridConfig) -> String {
-    let kind = match images {
-        [_] => "A picture".to_owned(),
-        _ => format!("Grid of {} pictures", images.len()),
+    let title = config.title.as_deref().unwrap_or_default();
+    let mut text = match images {
+        [_] if title.trim().is_empty() => "A picture".to_owned(),
+        [_] => headed("A picture", title),
+        _ => headed(&format!("Grid of {} pictures", images.len()), title),
     };
-    let mut text = headed(&kind, config.title.as_deref().unwrap_or_default());
     for (index, item) in images.iter().take(MOST_DESCRIBED).enumerate() {
         if images.len() > 1 {
             text += &format!(" Picture {}", index + 1);

@@ -1,5 +1,7 @@
 //! The examples that a model is trained on, and in which order.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use super::pictures::{Cut, Pictures};
@@ -101,7 +103,9 @@ pub(crate) fn load_parts<Target: Clone>(
         part.sizes = loaded.sizes;
         problems.extend(loaded.problems);
     }
-    problems.dedup();
+    // A picture may be in several parts: those that samples are written for are validation pictures too.
+    let mut named = HashSet::new();
+    problems.retain(|problem| named.insert(problem.to_string()));
     if !problems.is_empty() {
         progress.note(format!("{} pictures could not be read and are left out:", problems.len()));
         problems.into_iter().for_each(|problem| progress.note(problem));

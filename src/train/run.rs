@@ -425,12 +425,19 @@ impl Run {
         self.progress.state().notes.clone()
     }
 
-    /// Waits until the training ends, and prints a status line about every two seconds.
+    /// Waits until the training ends, and prints a status line about every two seconds; at the end the first of the [`Run::notes`].
     ///
     /// # Errors
     /// The error that ended the training; a panic in it becomes an [`Error::Run`].
     pub fn wait(&mut self) -> Result<()> {
-        self.wait_with(|status| println!("{status}"))
+        const MOST_NOTES: usize = 10;
+        let result = self.wait_with(|status| println!("{status}"));
+        let notes = self.notes();
+        notes.iter().take(MOST_NOTES).for_each(|note| println!("{note}"));
+        if let Some(more @ 1..) = notes.len().checked_sub(MOST_NOTES) {
+            println!("… and {more} more lines: `notes()` of this run has them all.");
+        }
+        result
     }
 
     /// As [`Run::wait`], but each status is given to `show`, not printed.
@@ -587,8 +594,14 @@ impl Trainer {
         }
         let steps = self.task.steps_per_epoch();
         if steps == 0 {
-            let problem = "there is nothing to train on".to_string();
-            return Err(Error::Run { problem, help: "Give it examples of the split `train`.".to_string() });
+            let mut problem = "there is nothing to train on".to_string();
+            let mut help = "Give it examples of the split `train`.".to_string();
+            // The first note counts the pictures that could not be read, the others name them.
+            if let Some(unreadable) = self.progress.state().notes.get(1) {
+                problem += ": no picture of the split `train` could be read";
+                help = format!("Check the pictures of the data set. The first: {unreadable}");
+            }
+            return Err(Error::Run { problem, help });
         }
         let _threads = SharedThreads::among(self.settings.workers);
         self.set_phase(Phase::Training, steps);
