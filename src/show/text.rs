@@ -5,6 +5,8 @@ use ab_glyph::{Font, FontRef, Glyph, ScaleFont, point};
 use super::figure::failed;
 use crate::Result;
 
+const NO_BREAK_SPACE: char = '\u{a0}';
+
 /// How a piece of text looks. `size` is the em in pixels, as in CSS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct TextStyle {
@@ -65,12 +67,13 @@ impl Typeface {
         });
     }
 
-    /// Breaks text into lines no wider than `width`, at spaces where it can and inside words where it must. What does not
-    /// fit into `max_lines` is left out, and the last line then ends in "…".
+    /// Breaks text into lines no wider than `width`, at spaces where it can (not at no-break spaces) and inside words where it must.
+    /// What does not fit into `max_lines` is left out, and the last line then ends in "…".
     pub fn wrap(&self, text: &str, width: f32, max_lines: usize, style: TextStyle) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         let mut line = String::new();
-        for word in text.split_whitespace() {
+        let is_break = |character: char| character.is_whitespace() && character != NO_BREAK_SPACE;
+        for word in text.split(is_break).filter(|word| !word.is_empty()) {
             for piece in self.pieces(word, width, style) {
                 let longer = if line.is_empty() { piece.clone() } else { format!("{line} {piece}") };
                 if line.is_empty() || self.width(&longer, style) <= width {
@@ -173,6 +176,16 @@ mod tests {
             let lines = typeface.wrap(text, width, 100, STYLE);
             assert!(lines.iter().all(|line| typeface.width(line, STYLE) <= width), "{width}: {lines:?}");
             assert_eq!(lines.join(" ").split_whitespace().collect::<String>(), text.replace(' ', ""));
+        }
+    }
+
+    #[test]
+    fn a_no_break_space_stays_within_its_line() {
+        let typeface = Typeface::new().unwrap();
+        let text = "black 100\u{a0}%, a black 98\u{a0}%, dog 90\u{a0}%";
+        for width in [100.0, 120.0, 150.0, 200.0] {
+            let lines = typeface.wrap(text, width, 100, STYLE);
+            assert!(lines.len() > 1 && lines.iter().all(|line| !line.starts_with('%')), "{width}: {lines:?}");
         }
     }
 
