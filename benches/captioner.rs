@@ -10,8 +10,8 @@ use std::error::Error;
 use captionlab::Device;
 use captionlab::caption::{CaptionTraining, Decoding, Generator, PackedCaptions};
 use captionlab::data::Random;
+use captionlab::nn::Weights;
 use captionlab::train::{GradientClipping, Optimiser, OptimiserConfig};
-use captionlab::vision::Weights;
 use peer::{Peer, rate};
 use tch::Tensor;
 

@@ -12,10 +12,8 @@ use std::path::{Path, PathBuf};
 use captionlab::data::images::{Filter, decode, resize};
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
-use captionlab::vision::{
-    Arithmetic, Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, Normalisation, RegionFeatures, ResNet, ResNetConfig,
-    Weights, write_tensors,
-};
+use captionlab::nn::{Arithmetic, Normalisation, Weights, write_tensors};
+use captionlab::vision::{Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, RegionFeatures, ResNet, ResNetConfig};
 use captionlab::{Device, Tensor};
 use image::RgbImage;
 use peer::{Peer, rate};

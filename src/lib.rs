@@ -58,6 +58,8 @@ pub mod error;
 mod files;
 #[cfg(feature = "scores")]
 pub mod metrics;
+#[cfg(feature = "tensors")]
+pub mod nn;
 pub mod show;
 #[cfg(feature = "tensors")]
 pub mod train;

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
-use captionlab::vision::{Arithmetic, Clip, ClipConfig, Weights, read_tensors};
+use captionlab::nn::{Arithmetic, Weights, read_tensors};
+use captionlab::vision::{Clip, ClipConfig};
 use captionlab::{Device, Tensor};
 use image::{Rgb, RgbImage};
 use serde::Deserialize;

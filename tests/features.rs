@@ -8,7 +8,8 @@ use std::time::Duration;
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{Dataset, Random};
 use captionlab::vision::features::import_course;
-use captionlab::vision::{FeatureCache, read_tensors};
+use captionlab::nn::read_tensors;
+use captionlab::vision::FeatureCache;
 
 /// So many times the process is killed; `CAPTIONLAB_KILLS` says another number.
 const KILLS: usize = 6;

@@ -7,11 +7,11 @@ use std::process::Command;
 use captionlab::data::images::decode;
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Dataset, Random, ScenesConfig, Split};
-use captionlab::train;
-use captionlab::vision::faster_rcnn::{SamplingConfig, Target};
+use captionlab::nn::{Arithmetic, Normalisation, Weights, read_tensors, write_tensors};
+use captionlab::vision::faster_rcnn::{self, SamplingConfig, Target};
 use captionlab::vision::{
-    Arithmetic, AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, Normalisation, RegionConfig,
-    RegionFeatures, ResNet, ResNetConfig, Weights, read_tensors, write_tensors,
+    AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionFeatures, ResNet,
+    ResNetConfig,
 };
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -239,7 +239,7 @@ fn the_shipped_detector_is_that_of_torchvision() {
 fn the_shipped_detector_finds_the_things_of_scenes() {
     let (detector, _) = shipped_detector();
     let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 80, seed: 1 }).unwrap();
-    let precision = train::evaluate_detector(&detector, &scenes, Split::Test).unwrap();
+    let precision = faster_rcnn::evaluate_detector(&detector, &scenes, Split::Test).unwrap();
     assert!(precision.mean >= 0.95, "{precision}");
 }
 
@@ -249,7 +249,7 @@ fn in_bfloat16_the_same_things_are_found_and_described_nearly_alike() {
     let (reduced, _) = shipped_detector();
     let reduced = reduced.with_arithmetic(Arithmetic::BFloat16);
     let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 80, seed: 1 }).unwrap();
-    let precision = train::evaluate_detector(&reduced, &scenes, Split::Test).unwrap();
+    let precision = faster_rcnn::evaluate_detector(&reduced, &scenes, Split::Test).unwrap();
     assert!(precision.mean >= 0.95, "{precision}");
     for index in 900_000..900_008 {
         let picture = Scene::generate(1, index).draw();

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use captionlab::Tensor;
-use captionlab::vision::{read_tensors, read_weights};
+use captionlab::nn::{read_tensors, read_weights};
 use tempfile::TempDir;
 
 /// The files of `tests/weights_reference.py`; `None`, with a message, where there is no Python for it.

@@ -11,7 +11,8 @@ use super::{CaptionerConfig, Decoding, Generator};
 use crate::data::{Example, Vocabulary};
 use crate::train::pictures::Pictures;
 use crate::train::{CHECKPOINT_FILE, Run};
-use crate::vision::{SmallCnn, Weights, read_tensors, write_tensors};
+use crate::nn::{Weights, read_tensors, write_tensors};
+use crate::vision::SmallCnn;
 use crate::{Error, Result};
 
 /// How many pictures are captioned at a time.

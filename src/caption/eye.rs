@@ -14,7 +14,8 @@ use crate::train::{
     CHECKPOINT_FILE, GradientClipping, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule,
     StepPart, Task,
 };
-use crate::vision::{SmallCnn, SmallCnnConfig, Weights, read_tensors};
+use crate::nn::{Weights, read_tensors};
+use crate::vision::{SmallCnn, SmallCnnConfig};
 use crate::{Error, Result};
 
 /// How an eye is trained.

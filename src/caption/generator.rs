@@ -2,10 +2,10 @@
 
 use tch::{Kind, Tensor};
 
-use super::lstm::{Lstm, LstmState};
+use crate::nn::lstm::{Lstm, LstmState};
 use super::{CaptionerConfig, Decoding, ImageEntry, PackedCaptions};
 use crate::data::{Random, Vocabulary};
-use crate::vision::Weights;
+use crate::nn::Weights;
 use crate::{Error, Result};
 
 /// Puts a picture's feature into words. What made the feature is of no concern to it.

@@ -20,7 +20,6 @@ mod decoding;
 mod evaluation;
 mod eye;
 mod generator;
-mod lstm;
 mod training;
 
 pub use captioner::Captioner;

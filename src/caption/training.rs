@@ -10,9 +10,11 @@ use crate::data::{Dataset, Example, Random, Split, Vocabulary};
 use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
 use crate::train::pictures::stretched;
 use crate::train::{
-    CHECKPOINT_FILE, Checkpoint, Detecting, DetectorTraining, Position, Progress, Run, Sample, StepPart, Task,
+    CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, StepPart, Task,
 };
-use crate::vision::{Weights, read_tensors};
+use crate::nn::{Weights, read_tensors};
+use crate::vision::DetectorTraining;
+use crate::vision::faster_rcnn::Detecting;
 use crate::{Error, Result};
 
 /// Starts to train a captioner on the training examples of a data set, in a new folder of its own.
@@ -69,8 +71,8 @@ impl Run {
         let training = description.get("training").cloned().unwrap_or_default();
         let kind = description.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default();
         #[cfg(feature = "clip-text")]
-        if kind == crate::train::CLIP_KIND {
-            return crate::train::resume_clip(folder, &description, dataset);
+        if kind == crate::vision::clip::CLIP_KIND {
+            return crate::vision::clip::resume_clip(folder, &description, dataset);
         }
         let other = |error: serde_json::Error| Error::Run {
             problem: format!(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::Optimiser;
-use crate::vision::{Weights, read_tensors, write_tensors};
+use crate::nn::{Weights, read_tensors, write_tensors};
 use crate::{Error, Result};
 
 /// The name of the checkpoint in a run's folder.

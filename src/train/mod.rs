@@ -13,9 +13,6 @@
 //! with the same weights, bit for bit, as one that was never stopped (same machine, same number of threads, CPU).
 
 mod checkpoint;
-#[cfg(feature = "clip-text")]
-mod contrastive;
-mod detector;
 pub(crate) mod device;
 pub(crate) mod examples;
 mod folder;
@@ -27,12 +24,6 @@ mod schedule;
 mod workers;
 
 pub use checkpoint::{CHECKPOINT_FILE, Checkpoint, Position};
-#[cfg(feature = "clip-text")]
-pub(crate) use contrastive::{CLIP_KIND, resume_clip};
-#[cfg(feature = "clip-text")]
-pub use contrastive::{ClipEvaluation, ClipTraining, evaluate_clip, save_clip, train_clip};
-pub(crate) use detector::Detecting;
-pub use detector::{DetectorTraining, evaluate_detector, save_detector, train_detector};
 pub use device::device_name;
 pub use folder::{next_folder, runs_folder};
 pub use log::{EpochSamples, Sample};

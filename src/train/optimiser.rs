@@ -309,7 +309,7 @@ impl Parameter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::Weights;
+    use crate::nn::Weights;
     use tch::{Device, Kind};
 
     /// Follows the gradient of Σ (wᵢ sᵢ)² from the given weights.

@@ -18,7 +18,7 @@ use super::{
     next_folder,
 };
 use crate::files::write_whole;
-use crate::vision::Weights;
+use crate::nn::Weights;
 use crate::{Device, Error, Result};
 
 /// How often [`Run::wait`] prints a line.

@@ -106,7 +106,7 @@ impl Drop for SharedThreads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::Weights;
+    use crate::nn::Weights;
     use tch::{Device, Kind};
 
     #[test]

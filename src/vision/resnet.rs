@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::convolution::{Geometry, NormalisedConvolution, channels_last};
-use super::{Arithmetic, Normalisation, Weights, read_weights};
+use crate::nn::convolution::{Geometry, NormalisedConvolution, channels_last};
+use crate::nn::{Arithmetic, Normalisation, Weights, read_weights};
 use crate::{Error, Result};
 
 /// What a stage of a [`ResNet`] is made of.

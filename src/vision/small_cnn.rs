@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::Weights;
+use crate::nn::Weights;
 use crate::{Error, Result};
 
 /// The sizes of a [`SmallCnn`].

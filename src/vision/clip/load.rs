@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tch::{Device, Tensor};
 
 use super::{Activation, Clip, ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig, openai};
-use crate::vision::read_weights_and_metadata;
+use crate::nn::read_weights_and_metadata;
 use crate::{Error, Result};
 
 impl Clip {

@@ -20,13 +20,23 @@ mod config;
 mod load;
 mod openai;
 #[cfg(feature = "clip-text")]
+mod evaluation;
+#[cfg(feature = "clip-text")]
 mod tokenizer;
+#[cfg(feature = "clip-text")]
+mod training;
 mod towers;
 mod transformer;
 
 pub use config::{Activation, ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig};
 #[cfg(feature = "clip-text")]
+pub use evaluation::{ClipEvaluation, evaluate_clip};
+#[cfg(feature = "clip-text")]
 pub use tokenizer::ClipTokenizer;
+#[cfg(feature = "clip-text")]
+pub use training::{ClipTraining, save_clip, train_clip};
+#[cfg(feature = "clip-text")]
+pub(crate) use training::{CLIP_KIND, resume_clip};
 #[cfg(feature = "clip-text")]
 pub(crate) use tokenizer::filled;
 pub(crate) use towers::{Towers, normalised};
@@ -37,8 +47,8 @@ use image::RgbImage;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::{Arithmetic, Weights};
 use crate::data::BoundingBox;
+use crate::nn::{Arithmetic, Weights};
 use crate::{Error, Result};
 use towers::ImageTower;
 use transformer::Maker;

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{Activation, TransformerConfig};
-use crate::vision::Weights;
+use crate::nn::Weights;
 
 /// Where a network gets its weights from as it is made.
 pub(super) struct Maker<'a> {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::scenes::Kind;
-use crate::vision::{Block, Normalisation, ResNetConfig};
+use crate::nn::Normalisation;
+use crate::vision::{Block, ResNetConfig};
 use crate::{Error, Result};
 
 /// The sizes and thresholds of a [`FasterRcnn`](super::FasterRcnn).

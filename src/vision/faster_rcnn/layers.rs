@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::vision::Weights;
+use crate::nn::Weights;
 
 /// A convolution that keeps width and height.
 #[derive(Debug)]

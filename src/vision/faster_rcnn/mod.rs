@@ -9,19 +9,26 @@
 //! | box head | what it is, and a better box | Girshick 2015 |
 
 mod anchors;
+mod average_precision;
 mod boxes;
 mod config;
 mod layers;
 mod learning;
+mod old_names;
 mod pictures;
 mod proposals;
 mod pyramid;
 mod regions;
 mod roi_align;
+mod training;
 
+pub use average_precision::AveragePrecision;
 pub use config::{DetectionConfig, FasterRcnnConfig, ProposalConfig, SamplingConfig};
 pub use learning::{DetectionLosses, Target};
+pub use old_names::rename_faster_rcnn;
 pub use regions::{PictureMaps, RegionConfig, RegionFeatures, Regions};
+pub(crate) use training::Detecting;
+pub use training::{DetectorTraining, evaluate_detector, save_detector, train_detector};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,8 +36,9 @@ use std::path::Path;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
-use super::{Arithmetic, ResNet, Weights, read_weights, read_weights_and_metadata, rename_faster_rcnn};
+use super::ResNet;
 use crate::data::BoundingBox;
+use crate::nn::{Arithmetic, Weights, read_weights, read_weights_and_metadata};
 use crate::{Error, Result};
 use boxes::{BoxCoder, area, clip, is_as_large, numbers, rows, suppress_in_groups, tensor};
 use layers::Linear;

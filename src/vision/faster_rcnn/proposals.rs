@@ -6,7 +6,7 @@ use super::anchors::anchors;
 use super::boxes::{BoxCoder, clip, is_as_large, numbers, rows, suppress_in_groups};
 use super::config::{FasterRcnnConfig, ProposalConfig};
 use super::layers::Convolution;
-use crate::vision::Weights;
+use crate::nn::Weights;
 
 /// Ren et al. 2015, *Faster R-CNN*, section 3.1: at each place of each map, how much each anchor looks like a thing, and how far
 /// the thing's box is from the anchor.

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::layers::Convolution;
-use crate::vision::Weights;
+use crate::nn::Weights;
 
 /// Lin et al. 2017, *Feature Pyramid Networks for Object Detection*: from the coarsest map down, each map is brought to the same
 /// number of channels, the next coarser one is doubled in size and added, and a 3×3 convolution smooths the sum. One more map,

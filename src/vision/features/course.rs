@@ -16,7 +16,7 @@ use super::encoder::kept;
 use super::extract::{Extraction, cached_features, unwritable};
 use super::shard::{Content, Precision, ShardEntry, ShardHead, hex, write_shard};
 use crate::files::unique;
-use crate::vision::read_weights;
+use crate::nn::read_weights;
 use crate::{Error, Result};
 
 /// Pictures of a shard.

@@ -10,8 +10,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::cache::PictureFeatures;
 use super::shard::{FORMAT, Precision, ShardHead, hex};
-use crate::vision::weights::{downloaded, shipped};
-use crate::vision::{Arithmetic, Clip, FasterRcnn, RegionConfig, RegionFeatures};
+use crate::nn::{Arithmetic, downloaded, shipped};
+use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionFeatures};
 use crate::{Error, Result};
 
 /// Counted up when the same weights and settings give other numbers than before, so that no cache of before is taken.

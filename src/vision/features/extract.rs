@@ -535,7 +535,8 @@ fn sweep(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::data::scenes::ScenesConfig;
-    use crate::vision::{Arithmetic, EncoderConfig, Precision};
+    use crate::nn::Arithmetic;
+    use crate::vision::{EncoderConfig, Precision};
 
     fn encoder() -> Encoder {
         Encoder::load(&EncoderConfig { precision: Precision::Single, ..EncoderConfig::tiny().unwrap() }).unwrap()
@@ -642,9 +643,9 @@ mod tests {
         let reduced = EncoderConfig { arithmetic: Arithmetic::BFloat16, ..own.clone() };
         // The same numbers in another file: what counts is the file.
         let weights = folder.path().join("weights.safetensors");
-        let (tensors, metadata) = crate::vision::read_tensors(&own.detector).unwrap();
+        let (tensors, metadata) = crate::nn::read_tensors(&own.detector).unwrap();
         let tensors: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name, tensor * 0.5)).collect();
-        crate::vision::write_tensors(&weights, &tensors, &metadata).unwrap();
+        crate::nn::write_tensors(&weights, &tensors, &metadata).unwrap();
         let other = EncoderConfig { detector: weights, ..own.clone() };
         let config = config(folder.path());
         let mut folders = vec![config.folder_of(&scenes(2), &Encoder::load(&own).unwrap())];

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::files::write_whole_with;
-use crate::vision::weights::{FileHeader, parse_header};
+use crate::nn::weights::{FileHeader, parse_header};
 use crate::{Error, Result};
 
 /// The number of the format.
@@ -580,7 +580,7 @@ mod tests {
         assert!(problem(&path).contains("format 2, and this captionlab reads format 1"), "{}", problem(&path));
         let weights = folder.path().join("model.safetensors");
         let tensor = tch::Tensor::from_slice(&[1f32]);
-        crate::vision::write_tensors(&weights, &[("weight".to_string(), tensor)], &Value::Null).unwrap();
+        crate::nn::write_tensors(&weights, &[("weight".to_string(), tensor)], &Value::Null).unwrap();
         assert!(problem(&weights).contains("the index is missing"), "{}", problem(&weights));
     }
 

@@ -29,17 +29,17 @@ impl Normalisation {
 
 /// The geometry of a convolution.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Geometry {
-    pub(super) inputs: i64,
-    pub(super) outputs: i64,
+pub(crate) struct Geometry {
+    pub(crate) inputs: i64,
+    pub(crate) outputs: i64,
     /// Width and height of the filter.
-    pub(super) side: i64,
-    pub(super) stride: i64,
+    pub(crate) side: i64,
+    pub(crate) stride: i64,
 }
 
 /// A convolution without a bias, and the normalisation of its channels.
 #[derive(Debug)]
-pub(super) struct NormalisedConvolution {
+pub(crate) struct NormalisedConvolution {
     weight: Tensor,
     scale: Tensor,
     shift: Tensor,
@@ -61,7 +61,7 @@ struct Folded {
 
 impl NormalisedConvolution {
     /// Weights are named `<convolution>.weight`, and `<norm>.weight`, `.bias`, `.running_mean`, `.running_var`.
-    pub(super) fn new(
+    pub(crate) fn new(
         convolution: &str,
         norm: &str,
         geometry: Geometry,
@@ -84,7 +84,7 @@ impl NormalisedConvolution {
 
     /// The same for another thread: it uses the same weights. What is usual is remembered with the others' only when it
     /// `remembers`; of several that train at the same time, one may.
-    pub(super) fn share(&self, remembers: bool) -> Self {
+    pub(crate) fn share(&self, remembers: bool) -> Self {
         let usual = |tensor: &Tensor| if remembers { tensor.shallow_clone() } else { tensor.copy() };
         Self {
             weight: self.weight.shallow_clone(),
@@ -104,7 +104,7 @@ impl NormalisedConvolution {
     /// # Shapes
     /// - `map`: `[batch, inputs, height, width]`
     /// - result: `[batch, outputs, ⌈height ÷ stride⌉, ⌈width ÷ stride⌉]`
-    pub(super) fn forward(&self, map: &Tensor, training: bool) -> Tensor {
+    pub(crate) fn forward(&self, map: &Tensor, training: bool) -> Tensor {
         let padding = self.weight.size()[2] / 2;
         let convolve = |weight: &Tensor, bias: Option<&Tensor>| map.conv2d(weight, bias, self.stride, padding, 1, 1);
         if !training {
@@ -154,7 +154,7 @@ impl NormalisedConvolution {
 ///
 /// # Shapes
 /// - `map`, result: `[batch, channels, height, width]`
-pub(super) fn channels_last(map: &Tensor) -> Tensor {
+pub(crate) fn channels_last(map: &Tensor) -> Tensor {
     match map.device() {
         Device::Cpu => map.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
         _ => map.shallow_clone(),

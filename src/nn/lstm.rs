@@ -11,7 +11,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::vision::Weights;
+use crate::nn::Weights;
 
 /// The weights of one LSTM layer.
 #[derive(Debug)]

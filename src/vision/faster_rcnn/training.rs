@@ -6,15 +6,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use super::examples::{Draw, Order, Part, data_description, load_parts, spread};
-use super::pictures::stretched;
-use super::{
+use crate::train::examples::{Draw, Order, Part, data_description, load_parts, spread};
+use crate::train::pictures::stretched;
+use crate::train::{
     CHECKPOINT_FILE, GradientClipping, OptimiserConfig, Position, Progress, Run, RunSettings, Sample, Schedule,
     StepPart, Task,
 };
 use crate::data::{BoundingBox, Dataset, Example, Random, Split};
 use crate::vision::faster_rcnn::{Detections, FasterRcnn, FasterRcnnConfig, Target};
-use crate::vision::{AveragePrecision, MODEL_FILE, Weights, read_tensors, write_tensors};
+use crate::nn::{MODEL_FILE, Weights, read_tensors, write_tensors};
+use crate::vision::AveragePrecision;
 use crate::{Error, Result};
 
 /// How a detector is trained on pictures whose things have boxes.
@@ -327,7 +328,8 @@ mod tests {
 
     use super::*;
     use crate::data::scenes::ScenesConfig;
-    use crate::vision::{Block, Normalisation, ResNetConfig};
+    use crate::nn::Normalisation;
+    use crate::vision::{Block, ResNetConfig};
 
     fn small(folder: PathBuf) -> DetectorTraining {
         let preset = DetectorTraining::scenes();

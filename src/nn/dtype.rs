@@ -18,7 +18,7 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    pub(super) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Single => Kind::Float,
             Self::BFloat16 => Kind::BFloat16,
@@ -34,7 +34,7 @@ impl Arithmetic {
         }
     }
 
-    pub(super) fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         *self == Self::Single
     }
 }

@@ -1,6 +1,5 @@
 //! Named weights: made from a seed, written to `safetensors`, read from that and from PyTorch's own formats.
 
-mod old_names;
 #[cfg(feature = "pytorch")]
 mod pickle;
 #[cfg(feature = "pytorch")]
@@ -16,7 +15,6 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-pub use self::old_names::rename_faster_rcnn;
 pub use self::read::read_weights;
 pub(crate) use self::read::read_weights_and_metadata;
 pub(crate) use self::safetensors_file::{FileHeader, parse_header};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::faster_rcnn::{Detections, Target};
+use super::{Detections, Target};
 use crate::data::BoundingBox;
 
 /// Average precision, class by class and over all, after the protocol of COCO (Lin et al. 2014; `pycocotools`).

@@ -1,6 +1,8 @@
 //! `captionlab score` as a program of its own: it loads no libtorch, which takes longer than scoring a thousand captions.
 
-mod score_command;
+#[path = "captionlab/score.rs"]
+mod score;
+#[path = "captionlab/terminal.rs"]
 mod terminal;
 
 use std::process::ExitCode;
@@ -12,11 +14,11 @@ use clap::Parser;
 #[command(name = "captionlab-score", version, arg_required_else_help = true)]
 struct CommandLine {
     #[command(flatten)]
-    options: score_command::ScoreOptions,
+    options: score::ScoreOptions,
 }
 
 fn main() -> ExitCode {
-    match score_command::score(&CommandLine::parse().options) {
+    match score::score(&CommandLine::parse().options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(format_args!("error: {error}"));

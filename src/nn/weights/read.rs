@@ -22,7 +22,7 @@ use crate::{Error, Result};
 ///
 /// # Examples
 /// ```
-/// use captionlab::vision::{read_weights, write_tensors};
+/// use captionlab::nn::{read_weights, write_tensors};
 /// # let folder = std::env::temp_dir().join(format!("captionlab-read-weights-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder).ok();
 ///

@@ -1,8 +1,8 @@
 //! The command line of captionlab.
 
-mod download_command;
-mod extract_command;
-mod score_command;
+mod download;
+mod extract;
+mod score;
 mod terminal;
 
 use std::collections::BTreeSet;
@@ -15,9 +15,11 @@ use captionlab::caption::{self, CaptionTraining, Captioner, EyeTraining};
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{BoundingBox, Dataset, Split, images};
 use captionlab::show::{self, BoxedImage, GridConfig};
-use captionlab::train::{self, CHECKPOINT_FILE, ClipTraining, DetectorTraining, Phase, Run, RunSettings, runs_folder};
-use captionlab::vision::clip::ClipTokenizer;
-use captionlab::vision::{Clip, FasterRcnn, MODEL_FILE, shipped};
+use captionlab::train::{CHECKPOINT_FILE, Phase, Run, RunSettings, runs_folder};
+use captionlab::nn::{MODEL_FILE, shipped};
+use captionlab::vision::clip::{self, ClipTokenizer, ClipTraining};
+use captionlab::vision::faster_rcnn::{self, DetectorTraining};
+use captionlab::vision::{Clip, FasterRcnn};
 use captionlab::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
@@ -44,11 +46,11 @@ enum Command {
     /// Finds the things of pictures, prints them, and draws them into copies of the pictures.
     Detect(Detect),
     /// Computes the features of all pictures of a data set, once: what is there already is found, not computed.
-    Extract(extract_command::ExtractOptions),
+    Extract(extract::ExtractOptions),
     /// Downloads published weights and data sets, or says what there is.
-    Download(download_command::DownloadOptions),
+    Download(download::DownloadOptions),
     /// Scores captions against references: BLEU, METEOR, ROUGE-L and CIDEr-D, equal to pycocoevalcap's.
-    Score(score_command::ScoreOptions),
+    Score(score::ScoreOptions),
 }
 
 #[derive(Subcommand)]
@@ -189,9 +191,9 @@ fn main() -> ExitCode {
         Command::Eval(Eval::Detector(options)) => evaluate_a_detector(options),
         Command::Eval(Eval::Clip(options)) => evaluate_clip(options),
         Command::Detect(options) => detect(&options),
-        Command::Extract(options) => extract_command::run(options),
-        Command::Download(options) => download_command::run(&options),
-        Command::Score(options) => score_command::score(&options),
+        Command::Extract(options) => extract::run(options),
+        Command::Download(options) => download::run(&options),
+        Command::Score(options) => score::score(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -249,13 +251,13 @@ fn train_a_detector(options: TrainDetector) -> Result<()> {
         None => {
             let mut training = DetectorTraining::scenes();
             options.run.set(&mut training.run);
-            train::train_detector(&dataset, &training)?
+            faster_rcnn::train_detector(&dataset, &training)?
         }
     };
     let folder = run.folder().to_path_buf();
     wait(run, &dataset)?;
     match options.save {
-        Some(save) => train::save_detector(folder, save),
+        Some(save) => faster_rcnn::save_detector(folder, save),
         None => Ok(()),
     }
 }
@@ -267,14 +269,14 @@ fn train_clip(options: TrainClip) -> Result<()> {
         None => {
             let mut training = ClipTraining::scenes();
             options.run.set(&mut training.run);
-            train::train_clip(&dataset, &training)?
+            clip::train_clip(&dataset, &training)?
         }
     };
     let folder = run.folder().to_path_buf();
     wait(run, &dataset)?;
     if let Some(save) = options.save {
         let (clip, tokenizer) = load_clip(&folder)?;
-        train::save_clip(&clip, &tokenizer, save)?;
+        clip::save_clip(&clip, &tokenizer, save)?;
     }
     Ok(())
 }
@@ -292,7 +294,7 @@ fn evaluate_clip(options: EvalOptions) -> Result<()> {
     };
     let (clip, tokenizer) = load_clip(&folder)?;
     let scenes = Dataset::scenes(&ScenesConfig::default())?;
-    let evaluation = train::evaluate_clip(&clip, &tokenizer, &scenes, Split::Test)?;
+    let evaluation = clip::evaluate_clip(&clip, &tokenizer, &scenes, Split::Test)?;
     match options.json {
         true => say(serde_json::json!(evaluation)),
         false => say(format_args!("{}\n{evaluation}", folder.display())),
@@ -301,7 +303,7 @@ fn evaluate_clip(options: EvalOptions) -> Result<()> {
 
 /// Shows where a run stands until it ends.
 fn watch(run: &Run, bar: &ProgressBar) {
-    bar.set_style(extract_command::style("{wide_bar}\n{msg}"));
+    bar.set_style(extract::style("{wide_bar}\n{msg}"));
     while run.is_running() {
         let status = run.status();
         let (done, total) = match status.phase {
@@ -353,7 +355,7 @@ fn evaluate_a_detector(options: EvalOptions) -> Result<()> {
         None => newest_run("detector")?,
     };
     let detector = FasterRcnn::load(weights_in(&path), Device::Cpu)?;
-    let precision = train::evaluate_detector(&detector, &Dataset::scenes(&ScenesConfig::default())?, Split::Test)?;
+    let precision = faster_rcnn::evaluate_detector(&detector, &Dataset::scenes(&ScenesConfig::default())?, Split::Test)?;
     match options.json {
         true => say(serde_json::json!({ "ap50": precision.mean, "classes": precision.classes })),
         false => say(format_args!("{}\n{}", path.display(), precision.to_string().trim_end())),

@@ -11,7 +11,7 @@ use captionlab::{Error, Result};
 use clap::Args;
 use indicatif::ProgressBar;
 
-use crate::extract_command::style;
+use crate::extract::style;
 use crate::terminal::{say, warn};
 
 /// The course's features have no address of their own.

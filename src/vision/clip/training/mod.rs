@@ -1,22 +1,20 @@
 //! Training a CLIP: of a batch of pictures and texts, which belong together (Radford et al. 2021, section 2.3 and figure 3).
 
 mod config;
-mod evaluation;
 mod truth;
 
 pub use config::ClipTraining;
-pub use evaluation::{ClipEvaluation, evaluate_clip};
 
 use std::path::Path;
 
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use super::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
-use super::{Position, Progress, Run, Sample, StepPart, Task};
+use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
+use crate::train::{Position, Progress, Run, Sample, StepPart, Task};
 use crate::data::{Dataset, Example, Preprocess, Random, Split};
 use crate::vision::clip::{Clip, ClipTokenizer, Towers, filled, normalised};
-use crate::vision::{Weights, write_tensors};
+use crate::nn::{Weights, write_tensors};
 use crate::{Error, Result};
 use truth::Said;
 
@@ -306,6 +304,7 @@ mod tests {
     use super::*;
     use crate::data::scenes::ScenesConfig;
     use crate::train::RunSettings;
+    use crate::vision::clip::evaluate_clip;
     use crate::vision::clip::{ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig};
 
     fn small(folder: PathBuf) -> ClipTraining {
