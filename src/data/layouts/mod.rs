@@ -1,7 +1,7 @@
 //! Readers of the layouts in which captioned data sets come, and what tells one from another.
 
 mod collected;
-mod images;
+mod image_folder;
 mod json;
 mod recognise;
 mod table;
@@ -30,7 +30,7 @@ pub(super) fn open(path: &Path) -> Result<Dataset> {
         }
     }
     let (records, mut notes) = collected.finish(&source.files)?;
-    let mut examples = images::attach(records, &source, &mut notes)?;
+    let mut examples = image_folder::attach(records, &source, &mut notes)?;
     if examples.iter().all(|example| example.split.is_none()) {
         let lists = splits::split_lists(&source.folder)?;
         notes.extend(splits::apply_split_lists(&mut examples, &lists)?);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{images, json, table, tokens};
+use super::{image_folder, json, table, tokens};
 use crate::data::Layout;
 use crate::data::text_file::{is_a_folder, read_beginning};
 use crate::{Error, Result};
@@ -78,7 +78,7 @@ fn in_folder(root: &Path) -> Result<Source> {
     if let Some(problem) = here.problem {
         return Err(problem);
     }
-    match images::count_images(root) {
+    match image_folder::count_images(root) {
         0 => Err(Error::data(root, None, "no file of captions is recognised in this folder", KNOWN)),
         images => Err(Error::data(
             root,
@@ -104,7 +104,7 @@ impl Candidates {
         for entry in fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if !name.starts_with('.') && !images::is_image_name(&name) {
+            if !name.starts_with('.') && !image_folder::is_image_name(&name) {
                 paths.push((name, entry.path()));
             }
         }
@@ -151,7 +151,7 @@ fn layout_of(path: &Path) -> Result<Layout> {
     if is_called_like_tokens(&name) {
         return Ok(Layout::Flickr30kTokens);
     }
-    if images::is_image_name(&name) {
+    if image_folder::is_image_name(&name) {
         return Err(Error::data(path, None, "this is an image, not the captions of images", KNOWN));
     }
     if name.ends_with(".json") {

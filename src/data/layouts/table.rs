@@ -5,7 +5,7 @@ use std::path::Path;
 use csv::{ReaderBuilder, StringRecord};
 
 use super::collected::{Collected, Place};
-use super::images::is_image_name;
+use super::image_folder::is_image_name;
 use crate::data::Layout;
 use crate::data::dataset::{Tally, counted};
 use crate::data::splits::split_of_word;

@@ -1,0 +1,280 @@
+//! Picture files as pixels: JPEG and PNG, as Pillow reads them.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, Rgb, RgbImage};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+
+use super::REPLACE;
+use crate::data::ImageSource;
+use crate::data::scenes::Scene;
+use crate::{Error, Result};
+
+/// The most pixels that a picture may have: 178,956,970, where Pillow too takes a picture for a decompression bomb.
+pub const MAXIMUM_PIXELS: u64 = 178_956_970;
+
+/// The most bytes that a picture file may have.
+const MAXIMUM_FILE_BYTES: u64 = 1 << 30;
+
+/// Reads a JPEG or PNG file as 8-bit RGB, upright.
+///
+/// The content decides the format, not the file's extension. The result is that of Pillow's `convert("RGB")`:
+/// - the orientation that a camera wrote into the EXIF data is applied (as `ImageOps.exif_transpose` does);
+/// - grey becomes three equal channels, palettes are looked up, CMYK and YCCK JPEGs are read as Adobe writes them
+///   (inverted); colour profiles are ignored;
+/// - transparency is dropped: a transparent pixel keeps the colour stored under it;
+/// - of 16-bit channels the high byte is kept, also in grey pictures (where Pillow's result has varied by version).
+///
+/// A file that ends before its picture does is refused, as Pillow refuses it: the missing part would be grey.
+///
+/// # Errors
+/// [`Error::File`] if the file is missing or cannot be read; [`Error::Image`] if it is a folder, empty, cut short, damaged,
+/// of another format, or of more than [`MAXIMUM_PIXELS`] pixels (found out before memory is asked for).
+pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
+    let path = path.as_ref();
+    let mut bytes = Vec::new();
+    read_file(path, &mut bytes)?;
+    decode_bytes(&bytes, path)
+}
+
+/// [`decode`] for a file that is in memory already; `name` stands for it in messages.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
+    let name = name.as_ref();
+    // The decoders parse hostile bytes. A panic in one of them is a broken picture, and must not end a training run.
+    catch_unwind(AssertUnwindSafe(|| match bytes {
+        [] => Err(Problem::new("the file is empty (0 bytes)", "Download it again, or take it out of the data set.")),
+        [0xFF, 0xD8, ..] => decode_jpeg(bytes),
+        [0x89, b'P', b'N', b'G', ..] => decode_png(bytes),
+        _ => Err(not_a_picture(bytes)),
+    }))
+    .unwrap_or_else(|_| Err(Problem::new("the decoder failed on this picture", REPLACE)))
+    .map_err(|problem| problem.at(name))
+}
+
+/// The pixels of an image, wherever they come from: a file is decoded, a scene is drawn.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_source(source: &ImageSource) -> Result<RgbImage> {
+    let mut bytes = Vec::new();
+    decode_source_with(source, &mut bytes)
+}
+
+/// [`decode_source`] with a buffer for the file's bytes that is used again for the next file.
+pub(in crate::data) fn decode_source_with(source: &ImageSource, bytes: &mut Vec<u8>) -> Result<RgbImage> {
+    match source {
+        ImageSource::File(path) => {
+            read_file(path, bytes)?;
+            decode_bytes(bytes, path)
+        }
+        ImageSource::Scene { seed, index } => Ok(Scene::generate(*seed, *index).draw()),
+    }
+}
+
+/// What is wrong with a picture, before the file's name is known.
+struct Problem {
+    what: String,
+    help: String,
+}
+
+impl Problem {
+    fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { what: what.into(), help: help.into() }
+    }
+
+    fn damaged(format: &str, source: impl std::fmt::Display) -> Self {
+        Self::new(format!("the {format} data is damaged ({source})"), REPLACE)
+    }
+
+    fn at(self, path: &Path) -> Error {
+        Error::Image { path: path.to_owned(), problem: self.what, help: self.help }
+    }
+}
+
+/// The bytes of a picture's file, not looked at.
+///
+/// # Errors
+/// As [`decode`], when the file cannot be read or is too large.
+#[cfg(feature = "tensors")]
+pub(crate) fn read_picture_file(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read_file(path, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
+    bytes.clear();
+    let cannot_read = |source| {
+        Error::file(path, "read the picture", source, "Check that the path is right and that you may read it.")
+    };
+    // Looked at before it is opened: opening a pipe waits for someone to write into it.
+    let metadata = std::fs::metadata(path).map_err(cannot_read)?;
+    let problem = if metadata.is_dir() {
+        Problem::new("this is a folder, not a picture", "Name a JPEG or PNG file inside it.")
+    } else if !metadata.is_file() {
+        Problem::new("this is a device or a pipe, not a picture", "Name a JPEG or PNG file.")
+    } else if metadata.len() > MAXIMUM_FILE_BYTES {
+        Problem::new(
+            format!("the file has {} bytes; a picture may have {MAXIMUM_FILE_BYTES}", metadata.len()),
+            "Store it smaller.",
+        )
+    } else {
+        // The limit holds even if the file has grown meanwhile.
+        let file = File::open(path).map_err(cannot_read)?;
+        file.take(MAXIMUM_FILE_BYTES).read_to_end(bytes).map_err(cannot_read)?;
+        return Ok(());
+    };
+    Err(problem.at(path))
+}
+
+fn not_a_picture(bytes: &[u8]) -> Problem {
+    let other = match bytes {
+        [b'G', b'I', b'F', b'8', ..] => Some("GIF"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("WebP"),
+        [b'B', b'M', ..] => Some("BMP"),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("TIFF"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f', ..] => Some("AVIF"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => Some("HEIC"),
+        _ => None,
+    };
+    match other {
+        Some(format) => Problem::new(
+            format!("this is a {format} picture; JPEG and PNG are read"),
+            format!("Convert it, for example with `magick in.{} out.png`.", format.to_lowercase()),
+        ),
+        None => {
+            let start = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]);
+            Problem::new(
+                format!("this is neither a JPEG nor a PNG picture, whatever its name says (it begins with {start:?})"),
+                REPLACE,
+            )
+        }
+    }
+}
+
+fn check_pixels(width: u64, height: u64) -> Result<(), Problem> {
+    if width == 0 || height == 0 {
+        return Err(Problem::new(format!("the picture has no pixels ({width}×{height})"), REPLACE));
+    }
+    if width.saturating_mul(height) > MAXIMUM_PIXELS {
+        return Err(Problem::new(
+            format!("the header promises {width}×{height} pixels; more than {MAXIMUM_PIXELS} are not read"),
+            "If the picture is really that large, store it smaller; if not, the file is damaged or means harm.",
+        ));
+    }
+    Ok(())
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, Problem> {
+    let damaged = |error: zune_jpeg::errors::DecodeErrors| match error {
+        zune_jpeg::errors::DecodeErrors::Unsupported(kind) => Problem::new(
+            format!("this kind of JPEG is not read ({kind:?})"),
+            "Save it again as an ordinary (baseline or progressive) JPEG or as PNG.",
+        ),
+        _ if !jpeg_is_complete(bytes) => truncated(),
+        error => Problem::damaged("JPEG", format!("{error:?}").trim_matches('"')),
+    };
+    // As lenient with small faults as Pillow; size is checked below, with our own message.
+    let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(damaged)?;
+    let (width, height) = decoder.dimensions().ok_or_else(truncated)?;
+    check_pixels(width as u64, height as u64)?;
+    if !jpeg_is_complete(bytes) {
+        return Err(truncated());
+    }
+    let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    if grey {
+        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::Luma));
+    }
+    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let mut pixels = vec![0; width * height * if grey { 1 } else { 3 }];
+    decoder.decode_into(&mut pixels).map_err(damaged)?;
+    if grey {
+        pixels = pixels.iter().flat_map(|&value| [value; 3]).collect();
+    }
+    let picture = RgbImage::from_raw(width as u32, height as u32, pixels)
+        .ok_or_else(|| Problem::damaged("JPEG", "too few pixels"))?;
+    Ok(upright(picture, orientation))
+}
+
+fn truncated() -> Problem {
+    Problem::new("the file ends before the picture does", "Download or copy it again, or take it out of the data set.")
+}
+
+/// Whether the end-of-image marker comes where it must. The decoder fills what is missing with grey and says nothing.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut rest = &bytes[2..];
+    let mut scan_seen = false;
+    while let Some(position) = rest.iter().position(|&byte| byte == 0xFF) {
+        rest = &rest[position + 1..];
+        match *rest {
+            // A second 0xFF is padding: the marker is still to come.
+            [0xFF, ..] => {}
+            // A stuffed data byte, a marker without content, a restart, or a second start of image.
+            [0x00 | 0x01 | 0xD0..=0xD8, ..] => rest = &rest[1..],
+            [0xD9, ..] => return scan_seen,
+            [marker, high, low, ..] => {
+                scan_seen |= marker == 0xDA;
+                match rest.get(1 + usize::from(u16::from_be_bytes([high, low]))..) {
+                    Some(after) => rest = after,
+                    None => return false,
+                }
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
+fn decode_png(bytes: &[u8]) -> Result<RgbImage, Problem> {
+    let damaged = |error: image::ImageError| match &error {
+        image::ImageError::IoError(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => truncated(),
+        _ if !bytes.windows(4).any(|window| window == b"IEND") => truncated(),
+        _ => Problem::damaged("PNG", error),
+    };
+    // 16-bit RGBA, the widest kind of pixel, has eight bytes.
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(8 * MAXIMUM_PIXELS);
+    // The signature, then a chunk's length and name, then the sizes: checked before the decoder asks for memory.
+    if let Some((width, height)) = bytes.get(16..24).map(|sizes| sizes.split_at(4)) {
+        let number = |digits: &[u8]| digits.iter().fold(0, |number, &digit| number << 8 | u64::from(digit));
+        check_pixels(number(width), number(height))?;
+    }
+    let mut decoder = image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(damaged)?;
+    let orientation = decoder.orientation().ok();
+    let picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    let picture = match picture {
+        DynamicImage::ImageLuma16(_)
+        | DynamicImage::ImageLumaA16(_)
+        | DynamicImage::ImageRgb16(_)
+        | DynamicImage::ImageRgba16(_) => {
+            let wide = picture.into_rgb16();
+            RgbImage::from_fn(wide.width(), wide.height(), |x, y| {
+                Rgb(wide.get_pixel(x, y).0.map(|value| (value >> 8) as u8))
+            })
+        }
+        picture => picture.into_rgb8(),
+    };
+    Ok(upright(picture, orientation))
+}
+
+fn upright(picture: RgbImage, orientation: Option<Orientation>) -> RgbImage {
+    match orientation {
+        None | Some(Orientation::NoTransforms) => picture,
+        Some(orientation) => {
+            let mut picture = DynamicImage::ImageRgb8(picture);
+            picture.apply_orientation(orientation);
+            picture.into_rgb8()
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a network reads of a picture: cut out, resized and normalised.
+
+use fast_image_resize as resampling;
+use image::RgbImage;
+
+use super::REPLACE;
+use super::resize::{Filter, resample};
+use crate::{Error, Result};
+
+/// Which part of a picture a network sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crop {
+    /// All of it, stretched to a square.
+    Stretch,
+    /// The picture is resized until its shorter side has so many pixels, and a square is cut out of its centre.
+    Centre { shorter_side: u32 },
+    /// The same, but where as many pixels cannot be left out on both sides, the square lies half a pixel further to the left,
+    /// or higher up: so do the image processors of transformers. With [`Crop::Centre`] it lies where torchvision has it.
+    CentreRoundedDown { shorter_side: u32 },
+}
+
+/// How a picture becomes the tensor that a network reads: resized, cut to a square, scaled to 0..1, then normalised,
+/// `(value − mean) ÷ standard deviation`, channel by channel. Weights go with the preprocessing that they were trained on.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Preprocess {
+    /// Side of the square that comes out, in pixels.
+    pub size: u32,
+    pub filter: Filter,
+    pub crop: Crop,
+    /// Mean of red, green and blue, on the scale 0..1.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green and blue, on the scale 0..1.
+    pub standard_deviation: [f32; 3],
+}
+
+impl Preprocess {
+    /// As torchvision's ImageNet classifiers: shorter side to 256, the middle 224 × 224.
+    pub fn imagenet() -> Self {
+        Self {
+            size: 224,
+            filter: Filter::Bilinear,
+            crop: Crop::Centre { shorter_side: 256 },
+            mean: [0.485, 0.456, 0.406],
+            standard_deviation: [0.229, 0.224, 0.225],
+        }
+    }
+
+    /// As OpenAI's CLIP ViT-B/32: shorter side to 224, bicubic, the middle 224 × 224.
+    pub fn clip() -> Self {
+        Self {
+            size: 224,
+            filter: Filter::Bicubic,
+            crop: Crop::Centre { shorter_side: 224 },
+            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            standard_deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+        }
+    }
+
+    /// For the project's own small networks: the whole picture in `size` × `size` pixels, values in −1..1.
+    pub fn scenes(size: u32) -> Self {
+        Self { size, filter: Filter::Bilinear, crop: Crop::Stretch, mean: [0.5; 3], standard_deviation: [0.5; 3] }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the first field that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        if !(1..=8192).contains(&self.size) {
+            return Err(Error::config("preprocess.size", self.size, "must be in 1..=8192"));
+        }
+        if let Crop::Centre { shorter_side } | Crop::CentreRoundedDown { shorter_side } = self.crop
+            && !(self.size..=8192).contains(&shorter_side)
+        {
+            let expected = format!("must be in {}..=8192, as {0} pixels are cut out of it", self.size);
+            return Err(Error::config("preprocess.crop.shorter_side", shorter_side, expected));
+        }
+        if !self.mean.iter().all(|value| value.is_finite()) {
+            return Err(Error::config("preprocess.mean", format!("{:?}", self.mean), "must be three finite numbers"));
+        }
+        if !self.standard_deviation.iter().all(|&value| value.is_finite() && value > 0.0) {
+            return Err(Error::config(
+                "preprocess.standard_deviation",
+                format!("{:?}", self.standard_deviation),
+                "must be three finite numbers above 0",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the network sees of a picture, as a picture: `size` × `size` pixels, before normalising.
+    ///
+    /// # Errors
+    /// If a setting is out of range, or the picture has no pixels.
+    pub fn cut(&self, picture: &RgbImage) -> Result<RgbImage> {
+        let mut prepared = Prepared::new(self)?;
+        prepared.resample(picture)?;
+        RgbImage::from_raw(self.size, self.size, prepared.cut)
+            .ok_or_else(|| Error::argument("the picture could not be cut", REPLACE))
+    }
+
+    /// The picture as numbers, `[3, size, size]` in row-major order: all of red, then green, then blue.
+    ///
+    /// # Errors
+    /// As [`cut`](Self::cut).
+    pub fn apply(&self, picture: &RgbImage) -> Result<Vec<f32>> {
+        let mut prepared = Prepared::new(self)?;
+        prepared.resample(picture)?;
+        Ok(prepared.values().collect())
+    }
+
+    /// The rectangle of a `width` × `height` picture that becomes the square: left, top, width, height.
+    ///
+    /// Cutting first and resizing after, so that only pixels that are kept are computed, gives the same pixels as the
+    /// other way round as long as the filter may look across the rectangle's edges, which it does.
+    fn rectangle(&self, width: u32, height: u32) -> [f64; 4] {
+        let (shorter_side, round): (_, fn(f64) -> f64) = match self.crop {
+            Crop::Stretch => return [0.0, 0.0, f64::from(width), f64::from(height)],
+            Crop::Centre { shorter_side } => (shorter_side, f64::round_ties_even),
+            Crop::CentreRoundedDown { shorter_side } => (shorter_side, f64::floor),
+        };
+        let shorter = u64::from(width.min(height));
+        // Whole numbers as in torchvision: the longer side rounds down, the offset half to even.
+        let span = |side: u32| {
+            let resized = (u64::from(shorter_side) * u64::from(side) / shorter) as f64;
+            let scale = f64::from(side) / resized;
+            let start = round((resized - f64::from(self.size)) / 2.0) * scale;
+            (start, (f64::from(self.size) * scale).min(f64::from(side) - start))
+        };
+        let ((left, width), (top, height)) = (span(width), span(height));
+        [left, top, width, height]
+    }
+}
+
+/// A [`Preprocess`] made ready for many pictures: its tables computed, its buffers kept.
+pub(in crate::data) struct Prepared {
+    preprocess: Preprocess,
+    /// For every channel, what each of the 256 byte values becomes.
+    tables: [[f32; 256]; 3],
+    resizer: resampling::Resizer,
+    /// The last picture, `size` × `size` pixels, RGB.
+    cut: Vec<u8>,
+}
+
+impl Prepared {
+    pub(in crate::data) fn new(preprocess: &Preprocess) -> Result<Self> {
+        preprocess.validate()?;
+        let table = |channel: usize| {
+            let (mean, deviation) = (preprocess.mean[channel], preprocess.standard_deviation[channel]);
+            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / deviation)
+        };
+        let side = preprocess.size as usize;
+        Ok(Self {
+            preprocess: preprocess.clone(),
+            tables: [table(0), table(1), table(2)],
+            resizer: resampling::Resizer::new(),
+            cut: vec![0; side * side * 3],
+        })
+    }
+
+    fn resample(&mut self, picture: &RgbImage) -> Result<()> {
+        let Preprocess { size, filter, .. } = self.preprocess;
+        let [left, top, width, height] = self.preprocess.rectangle(picture.width().max(1), picture.height().max(1));
+        let options = filter.options().crop(left, top, width, height);
+        resample(&mut self.resizer, picture, &options, size, size, &mut self.cut)
+    }
+
+    /// The normalised values of the last picture, plane by plane.
+    fn values(&self) -> impl Iterator<Item = f32> {
+        self.tables
+            .iter()
+            .enumerate()
+            .flat_map(|(channel, table)| self.cut.chunks_exact(3).map(move |pixel| table[usize::from(pixel[channel])]))
+    }
+
+    /// Writes a picture's normalised values, plane by plane. `values` has room for exactly `3 × size × size`; every one
+    /// of them is written, or the result is an error.
+    #[cfg(feature = "tensors")]
+    pub(in crate::data) fn write(
+        &mut self,
+        picture: &RgbImage,
+        values: &mut [std::mem::MaybeUninit<f32>],
+    ) -> Result<()> {
+        self.resample(picture)?;
+        let plane = self.cut.len() / 3;
+        assert_eq!(values.len(), self.cut.len());
+        for (channel, (plane, table)) in values.chunks_exact_mut(plane).zip(&self.tables).enumerate() {
+            for (value, pixel) in plane.iter_mut().zip(self.cut.chunks_exact(3)) {
+                value.write(table[usize::from(pixel[channel])]);
+            }
+        }
+        Ok(())
+    }
+}
