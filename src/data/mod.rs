@@ -8,6 +8,7 @@ mod frame;
 pub mod images;
 mod layouts;
 mod lessons;
+mod letters;
 #[cfg(feature = "tensors")]
 mod loader;
 mod random;

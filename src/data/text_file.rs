@@ -1,7 +1,7 @@
-//! Text files read whole, with errors that name the line; and files written whole or not at all.
+//! Text files read whole, with errors that name the line.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -18,7 +18,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// # Errors
 /// [`Error::File`] where it cannot be read; [`Error::Data`] where it is a folder, empty, too large, a broken archive, or
 /// not UTF-8 (naming the line).
-pub(super) fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     let bytes = read_bytes(path, LARGEST_FILE + 1)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(Error::data(
@@ -36,24 +36,6 @@ pub(super) fn read_beginning(path: &Path, limit: u64) -> Result<String> {
     let bytes = read_bytes(path, limit)?;
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
     Ok(String::from_utf8_lossy(bytes).into_owned())
-}
-
-/// Writes a file whole: beside its place first, and renamed when it is complete.
-pub(super) fn write_whole(path: &Path, text: &str, what: &str) -> Result<()> {
-    let failed = |source| {
-        Error::file(path, format!("write {what}"), source, "Check that the folder is there, writable and has room.")
-    };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = Path::new(&beside);
-    let written = File::create(beside)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(beside, path));
-    written.map_err(|source| {
-        // What is left of the attempt is of no use; the error to report is the first one.
-        let _ = fs::remove_file(beside);
-        failed(source)
-    })
 }
 
 fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
@@ -86,6 +68,10 @@ fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<String> {
     }
     if bytes.is_empty() {
         return Err(Error::data(path, None, "the file is empty", "Check the download, or write the captions into it."));
+    }
+    if !bytes.contains(&b'\n') {
+        // Lines that end as on old Macintoshes.
+        bytes.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
