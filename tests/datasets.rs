@@ -238,6 +238,47 @@ fn a_folder_of_ones_own() {
 }
 
 #[test]
+fn tables_are_read_whole_in_the_dialects_of_other_tools() {
+    let (two, whole) = (["A dog, running", "A cat"], ["A dog", "A cat"]);
+    for (text, captions) in [
+        // Without a header: with the number of the caption, with that of the row, with a split.
+        ("a.jpg,0,A dog\na.jpg,1,A cat\n", whole),
+        ("a.jpg| 0| A dog\na.jpg| 1| A cat\n", whole),
+        ("a.jpg\t0.0\tA dog\na.jpg\t1.0\tA cat\n", whole),
+        ("a.jpg| 0| A dog\na.jpg| 1   A cat\na.jpg| 1| A cat\n", whole),
+        ("0,a.jpg,A dog\n1,a.jpg,A cat\n", whole),
+        ("a.jpg,A dog,train\na.jpg,A cat,train\n", whole),
+        ("a.jpg#0,A dog\na.jpg#1,A cat\n", whole),
+        ("A dog,a.jpg\nA cat,a.jpg\n", whole),
+        ("a.jpg,0,A dog, running\na.jpg,1,A cat\n", two),
+        // With the numbers of the rows before, as data frames write them.
+        (",image,caption\n0,a.jpg,A dog\n1,a.jpg,A cat\n", whole),
+        // Backslashes before quotation marks, and before separators.
+        ("image,caption\na.jpg,\"A \\\"good\\\", old dog\"\na.jpg,\"A cat\"\n", ["A \"good\", old dog", "A cat"]),
+        ("image,caption\na.jpg,A dog\\, running\na.jpg,A cat\n", two),
+        // Lines that end as on Windows, and on old Macintoshes.
+        ("image,caption\r\na.jpg,\"A dog, running\"\r\na.jpg,A cat\r\n", two),
+        ("image,caption\ra.jpg,\"A dog, running\"\ra.jpg,A cat\r", two),
+        ("image ||| caption\na.jpg ||| A dog\na.jpg ||| A cat\n", whole),
+        // A caption may begin with a number.
+        ("a.jpg,A dog\na.jpg,A cat\nb.jpg,2, 3 dogs\n", whole),
+    ] {
+        let dataset = open(&[("mine.csv", text), ("a.jpg", "")]);
+        assert_eq!(all_captions(&dataset), captions, "{text}");
+    }
+    for (text, wanted) in [
+        ("a.jpg ||| A dog\n", "line 1: an empty column between the image and its caption. "),
+        ("a.jpg,0,A dog\na.jpg,1,A cat\na.jpg,A bird, flying\n", "line 3: `A bird` is not the number of a caption. "),
+        ("image,caption\na.jpg,\"A \\\"good\\\" dog\\nruns\"\n", "line 2: `\\n` is not read in a table that"),
+        ("image,caption,caption.1\na.jpg,A dog,A cat\n", "line 1: several columns are called `caption`. "),
+        ("id,name of it,a.jpg\n1,A dog,b.jpg\n", "line 1: no columns for the image and the caption among "),
+    ] {
+        let refused = refusal(&[("mine.csv", text), ("a.jpg", "")]);
+        assert!(refused.starts_with(&format!("mine.csv, {wanted}")), "{refused}");
+    }
+}
+
+#[test]
 fn a_folder_of_ones_own_with_splits_and_subfolders() {
     let dataset = open(&[
         ("mine.csv", "image,caption,split\ndogs/1.jpg,A dog,train\ncats/1.jpg,A cat,test\nbirds/1.jpg,A bird,\n"),
@@ -343,6 +384,29 @@ fn random_splits_are_by_image_and_repeatable() {
 }
 
 #[test]
+fn a_data_set_without_splits_gets_those_of_the_lessons_and_says_so() {
+    let dataset = many(20);
+    let drawn = dataset.clone().with_splits().unwrap();
+    assert_eq!(drawn, dataset.with_random_split(&SplitConfig::default()).unwrap());
+    notes_hold(&drawn, "The splits were drawn by image with seed 0: 16 training, 2 validation, 2 test.");
+    assert_eq!(drawn.clone().with_splits().unwrap(), drawn);
+    notes_hold(&many(2), "train_images.txt, val_images.txt and test_images.txt beside the captions give them");
+}
+
+#[test]
+fn a_split_list_that_names_several_images_at_once_names_none() {
+    let dataset = open(&[
+        ("x.token", "a.jpg#0\tA dog.\na.png#0\tA cat.\nb.jpg#0\tA boat.\n"),
+        ("train.txt", "a\n./b.jpg\n"),
+        ("a.jpg", ""),
+        ("a.png", ""),
+        ("b.jpg", ""),
+    ]);
+    assert_eq!(names(&dataset.split(Split::Train)), ["b.jpg"]);
+    notes_hold(&dataset, "train.txt has 1 name of no image of the data set: a.");
+}
+
+#[test]
 fn random_splits_of_very_few_images_leave_something_to_train_on() {
     for (images, sizes) in [(1, [1, 0, 0]), (2, [1, 1, 0]), (3, [1, 1, 1]), (5, [3, 1, 1])] {
         let drawn = many(images).with_random_split(&SplitConfig::default()).unwrap();
@@ -408,6 +472,120 @@ fn images_without_captions_and_captions_without_images_are_listed() {
     notes_hold(&dataset, "1 caption without a word left out: c.jpg (line 4).");
     notes_hold(&dataset, "1 image without a caption left out: c.jpg.");
     notes_hold(&dataset, "2 images have no caption, left out: c.jpg, e.jpg.");
+}
+
+#[test]
+fn names_are_found_however_a_table_or_a_disk_spells_them() {
+    let (composed, apart) = ("caf\u{E9}.jpg", "cafe\u{301}.jpg");
+    for (written, on_disk) in [
+        ("./a.jpg", "a.jpg"),
+        ("./photos/a.jpg", "photos/a.jpg"),
+        ("photos\\a.jpg", "photos/a.jpg"),
+        (".\\photos\\a.jpg", "photos/a.jpg"),
+        ("photos//a.jpg", "photos/a.jpg"),
+        (composed, apart),
+        (apart, composed),
+        ("one/two/three/four/five/six/a.jpg", "one/two/three/four/five/six/a.jpg"),
+        ("a.jpg", "one/two/three/a.jpg"),
+        ("a.jpg#0", "a.jpg"),
+    ] {
+        let table = format!("image,caption\n{written},A dog\nb.jpg,A cat\n");
+        let folder = folder(&[("mine.csv", &table), (on_disk, ""), ("b.jpg", "")]);
+        let dataset = Dataset::open(folder.path()).unwrap();
+        assert_eq!(dataset.examples[0].image, ImageSource::File(folder.path().join(on_disk)), "{written}");
+        assert!(!dataset.notes.iter().any(|note| note.contains("left out")), "{written}: {:?}", dataset.notes);
+    }
+    // One image, though its name is written in several ways.
+    let table = format!("image,caption\n./{composed},A dog\n{apart},A cat\n.\\{apart},A bird\n");
+    let dataset = open(&[("mine.csv", &table), (apart, ""), ("train.txt", apart)]);
+    assert_eq!(names(&dataset.examples), [composed]);
+    assert_eq!(dataset.captions(Split::Train), ["A dog", "A cat", "A bird"]);
+}
+
+#[test]
+fn a_name_that_several_files_have_is_never_another_picture() {
+    let table = "image,caption\n0001.jpg,A dog\n0002.jpg,A cat\n";
+    let files = [("mine.csv", table), ("test/0001.jpg", "one"), ("train/0001.jpg", "other"), ("train/0002.jpg", "")];
+    let dataset = open(&files);
+    assert_eq!(names(&dataset.examples), ["0002.jpg"]);
+    notes_hold(
+        &dataset,
+        "1 caption of 1 image whose name several files have, left out: \
+         0001.jpg (test/0001.jpg and train/0001.jpg). Write their folders before their names.",
+    );
+    assert!(!dataset.notes.iter().any(|note| note.contains("have no caption")), "{:?}", dataset.notes);
+    // Alone, there is nothing left to use.
+    let refused = refusal(&[("mine.csv", "image,caption\n0001.jpg,A dog\n"), files[1], files[2]]);
+    assert!(
+        refused.contains("no image can be used") && refused.contains("test/0001.jpg and train/0001.jpg"),
+        "{refused}"
+    );
+    // Copies are one picture, and a name with its folder, or of a file beside the table, leaves no doubt.
+    let copies = [("mine.csv", table), ("a/0001.jpg", "one"), ("b/0001.jpg", "one"), ("a/0002.jpg", "")];
+    assert_eq!(names(&open(&copies).examples), ["0001.jpg", "0002.jpg"]);
+    for (name, beside) in [("train/0001.jpg", "0002.jpg"), ("0001.jpg", "0001.jpg")] {
+        let table = format!("image,caption\n{name},A dog\n");
+        let folder = folder(&[("mine.csv", &table), files[1], files[2], (beside, "third")]);
+        let dataset = Dataset::open(folder.path()).unwrap();
+        assert_eq!(dataset.examples[0].image, ImageSource::File(folder.path().join(name)));
+    }
+    // Pictures that their layout puts into two folders are two.
+    let json = r#"{"images": [
+        {"filepath": "train", "filename": "1.jpg", "split": "train", "sentences": [{"raw": "A dog."}]},
+        {"filepath": "test", "filename": "1.jpg", "split": "test", "sentences": [{"raw": "A cat."}]}]}"#;
+    let dataset = open(&[("dataset_mine.json", json), ("train/1.jpg", "one"), ("test/1.jpg", "other")]);
+    assert_eq!(names(&dataset.examples), ["train/1.jpg", "test/1.jpg"]);
+    assert_eq!(dataset.captions(Split::Test), ["A cat."]);
+}
+
+#[test]
+fn a_picture_that_is_there_is_not_called_missing() {
+    let table = "image,caption\na.jpg,A dog\nb.webp,A cat\nc.bmp,A bird\nd.webp,A boat\ne.txt,A kite\nf.jfif,Sea\n";
+    let dataset = open(&[
+        ("mine.csv", table),
+        ("a.jpg", ""),
+        ("b.webp", "RIFF\0\0\0\0WEBPVP8 "),
+        ("c.bmp", "BM"),
+        // A PNG by what it holds, which is what decides.
+        ("d.webp", "\u{89}PNG"),
+        ("e.txt", "A kite"),
+        ("f.jfif", ""),
+    ]);
+    assert_eq!(names(&dataset.examples), ["a.jpg", "f.jfif"]);
+    notes_hold(
+        &dataset,
+        "4 captions of 4 images in a format that is not read, left out: b.webp (WebP), c.bmp (BMP), \
+         d.webp (no picture), e.txt (no picture). Convert them to JPEG or PNG.",
+    );
+    let folder = folder(&[("mine.csv", "image,caption\nb.webp,A cat\n")]);
+    fs::write(folder.path().join("b.webp"), b"\x89PNG\r\n").unwrap();
+    assert_eq!(names(&Dataset::open(folder.path()).unwrap().examples), ["b.webp"]);
+}
+
+#[test]
+fn a_name_that_is_nearly_that_of_a_file_is_told() {
+    for (written, on_disk) in
+        [("A.JPG", "a.jpg"), ("a", "a.jpg"), ("a.jpeg", "a.jpg"), ("one/a.jpg", "two/a.jpg"), ("a.jpg", "a.png")]
+    {
+        let table = format!("image,caption\n{written},A dog\nb.jpg,A cat\n");
+        let dataset = open(&[("mine.csv", &table), (on_disk, ""), ("b.jpg", "")]);
+        assert_eq!(names(&dataset.examples), ["b.jpg"]);
+        notes_hold(&dataset, &format!("that are not there, left out: {written} (there is {on_disk})."));
+        let dataset = open(&[("mine.csv", &format!("image,caption\n{written},A dog\n")), (on_disk, "")]);
+        notes_hold(&dataset, &format!("`{written}` is not here, but {on_disk} is."));
+    }
+}
+
+#[test]
+fn captions_some_folders_further_down_are_found() {
+    for (captions, image) in [
+        ("flickr8k/Flickr8k_text/Flickr8k.token.txt", "flickr8k/Flicker8k_Dataset/a.jpg"),
+        ("archive/flickr30k/flickr30k/results.token", "archive/flickr30k/flickr30k/images/a.jpg"),
+    ] {
+        let dataset = open(&[(captions, "a.jpg#0\tA dog.\n"), (image, ""), ("readme.md", "")]);
+        assert_eq!(names(&dataset.examples), ["a.jpg"]);
+        assert!(dataset.notes.iter().all(|note| !note.contains("is here")), "{:?}", dataset.notes);
+    }
 }
 
 #[test]
@@ -630,6 +808,13 @@ fn captions_are_cut_into_words_as_in_the_paper() {
         ("... -- !", vec![]),
         ("", vec![]),
         ("CAFÉ Ünïted 狗", vec!["café", "ünïted", "狗"]),
+        // Marks belong to their letters, however these are typed: Hindi, Thai, Vietnamese.
+        ("कुत्ता दौड़ता है।", vec!["कुत्ता", "दौड\u{93C}ता", "है"]),
+        ("\u{E1A}\u{E49}\u{E32}\u{E19}", vec!["\u{E1A}\u{E49}\u{E32}\u{E19}"]),
+        ("CHO\u{301} ch\u{F3} cho", vec!["ch\u{F3}", "ch\u{F3}", "cho"]),
+        // What belongs to no letter is dropped.
+        ("dog\u{2764}\u{FE0F} 1\u{FE0F}\u{20E3} \u{301} -\u{301}a", vec!["dog", "1", "a"]),
+        ("İstanbul", vec!["istanbul"]),
         ("snake_case #1", vec!["snakecase", "1"]),
     ] {
         assert_eq!(Vocabulary::words(caption), words, "{caption}");
@@ -670,7 +855,8 @@ fn vocabulary_settings_outside_their_range_are_refused() {
 
 #[test]
 fn random_captions_come_back_from_their_numbers() {
-    let letters: Vec<char> = "abcdefghijkABC  \t'-.,!éÜß狗1".chars().collect();
+    let letters: Vec<char> =
+        "abcdefghijkABC  \t'-.,!éÜßİ狗1\u{301}\u{323}\u{915}\u{94D}\u{200D}\u{D558}\u{11AB}".chars().collect();
     for seed in 0..50 {
         let mut random = Random::new(seed);
         let captions: Vec<String> = (0..20)

@@ -165,15 +165,15 @@ pub(crate) fn counted(number: usize, thing: &str) -> String {
 
 /// Things of one kind that were noticed: how many, and the first few by name.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) count: usize,
+pub(crate) struct Tally {
+    pub(crate) count: usize,
     first: Vec<String>,
 }
 
 impl Tally {
     const SHOWN: usize = 5;
 
-    pub(super) fn add(&mut self, item: impl FnOnce() -> String) {
+    pub(crate) fn add(&mut self, item: impl FnOnce() -> String) {
         self.count += 1;
         if self.first.len() < Self::SHOWN {
             self.first.push(item());
@@ -181,7 +181,7 @@ impl Tally {
     }
 
     /// `a.jpg, b.jpg and 12 more`.
-    pub(super) fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         let listed = self.first.join(", ");
         match self.count - self.first.len() {
             0 => listed,

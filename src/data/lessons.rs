@@ -2,8 +2,8 @@
 
 use std::env;
 
+use super::Dataset;
 use super::scenes::ScenesConfig;
-use super::{Dataset, SplitConfig};
 use crate::Result;
 
 /// Images of quick runs of the lessons: training, validation, test.
@@ -36,10 +36,7 @@ impl Dataset {
             let few = ScenesConfig { train, validation, test, ..full.clone() };
             return Self::scenes(if lessons_are_small() { &few } else { full });
         };
-        let mut dataset = Self::open(folder)?;
-        if !dataset.has_splits() {
-            dataset = dataset.with_random_split(&SplitConfig::default())?;
-        }
+        let dataset = Self::open(folder)?.with_splits()?;
         Ok(if lessons_are_small() { dataset.limit(FEW.iter().sum()) } else { dataset })
     }
 }

@@ -11,6 +11,7 @@ mod lessons;
 mod letters;
 #[cfg(feature = "tensors")]
 mod loader;
+mod names;
 mod random;
 pub mod scenes;
 mod splits;
@@ -21,17 +22,23 @@ mod word_map;
 
 #[cfg(feature = "tensors")]
 pub use batch::pad;
-#[cfg(feature = "scores")]
-pub(crate) use dataset::counted;
 pub use dataset::{Dataset, Layout, captions_of};
+pub(crate) use dataset::{Tally, counted};
 pub use images::Preprocess;
+pub(crate) use layouts::{captions_by_name, is_captions_of_images};
 pub use lessons::lessons_are_small;
 #[cfg(feature = "tensors")]
 pub use loader::{Batch, ImageLoader, LoadSummary, LoaderConfig, Skipped};
+pub(crate) use names::normal_name;
 pub use random::Random;
 pub use scenes::ScenesConfig;
+#[cfg(feature = "tensors")]
+pub(crate) use splits::HOW_TO_SPLIT;
 pub use splits::SplitConfig;
+pub(crate) use text_file::read_text;
 pub use vocabulary::{Coverage, Vocabulary, VocabularyConfig};
+
+pub(crate) use word_map::WordMap;
 
 use std::path::PathBuf;
 

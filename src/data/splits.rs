@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Tally, counted, grouped};
+use super::names::normal_name;
 use super::text_file::read_text;
 use super::{Dataset, Example, Random, Split};
 use crate::{Error, Result};
@@ -76,8 +77,22 @@ impl Dataset {
             });
         }
         dataset.notes.retain(|note| !note.starts_with(NO_SPLITS) && !note.ends_with(IN_NO_SPLIT));
-        dataset.notes.push(format!("The splits were drawn by image with seed {}.", config.seed));
+        let sizes = [Split::Train, Split::Validation, Split::Test].map(|split| grouped(dataset.split_size(split)));
+        let [train, validation, test] = sizes;
+        dataset.notes.push(format!(
+            "The splits were drawn by image with seed {}: {train} training, {validation} validation, {test} test.",
+            config.seed
+        ));
         Ok(dataset)
+    }
+
+    /// The same data set; where it has no splits, with those that [`Dataset::with_random_split`] draws by default, which are always
+    /// the same: what the lessons and the command line train on.
+    ///
+    /// # Errors
+    /// None with the default shares.
+    pub fn with_splits(self) -> Result<Self> {
+        if self.has_splits() { Ok(self) } else { self.with_random_split(&SplitConfig::default()) }
     }
 
     /// The same data set with the splits that lists in `folder` give, in place of those that it had; which files are lists
@@ -107,6 +122,10 @@ impl Dataset {
     }
 }
 
+/// How a data set on disk gets splits of its own.
+pub(crate) const HOW_TO_SPLIT: &str = "train_images.txt, val_images.txt and test_images.txt beside the captions give them, \
+    one image name a line";
+
 const NO_SPLITS: &str = "The images are in no splits";
 const IN_NO_SPLIT: &str = "in no split.";
 
@@ -116,7 +135,7 @@ pub(super) fn note_on_splits(examples: &[Example]) -> Option<String> {
     match without {
         0 => None,
         without if without == examples.len() => {
-            Some(format!("{NO_SPLITS}: there are no split lists. `with_random_split` draws them."))
+            Some(format!("{NO_SPLITS}: there are no split lists. `with_random_split` draws them; {HOW_TO_SPLIT}."))
         }
         without => {
             let verb = if without == 1 { "is" } else { "are" };
@@ -164,9 +183,13 @@ pub(super) fn apply_split_lists(examples: &mut [Example], lists: &[(Split, PathB
     let mut notes = Vec::new();
     let mut splits: Vec<Option<Split>> = examples.iter().map(|example| example.split).collect();
     let names = || examples.iter().map(|example| example.name.as_str()).zip(0..);
-    // Flickr30k Entities lists images without `.jpg`. Whole names come last, so that they win.
-    let stems = names().filter_map(|(name, index)| Some((name.rsplit_once('.')?.0, index)));
-    let places: HashMap<&str, usize> = stems.chain(names()).collect();
+    // Flickr30k Entities lists images without `.jpg`: a name that more than one image has then means none of them.
+    let mut places: HashMap<&str, Option<usize>> = HashMap::with_capacity(2 * examples.len());
+    for (stem, index) in names().filter_map(|(name, index)| Some((name.rsplit_once('.')?.0, index))) {
+        places.entry(stem).and_modify(|place| *place = None).or_insert(Some(index));
+    }
+    // Whole names come last, so that they win.
+    places.extend(names().map(|(name, index)| (name, Some(index))));
     for (split, path) in lists {
         let text = read_text(path)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
@@ -176,8 +199,9 @@ pub(super) fn apply_split_lists(examples: &mut [Example], lists: &[(Split, PathB
             if name.is_empty() {
                 continue;
             }
-            let place = places.get(name).or_else(|| places.get(name.rsplit('/').next()?));
-            let Some(known) = place.and_then(|&place| splits.get_mut(place)) else {
+            let normal = normal_name(name);
+            let place = places.get(&*normal).or_else(|| places.get(normal.rsplit('/').next()?)).copied().flatten();
+            let Some(known) = place.and_then(|place| splits.get_mut(place)) else {
                 unknown.add(|| name.chars().take(40).collect());
                 continue;
             };

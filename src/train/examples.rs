@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::pictures::{Cut, Pictures};
 use super::{Position, Progress};
-use crate::data::{Dataset, Example, Random, Split};
+use crate::data::{Dataset, Example, HOW_TO_SPLIT, Random, Split};
 use crate::{Error, Result};
 
 /// The training examples that have captions, of which there must be some.
@@ -15,7 +15,7 @@ pub(crate) fn training_examples(dataset: &Dataset) -> Result<Vec<&Example>> {
     if examples.is_empty() {
         return Err(Error::argument(
             format!("{} has no training examples with captions", dataset.name),
-            "Give its examples splits, `train` among them.",
+            format!("Give its examples splits, `train` among them: {HOW_TO_SPLIT}."),
         ));
     }
     Ok(examples)

@@ -204,10 +204,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// The data set in a folder, or else scenes.
+/// The data set in a folder, with the splits that the lessons draw where it has none, or else scenes.
 fn training_data(folder: Option<&PathBuf>, scenes: &ScenesConfig) -> Result<Dataset> {
     match folder {
-        Some(folder) => Dataset::open(folder),
+        Some(folder) => {
+            let dataset = Dataset::open(folder)?.with_splits()?;
+            say(&dataset)?;
+            Ok(dataset)
+        }
         None => Dataset::scenes(scenes),
     }
 }

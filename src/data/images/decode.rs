@@ -7,11 +7,9 @@ use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Rgb, RgbImage};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
 
 use super::REPLACE;
+use super::jpeg::decode_jpeg;
 use crate::data::ImageSource;
 use crate::data::scenes::Scene;
 use crate::{Error, Result};
@@ -31,7 +29,8 @@ const MAXIMUM_FILE_BYTES: u64 = 1 << 30;
 /// - transparency is dropped: a transparent pixel keeps the colour stored under it;
 /// - of 16-bit channels the high byte is kept, also in grey pictures (where Pillow's result has varied by version).
 ///
-/// A file that ends before its picture does is refused, as Pillow refuses it: the missing part would be grey.
+/// A file that ends before its picture does is refused, as Pillow refuses it: the missing part would be grey. One whose picture
+/// is followed by something else, in place of its end, is read.
 ///
 /// # Errors
 /// [`Error::File`] if the file is missing or cannot be read; [`Error::Image`] if it is a folder, empty, cut short, damaged,
@@ -50,10 +49,12 @@ pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
 pub fn decode_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
     let name = name.as_ref();
     // The decoders parse hostile bytes. A panic in one of them is a broken picture, and must not end a training run.
-    catch_unwind(AssertUnwindSafe(|| match bytes {
-        [] => Err(Problem::new("the file is empty (0 bytes)", "Download it again, or take it out of the data set.")),
-        [0xFF, 0xD8, ..] => decode_jpeg(bytes),
-        [0x89, b'P', b'N', b'G', ..] => decode_png(bytes),
+    catch_unwind(AssertUnwindSafe(|| match format_of(bytes) {
+        _ if bytes.is_empty() => {
+            Err(Problem::new("the file is empty (0 bytes)", "Download it again, or take it out of the data set."))
+        }
+        Some("JPEG") => decode_jpeg(bytes),
+        Some("PNG") => decode_png(bytes),
         _ => Err(not_a_picture(bytes)),
     }))
     .unwrap_or_else(|_| Err(Problem::new("the decoder failed on this picture", REPLACE)))
@@ -81,17 +82,17 @@ pub(in crate::data) fn decode_source_with(source: &ImageSource, bytes: &mut Vec<
 }
 
 /// What is wrong with a picture, before the file's name is known.
-struct Problem {
+pub(super) struct Problem {
     what: String,
     help: String,
 }
 
 impl Problem {
-    fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(super) fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { what: what.into(), help: help.into() }
     }
 
-    fn damaged(format: &str, source: impl std::fmt::Display) -> Self {
+    pub(super) fn damaged(format: &str, source: impl std::fmt::Display) -> Self {
         Self::new(format!("the {format} data is damaged ({source})"), REPLACE)
     }
 
@@ -136,17 +137,24 @@ fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
     Err(problem.at(path))
 }
 
+/// The format of a picture, by its first bytes.
+pub(in crate::data) fn format_of(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
+        [0xFF, 0xD8, ..] => "JPEG",
+        [0x89, b'P', b'N', b'G', ..] => "PNG",
+        [b'G', b'I', b'F', b'8', ..] => "GIF",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "WebP",
+        [b'B', b'M', ..] => "BMP",
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "TIFF",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f', ..] => "AVIF",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => "HEIC",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i', b'f', ..] => "HEIC",
+        _ => return None,
+    })
+}
+
 fn not_a_picture(bytes: &[u8]) -> Problem {
-    let other = match bytes {
-        [b'G', b'I', b'F', b'8', ..] => Some("GIF"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("WebP"),
-        [b'B', b'M', ..] => Some("BMP"),
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("TIFF"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f', ..] => Some("AVIF"),
-        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => Some("HEIC"),
-        _ => None,
-    };
-    match other {
+    match format_of(bytes) {
         Some(format) => Problem::new(
             format!("this is a {format} picture; JPEG and PNG are read"),
             format!("Convert it, for example with `magick in.{} out.png`.", format.to_lowercase()),
@@ -161,7 +169,7 @@ fn not_a_picture(bytes: &[u8]) -> Problem {
     }
 }
 
-fn check_pixels(width: u64, height: u64) -> Result<(), Problem> {
+pub(super) fn check_pixels(width: u64, height: u64) -> Result<(), Problem> {
     if width == 0 || height == 0 {
         return Err(Problem::new(format!("the picture has no pixels ({width}×{height})"), REPLACE));
     }
@@ -174,66 +182,8 @@ fn check_pixels(width: u64, height: u64) -> Result<(), Problem> {
     Ok(())
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, Problem> {
-    let damaged = |error: zune_jpeg::errors::DecodeErrors| match error {
-        zune_jpeg::errors::DecodeErrors::Unsupported(kind) => Problem::new(
-            format!("this kind of JPEG is not read ({kind:?})"),
-            "Save it again as an ordinary (baseline or progressive) JPEG or as PNG.",
-        ),
-        _ if !jpeg_is_complete(bytes) => truncated(),
-        error => Problem::damaged("JPEG", format!("{error:?}").trim_matches('"')),
-    };
-    // As lenient with small faults as Pillow; size is checked below, with our own message.
-    let options = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
-    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(damaged)?;
-    let (width, height) = decoder.dimensions().ok_or_else(truncated)?;
-    check_pixels(width as u64, height as u64)?;
-    if !jpeg_is_complete(bytes) {
-        return Err(truncated());
-    }
-    let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    if grey {
-        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::Luma));
-    }
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let mut pixels = vec![0; width * height * if grey { 1 } else { 3 }];
-    decoder.decode_into(&mut pixels).map_err(damaged)?;
-    if grey {
-        pixels = pixels.iter().flat_map(|&value| [value; 3]).collect();
-    }
-    let picture = RgbImage::from_raw(width as u32, height as u32, pixels)
-        .ok_or_else(|| Problem::damaged("JPEG", "too few pixels"))?;
-    Ok(upright(picture, orientation))
-}
-
-fn truncated() -> Problem {
+pub(super) fn truncated() -> Problem {
     Problem::new("the file ends before the picture does", "Download or copy it again, or take it out of the data set.")
-}
-
-/// Whether the end-of-image marker comes where it must. The decoder fills what is missing with grey and says nothing.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut rest = &bytes[2..];
-    let mut scan_seen = false;
-    while let Some(position) = rest.iter().position(|&byte| byte == 0xFF) {
-        rest = &rest[position + 1..];
-        match *rest {
-            // A second 0xFF is padding: the marker is still to come.
-            [0xFF, ..] => {}
-            // A stuffed data byte, a marker without content, a restart, or a second start of image.
-            [0x00 | 0x01 | 0xD0..=0xD8, ..] => rest = &rest[1..],
-            [0xD9, ..] => return scan_seen,
-            [marker, high, low, ..] => {
-                scan_seen |= marker == 0xDA;
-                match rest.get(1 + usize::from(u16::from_be_bytes([high, low]))..) {
-                    Some(after) => rest = after,
-                    None => return false,
-                }
-            }
-            _ => return false,
-        }
-    }
-    false
 }
 
 fn decode_png(bytes: &[u8]) -> Result<RgbImage, Problem> {
@@ -268,7 +218,7 @@ fn decode_png(bytes: &[u8]) -> Result<RgbImage, Problem> {
     Ok(upright(picture, orientation))
 }
 
-fn upright(picture: RgbImage, orientation: Option<Orientation>) -> RgbImage {
+pub(super) fn upright(picture: RgbImage, orientation: Option<Orientation>) -> RgbImage {
     match orientation {
         None | Some(Orientation::NoTransforms) => picture,
         Some(orientation) => {

@@ -19,11 +19,13 @@
 //! ```
 
 mod decode;
+mod jpeg;
 mod preprocess;
 mod resize;
 
 #[cfg(feature = "tensors")]
 pub(super) use decode::decode_source_with;
+pub(super) use decode::format_of;
 #[cfg(feature = "tensors")]
 pub(crate) use decode::read_picture_file;
 pub use decode::{MAXIMUM_PIXELS, decode, decode_bytes, decode_source};

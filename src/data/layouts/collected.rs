@@ -1,10 +1,12 @@
 //! What a reader has found so far: images in the order of their file, each with its captions.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::data::Split;
 use crate::data::dataset::{Tally, counted};
+use crate::data::names::normal_name;
 use crate::{Error, Result};
 
 /// The longest caption that is taken for one, in bytes: the longest of Flickr30k has about 450.
@@ -13,7 +15,7 @@ const LONGEST_CAPTION: usize = 10_000;
 /// An image of the annotation file.
 #[derive(Debug)]
 pub(super) struct Record {
-    /// As the data set calls it.
+    /// As the data set calls it, spelled as [`normal_name`] spells it.
     pub(super) name: String,
     /// Folder in which the data set has it, such as `val2014`; most often none.
     pub(super) folder: Option<String>,
@@ -50,7 +52,8 @@ impl Place<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     records: Vec<Record>,
-    by_name: HashMap<String, usize>,
+    /// By folder and name: two folders may have a picture of one name.
+    by_name: HashMap<(Option<String>, String), usize>,
     pub(super) notes: Vec<String>,
     empty: Tally,
     repeated: Tally,
@@ -66,24 +69,26 @@ impl Collected {
         folder: Option<&str>,
         split: Option<Split>,
     ) -> Result<usize> {
+        let (written, name) = (name, normal_name(name));
+        let folder = folder.map(normal_name).filter(|folder| !folder.is_empty());
         // The captions of an image mostly follow one another.
         let last = self.records.len().wrapping_sub(1);
         let known = match self.records.get(last) {
-            Some(record) if record.name == name => Some(last),
-            _ => self.by_name.get(name).copied(),
+            Some(record) if record.name == name && record.folder.as_deref() == folder.as_deref() => Some(last),
+            _ => self.by_name.get(&(folder.as_deref().map(str::to_owned), name.clone().into_owned())).copied(),
         };
         let index = match known {
             Some(index) => index,
             None => {
-                check_name(place, name)?;
-                if let Some(folder) = folder {
+                check_name(place, written)?;
+                if let Some(folder) = &folder {
                     check_name(place, folder)?;
                 }
                 let index = self.records.len();
-                self.by_name.insert(name.to_owned(), index);
-                let folder = folder.map(str::to_owned);
+                let (name, folder) = (name.into_owned(), folder.map(Cow::into_owned));
+                self.by_name.insert((folder.clone(), name.clone()), index);
                 let (captions, numbers) = (Vec::new(), Vec::new());
-                self.records.push(Record { name: name.to_owned(), folder, captions, numbers, highest: None, split });
+                self.records.push(Record { name, folder, captions, numbers, highest: None, split });
                 index
             }
         };
@@ -92,7 +97,7 @@ impl Collected {
         {
             if let (Some(_), Some(_)) = (record.split, split) {
                 return Err(place.error(
-                    format!("`{name}` is in two splits, so that the test would leak into the training"),
+                    format!("`{written}` is in two splits, so that the test would leak into the training"),
                     "Leave it in one of them.",
                 ));
             }
@@ -164,7 +169,22 @@ impl Collected {
             return Err(Error::data(path, None, "there is no caption in it", "Check that this is the right file."));
         }
         notes.extend(note_on_numbers(&records));
+        tell_folders_apart(&mut records);
         Ok((records, notes))
+    }
+}
+
+/// Where pictures in several folders have one name, their names begin with their folders.
+fn tell_folders_apart(records: &mut [Record]) {
+    let mut named: HashMap<&str, usize> = HashMap::with_capacity(records.len());
+    for record in &*records {
+        *named.entry(&record.name).or_default() += 1;
+    }
+    let doubled: Vec<bool> = records.iter().map(|record| named[record.name.as_str()] > 1).collect();
+    for (record, _) in records.iter_mut().zip(doubled).filter(|(_, is_doubled)| *is_doubled) {
+        if let Some(folder) = record.folder.take() {
+            record.name = format!("{folder}/{}", record.name);
+        }
     }
 }
 
@@ -186,7 +206,7 @@ fn note_on_numbers(records: &[Record]) -> Option<String> {
 
 /// Refuses a name that would lead out of the folder of images.
 fn check_name(place: Place, name: &str) -> Result<()> {
-    if name.is_empty() {
+    if normal_name(name).is_empty() {
         return Err(place.error("a caption without the name of its image", "Write the name of the image file."));
     }
     let mut parts = name.split(['/', '\\']);

@@ -1,31 +1,51 @@
 //! Where the images of a data set are on disk.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::collected::Record;
 use super::recognise::Source;
 use crate::data::dataset::{Tally, counted};
+use crate::data::images::format_of;
+use crate::data::names::normal_name;
 use crate::data::{Example, ImageSource, Layout};
 use crate::{Error, Result};
 
-/// How many levels of folders below the data set's own are looked through.
-const DEPTH: usize = 2;
+/// How many levels of folders below the data set's own are looked through: one more than for captions, since images mostly
+/// have a folder of their own beside them.
+const DEPTH: usize = 4;
 
-/// Finds the image of every record; leaves those out whose image is missing while others are there.
+/// What there is on disk for the image of a record.
+enum Found {
+    Image(PathBuf),
+    /// Several files that differ have its name.
+    Several(Vec<String>),
+    /// A file of this format, which is not read.
+    Unread(String),
+    Missing,
+}
+
+/// Finds the image of every record. Those without one are left out while others are there: no image, a file that is not read,
+/// or more than one, for captions must never go with another picture.
 pub(super) fn attach(records: Vec<Record>, source: &Source, notes: &mut Vec<String>) -> Result<Vec<Example>> {
-    let on_disk = ImagesOnDisk::below(&source.root, notes)?;
-    let found: Vec<Option<PathBuf>> = records.iter().map(|record| on_disk.find(record)).collect();
-    if found.iter().all(Option::is_none) {
+    let on_disk = FilesOnDisk::below(&source.root, notes)?;
+    let found: Vec<Found> = records.iter().map(|record| on_disk.find(record)).collect();
+    if found.iter().all(|found| matches!(found, Found::Missing)) {
         let folder = match source.layout {
             Layout::Flickr30kTokens | Layout::HuggingFace => source.root.join("flickr30k-images"),
             _ => source.root.clone(),
         };
+        let other = records.first().and_then(|record| {
+            let other = on_disk.alike(record, &HashSet::new())?;
+            Some(format!(" `{}` is not here, but {other} is.", record.name))
+        });
         notes.push(format!(
-            "None of the {} is here: only the captions can be used. Put the images into {}.",
+            "None of the {} is here: only the captions can be used. Put the images into {}.{}",
             counted(records.len(), "image"),
-            folder.display()
+            folder.display(),
+            other.unwrap_or_default()
         ));
         let example = |record: Record| {
             let folder = record.folder.as_ref().map_or_else(|| folder.clone(), |below| folder.join(below));
@@ -34,23 +54,55 @@ pub(super) fn attach(records: Vec<Record>, source: &Source, notes: &mut Vec<Stri
         };
         return Ok(records.into_iter().map(example).collect());
     }
-    note_uncaptioned(&on_disk, &found, notes);
-    let (mut missing, mut captions) = (Tally::default(), 0);
+    let image = |found: &Found| match found {
+        Found::Image(image) => Some(image.clone()),
+        _ => None,
+    };
+    let used: HashSet<PathBuf> = found.iter().filter_map(image).collect();
+    note_uncaptioned(&on_disk, &found, &used, notes);
+    let (mut missing, mut unread, mut several) = (LeftOut::default(), LeftOut::default(), LeftOut::default());
     let mut examples = Vec::with_capacity(records.len());
-    for (record, image) in records.into_iter().zip(found) {
-        match image {
-            Some(image) => examples.push(example(record, image)),
-            None => {
-                captions += record.captions.len();
-                missing.add(|| record.name);
-            }
+    for (record, found) in records.into_iter().zip(found) {
+        match found {
+            Found::Image(image) => examples.push(example(record, image)),
+            Found::Several(files) => several.add(&record, || Some(files.join(" and "))),
+            Found::Unread(format) => unread.add(&record, || Some(format)),
+            Found::Missing => missing.add(&record, || Some(format!("there is {}", on_disk.alike(&record, &used)?))),
         }
     }
-    if missing.count > 0 {
-        let (captions, images) = (counted(captions, "caption"), counted(missing.count, "image"));
-        notes.push(format!("{captions} of {images} that are not there, left out: {}.", missing.list()));
+    let first = notes.len();
+    missing.note("that are not there", "", notes);
+    unread.note("in a format that is not read", " Convert them to JPEG or PNG.", notes);
+    several.note("whose name several files have", " Write their folders before their names.", notes);
+    if examples.is_empty() {
+        let problem = notes.split_off(first).join(" ");
+        return Err(Error::data(&source.root, None, format!("no image can be used: {problem}"), "Mend the names."));
     }
     Ok(examples)
+}
+
+/// Images that are left out for one reason, with their captions.
+#[derive(Default)]
+struct LeftOut {
+    images: Tally,
+    captions: usize,
+}
+
+impl LeftOut {
+    fn add(&mut self, record: &Record, detail: impl FnOnce() -> Option<String>) {
+        self.captions += record.captions.len();
+        self.images.add(|| match detail() {
+            Some(detail) => format!("{} ({detail})", record.name),
+            None => record.name.clone(),
+        });
+    }
+
+    fn note(self, which: &str, help: &str, notes: &mut Vec<String>) {
+        if self.images.count > 0 {
+            let (captions, images) = (counted(self.captions, "caption"), counted(self.images.count, "image"));
+            notes.push(format!("{captions} of {images} {which}, left out: {}.{help}", self.images.list()));
+        }
+    }
 }
 
 fn example(record: Record, image: PathBuf) -> Example {
@@ -59,16 +111,20 @@ fn example(record: Record, image: PathBuf) -> Example {
 }
 
 /// Images that no caption names, in the folders where others are named: a logo elsewhere is none of the data set's.
-fn note_uncaptioned(on_disk: &ImagesOnDisk, found: &[Option<PathBuf>], notes: &mut Vec<String>) {
-    let used: HashSet<&Path> = found.iter().flatten().map(PathBuf::as_path).collect();
+fn note_uncaptioned(on_disk: &FilesOnDisk, found: &[Found], used: &HashSet<PathBuf>, notes: &mut Vec<String>) {
     let folders: HashSet<Option<&Path>> = used.iter().map(|image| image.parent()).collect();
-    let all = on_disk.by_name.values().flatten();
-    let is_uncaptioned = |image: &&PathBuf| folders.contains(&image.parent()) && !used.contains(image.as_path());
-    let mut uncaptioned: Vec<&PathBuf> = all.filter(is_uncaptioned).collect();
+    // What is named but cannot be used is told elsewhere.
+    let in_doubt: HashSet<&String> =
+        found.iter().flat_map(|found| if let Found::Several(files) = found { files.as_slice() } else { &[] }).collect();
+    let all = on_disk.by_name.values().flatten().filter(|place| !in_doubt.contains(&place.name));
+    let mut uncaptioned: Vec<&PathBuf> = all
+        .map(|place| &place.path)
+        .filter(|path| folders.contains(&path.parent()) && !used.contains(*path) && is_image_name(&file_name(path)))
+        .collect();
     uncaptioned.sort_unstable();
     let mut tally = Tally::default();
     for image in uncaptioned {
-        tally.add(|| image.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        tally.add(|| file_name(image));
     }
     if tally.count > 0 {
         let verb = if tally.count == 1 { "has" } else { "have" };
@@ -76,24 +132,39 @@ fn note_uncaptioned(on_disk: &ImagesOnDisk, found: &[Option<PathBuf>], notes: &m
     }
 }
 
-/// Every image file below a folder, from one listing of each folder: asking for 31,783 files one by one is slow.
-struct ImagesOnDisk {
-    /// By file name without folders; those in the uppermost folder first.
-    by_name: HashMap<String, Vec<PathBuf>>,
+/// A file of the data set.
+struct Place {
+    /// Below the data set's folder, spelled as [`normal_name`] spells it.
+    name: String,
+    path: PathBuf,
 }
 
-impl ImagesOnDisk {
+/// Every file below a folder, from one listing of each folder: asking for 31,783 files one by one is slow.
+struct FilesOnDisk {
+    root: PathBuf,
+    /// By file name without folders; those in the uppermost folder first.
+    by_name: HashMap<String, Vec<Place>>,
+}
+
+impl FilesOnDisk {
     fn below(root: &Path, notes: &mut Vec<String>) -> Result<Self> {
-        let mut by_name: HashMap<String, Vec<PathBuf>> = HashMap::new();
+        let mut by_name: HashMap<String, Vec<Place>> = HashMap::new();
         let mut folders = vec![root.to_path_buf()];
+        let mut not_text = Tally::default();
         for depth in 0..=DEPTH {
             let mut below = Vec::new();
             for folder in &folders {
                 match list(folder) {
-                    Ok((images, mut subfolders)) => {
-                        for name in images {
-                            let path = folder.join(&name);
-                            by_name.entry(name).or_default().push(path);
+                    Ok((files, mut subfolders)) => {
+                        let prefix = folder.strip_prefix(root).unwrap_or(folder).to_string_lossy().into_owned();
+                        for file in files {
+                            let path = folder.join(&file);
+                            let Some(file) = file.to_str() else {
+                                not_text.add(|| file.to_string_lossy().into_owned());
+                                continue;
+                            };
+                            let name = normal_name(&format!("{prefix}/{file}")).into_owned();
+                            by_name.entry(base(&name).to_owned()).or_default().push(Place { name, path });
                         }
                         below.append(&mut subfolders);
                     }
@@ -108,48 +179,131 @@ impl ImagesOnDisk {
             below.sort_unstable();
             folders = below;
         }
-        Ok(Self { by_name })
+        if not_text.count > 0 {
+            let (files, list) = (counted(not_text.count, "file"), not_text.list());
+            notes.push(format!("{files} with names that are not UTF-8, which no caption can name: {list}."));
+        }
+        Ok(Self { root: root.to_path_buf(), by_name })
     }
 
-    fn find(&self, record: &Record) -> Option<PathBuf> {
-        let places = self.by_name.get(record.name.rsplit('/').next()?)?;
-        let within = |folder: &str| {
-            let wanted = Path::new(folder).join(&record.name);
-            places.iter().find(|place| place.ends_with(&wanted))
+    fn find(&self, record: &Record) -> Found {
+        let within = |folder: &str| -> Vec<&Place> {
+            let name = normal_name(&format!("{folder}/{}", record.name)).into_owned();
+            let places = self.by_name.get(base(&name)).map(Vec::as_slice).unwrap_or_default();
+            // The whole way to a file leaves no doubt.
+            if let Some(place) = places.iter().find(|place| place.name == name) {
+                return vec![place];
+            }
+            let is_end = |place: &&Place| place.name.strip_suffix(&name).is_some_and(|rest| rest.ends_with('/'));
+            places.iter().filter(is_end).collect()
         };
-        record.folder.as_deref().and_then(within).or_else(|| within("")).cloned()
+        let mut places = record.folder.as_deref().map(within).unwrap_or_default();
+        if places.is_empty() {
+            places = within("");
+        }
+        let Some((first, others)) = places.split_first() else {
+            // Further below than the listing reaches?
+            let path = self.root.join(record.folder.as_deref().unwrap_or_default()).join(&record.name);
+            return if record.name.contains('/') && path.is_file() { readable(path) } else { Found::Missing };
+        };
+        if others.iter().any(|other| !are_copies(&first.path, &other.path)) {
+            return Found::Several(places.iter().map(|place| place.name.clone()).collect());
+        }
+        readable(first.path.clone())
+    }
+
+    /// A file that could be meant by the name of a record whose image is missing, and is no other's: in another folder, with
+    /// another ending, in capital letters. It looks at all names, so ask for the few that are listed.
+    fn alike(&self, record: &Record, used: &HashSet<PathBuf>) -> Option<&str> {
+        let name = base(&record.name).to_lowercase();
+        let stem = |name: &str| name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
+        let is_alike = |place: &&Place| {
+            let other = base(&place.name).to_lowercase();
+            (stem(&other) == stem(&name) || stem(&other) == name) && !used.contains(&place.path)
+        };
+        let alike = self.by_name.values().flatten().filter(is_alike);
+        alike.map(|place| place.name.as_str()).min_by_key(|other| (base(other) != base(&record.name), *other))
     }
 }
 
-/// The names of the images and the paths of the folders in a folder; hidden ones are passed over.
-fn list(folder: &Path) -> std::io::Result<(Vec<String>, Vec<PathBuf>)> {
-    let (mut images, mut folders) = (Vec::new(), Vec::new());
+/// An image that is read: called like one, or one by its beginning, which is what decides when it is decoded.
+fn readable(path: PathBuf) -> Found {
+    let name = file_name(&path);
+    if is_image_name(&name) {
+        return Found::Image(path);
+    }
+    let mut beginning = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(16).read_to_end(&mut beginning));
+    match (read, format_of(&beginning)) {
+        (Ok(_), Some("JPEG" | "PNG")) => Found::Image(path),
+        (Ok(_), Some(format)) => Found::Unread(format.to_owned()),
+        (Ok(_), None) => Found::Unread("no picture".to_owned()),
+        (Err(error), _) => Found::Unread(error.to_string()),
+    }
+}
+
+/// Whether two files hold the same, as far as their lengths, beginnings and ends tell: pictures that differ differ there.
+fn are_copies(one: &Path, other: &Path) -> bool {
+    const PART: u64 = 1 << 14;
+    let parts = |path: &Path| -> std::io::Result<(u64, Vec<u8>, Vec<u8>)> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let (mut beginning, mut end) = (Vec::new(), Vec::new());
+        Read::by_ref(&mut file).take(PART).read_to_end(&mut beginning)?;
+        file.seek(SeekFrom::Start(length.saturating_sub(PART)))?;
+        file.take(PART).read_to_end(&mut end)?;
+        Ok((length, beginning, end))
+    };
+    matches!((parts(one), parts(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// A name without its folders.
+fn base(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The names of the files and the paths of the folders in a folder; hidden ones are passed over.
+fn list(folder: &Path) -> std::io::Result<(Vec<std::ffi::OsString>, Vec<PathBuf>)> {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        let is_image = is_image_name(&name);
         // Only links cost a call of their own; of a file that is called an image, only a folder is of interest.
         let kind = entry.file_type()?;
-        let is_folder = kind.is_dir() || (kind.is_symlink() && !is_image && entry.path().is_dir());
-        if is_folder {
-            folders.push(entry.path());
-        } else if is_image {
-            images.push(name);
+        let is_folder =
+            kind.is_dir() || (kind.is_symlink() && !is_image_name(&name.to_string_lossy()) && entry.path().is_dir());
+        match is_folder {
+            true => folders.push(entry.path()),
+            false => files.push(name),
         }
     }
-    Ok((images, folders))
+    Ok((files, folders))
 }
 
 /// Whether a file is called like an image that can be decoded: JPEG or PNG.
 pub(super) fn is_image_name(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    extension.is_some_and(|extension| matches!(extension.as_str(), "jpg" | "jpeg" | "png"))
+    has_ending(name, &["jpg", "jpeg", "jpe", "jfif", "png"])
+}
+
+/// Whether a file is called like an image of any format: in a table, what stands for a picture.
+pub(super) fn is_picture_name(name: &str) -> bool {
+    is_image_name(name) || has_ending(name, &["webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif"])
+}
+
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    ending.is_some_and(|ending| endings.iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
 /// How many images lie directly in a folder, for telling what is missing from it.
 pub(super) fn count_images(folder: &Path) -> usize {
-    list(folder).map_or(0, |(images, _)| images.len())
+    let (files, _) = list(folder).unwrap_or_default();
+    files.iter().filter(|name| is_image_name(&name.to_string_lossy())).count()
 }

@@ -9,13 +9,39 @@ mod tokens;
 
 use std::path::Path;
 
-use self::collected::Collected;
+use self::collected::{Collected, Record};
+use self::recognise::Source;
 use super::dataset::{Dataset, Layout};
 use super::splits;
 use crate::Result;
 
+pub(crate) use self::recognise::is_captions_of_images;
+
 /// See [`Dataset::open`].
 pub(super) fn open(path: &Path) -> Result<Dataset> {
+    let (source, records, mut notes) = read(path)?;
+    let mut examples = image_folder::attach(records, &source, &mut notes)?;
+    if examples.iter().all(|example| example.split.is_none()) {
+        let lists = splits::split_lists(&source.folder)?;
+        notes.extend(splits::apply_split_lists(&mut examples, &lists)?);
+    }
+    notes.extend(splits::note_on_splits(&examples));
+    Ok(Dataset { name: source.name, layout: source.layout, examples, notes })
+}
+
+/// The names of images, each with its captions.
+pub(crate) type NamedCaptions = Vec<(String, Vec<String>)>;
+
+/// The captions of a data set, and what was noticed while reading them; which of its images are there makes no difference.
+///
+/// # Errors
+/// As [`Dataset::open`].
+pub(crate) fn captions_by_name(path: &Path) -> Result<(NamedCaptions, Vec<String>)> {
+    let (_, records, notes) = read(path)?;
+    Ok((records.into_iter().map(|record| (record.name, record.captions)).collect(), notes))
+}
+
+fn read(path: &Path) -> Result<(Source, Vec<Record>, Vec<String>)> {
     let mut source = recognise::recognise(path)?;
     let mut collected = Collected::default();
     collected.notes.append(&mut source.notes);
@@ -29,12 +55,6 @@ pub(super) fn open(path: &Path) -> Result<Dataset> {
             }
         }
     }
-    let (records, mut notes) = collected.finish(&source.files)?;
-    let mut examples = image_folder::attach(records, &source, &mut notes)?;
-    if examples.iter().all(|example| example.split.is_none()) {
-        let lists = splits::split_lists(&source.folder)?;
-        notes.extend(splits::apply_split_lists(&mut examples, &lists)?);
-    }
-    notes.extend(splits::note_on_splits(&examples));
-    Ok(Dataset { name: source.name, layout: source.layout, examples, notes })
+    let (records, notes) = collected.finish(&source.files)?;
+    Ok((source, records, notes))
 }

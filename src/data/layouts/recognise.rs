@@ -53,29 +53,40 @@ fn is_folder_for_text(name: &str) -> bool {
     name == "annotations" || name.to_ascii_lowercase().ends_with("_text")
 }
 
+/// How many levels of folders below the one that was named are searched for captions: archives are often unpacked into a
+/// folder of their own name, and that into another.
+const DEPTH: usize = 3;
+
 fn in_folder(root: &Path) -> Result<Source> {
-    let here = Candidates::in_folder(root)?;
-    if !here.found.is_empty() {
-        return choose(root, root, here.found);
-    }
-    let mut below = Vec::new();
-    for folder in &here.folders {
-        // A folder that may not be listed cannot be the one that was meant.
-        if let Ok(candidates) = Candidates::in_folder(folder)
-            && !candidates.found.is_empty()
-        {
-            below.push((folder, candidates.found));
+    let mut problem = None;
+    let mut folders = vec![root.to_path_buf()];
+    for depth in 0..=DEPTH {
+        let (mut with_captions, mut below) = (Vec::new(), Vec::new());
+        for folder in folders {
+            match Candidates::in_folder(&folder) {
+                Ok(candidates) => {
+                    below.extend(candidates.folders);
+                    problem = problem.or(candidates.problem);
+                    if !candidates.found.is_empty() {
+                        with_captions.push((folder, candidates.found));
+                    }
+                }
+                Err(error) if depth == 0 => return Err(error),
+                // A folder that may not be listed cannot be the one that was meant.
+                Err(_) => {}
+            }
         }
+        if with_captions.len() > 1 {
+            let folders: Vec<String> = with_captions.iter().map(|(folder, _)| folder.display().to_string()).collect();
+            let problem = format!("several folders in it hold captions: {}", folders.join(", "));
+            return Err(Error::data(root, None, problem, "Open one of them."));
+        }
+        if let Some((folder, found)) = with_captions.pop() {
+            return choose(root, &folder, found);
+        }
+        folders = below;
     }
-    if below.len() > 1 {
-        let folders: Vec<String> = below.iter().map(|(folder, _)| folder.display().to_string()).collect();
-        let problem = format!("several folders in it hold captions: {}", folders.join(", "));
-        return Err(Error::data(root, None, problem, "Open one of them."));
-    }
-    if let Some((folder, found)) = below.pop() {
-        return choose(root, folder, found);
-    }
-    if let Some(problem) = here.problem {
+    if let Some(problem) = problem {
         return Err(problem);
     }
     match image_folder::count_images(root) {
@@ -104,7 +115,7 @@ impl Candidates {
         for entry in fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if !name.starts_with('.') && !image_folder::is_image_name(&name) {
+            if !name.starts_with('.') && !image_folder::is_picture_name(&name) {
                 paths.push((name, entry.path()));
             }
         }
@@ -131,7 +142,7 @@ impl Candidates {
 }
 
 fn is_called_like_annotations(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
+    let lower = unpacked_name(Path::new(name));
     // Flickr8k brings its captions a second time as lemmas.
     is_called_like_tokens(&lower) && !lower.contains("lemma")
         || lower.ends_with(".json") && (lower.starts_with("dataset") || lower.starts_with("captions"))
@@ -141,17 +152,37 @@ fn is_called_like_annotations(name: &str) -> bool {
 }
 
 fn is_called_like_tokens(lower: &str) -> bool {
-    let plain = lower.strip_suffix(".gz").unwrap_or(lower);
-    plain.ends_with(".token") || plain.ends_with(".token.txt")
+    lower.ends_with(".token") || lower.ends_with(".token.txt")
+}
+
+/// A file's name in lower case, without `.gz`.
+fn unpacked_name(path: &Path) -> String {
+    let name = file_name(path).to_ascii_lowercase();
+    name.strip_suffix(".gz").map(str::to_owned).unwrap_or(name)
+}
+
+/// Whether a file names images and gives their captions, in one of the layouts of text: what such a file is called is to be
+/// such captions, of other files their beginning decides.
+///
+/// # Errors
+/// Where it is called so and is none, or cannot be read.
+pub(crate) fn is_captions_of_images(path: &Path) -> Result<bool> {
+    match layout_of(path) {
+        Ok(_) => Ok(true),
+        Err(Error::Data { .. }) if !unpacked_name(path).ends_with(".csv") && !unpacked_name(path).ends_with(".tsv") => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The layout of one annotation file, by its name and its beginning.
 fn layout_of(path: &Path) -> Result<Layout> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name = unpacked_name(path);
     if is_called_like_tokens(&name) {
         return Ok(Layout::Flickr30kTokens);
     }
-    if image_folder::is_image_name(&name) {
+    if image_folder::is_picture_name(&name) {
         return Err(Error::data(path, None, "this is an image, not the captions of images", KNOWN));
     }
     if name.ends_with(".json") {
@@ -184,11 +215,9 @@ fn choose(root: &Path, folder: &Path, mut found: Vec<(Layout, PathBuf)>) -> Resu
     let (taken, left): (Vec<_>, Vec<_>) = found.into_iter().partition(|(other, _)| *other == layout);
     let mut files: Vec<PathBuf> = taken.into_iter().map(|(_, file)| file).collect();
     let mut unread: Vec<PathBuf> = left.into_iter().map(|(_, file)| file).collect();
-    if layout == Layout::Flickr30kTokens {
-        // The same file, packed and unpacked: alphabetical order puts the unpacked one first.
-        let all = files.clone();
-        files.retain(|file| file.extension().is_none_or(|end| end != "gz") || !all.contains(&file.with_extension("")));
-    }
+    // Of a file that is here packed and unpacked, the unpacked one is read.
+    let all = files.clone();
+    files.retain(|file| file.extension().is_none_or(|end| end != "gz") || !all.contains(&file.with_extension("")));
     let belong_together = layout == Layout::Coco && one_of_each_split(&files);
     if files.len() > 1 && !belong_together {
         let names: Vec<String> = files.iter().map(|file| file_name(file)).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use csv::{ReaderBuilder, StringRecord};
 
 use super::collected::{Collected, Place};
-use super::image_folder::is_image_name;
+use super::image_folder::is_picture_name;
 use crate::data::Layout;
 use crate::data::dataset::{Tally, counted};
 use crate::data::splits::split_of_word;
@@ -18,6 +18,9 @@ const CAPTION_COLUMNS: [&str; 6] = ["caption", "captions", "comment", "text", "d
 const NUMBER_COLUMNS: [&str; 2] = ["comment_number", "caption_number"];
 const HELP: &str = "Write a header `image,caption`, then an image and a caption a line; \
     put captions with commas in quotation marks.";
+
+/// How many bytes of a table are looked at to tell how it is built.
+const BEGINNING: u64 = 1 << 16;
 
 /// What the first lines of a table say of it.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub(super) struct Shape {
 /// # Errors
 /// [`Error::Data`] where they are not those of a table of images and captions.
 pub(super) fn shape(path: &Path) -> Result<Shape> {
-    let beginning = read_beginning(path, 1 << 16)?;
+    let beginning = read_beginning(path, BEGINNING)?;
     if beginning.is_empty() {
         return Err(Error::data(path, None, "the file is empty", HELP));
     }
@@ -48,8 +51,13 @@ pub(super) fn shape(path: &Path) -> Result<Shape> {
     let Some(separator) = separator_of(first) else {
         return Err(place.error("no comma, semicolon, tab or `|` between the columns", HELP));
     };
-    let mut rows = reader(separator).from_reader(beginning.as_bytes()).into_records().map_while(|row| row.ok());
-    let first = rows.next().unwrap_or_default();
+    let table = reader(separator, escapes_quotes(path, &beginning, separator)?).from_reader(beginning.as_bytes());
+    let mut rows: Vec<StringRecord> = table.into_records().map_while(|row| row.ok()).take(100).collect();
+    if rows.len() > 2 && beginning.len() >= BEGINNING as usize {
+        // Cut off in the middle, perhaps.
+        rows.pop();
+    }
+    let first = rows.first().cloned().unwrap_or_default();
     let columns = first.len();
     let names: Vec<String> = first.iter().map(|name| name.trim().to_lowercase()).collect();
     let find = |known: &[&str]| names.iter().position(|name| known.contains(&name.as_str()));
@@ -70,17 +78,34 @@ pub(super) fn shape(path: &Path) -> Result<Shape> {
         return Ok(shape(Layout::HuggingFace, image, raw, true));
     }
     if let (Some(image), Some(caption)) = (find(&IMAGE_COLUMNS), find(&CAPTION_COLUMNS)) {
+        // `caption`, `caption.1`, `caption_2`: those after the first would be lost in silence.
+        let stem =
+            |name: &String| name.trim_end_matches(|end: char| end.is_ascii_digit() || "._ ".contains(end)).to_owned();
+        if names.iter().filter(|name| stem(name) == stem(&names[caption])).count() > 1 {
+            return Err(place.error(
+                format!("several columns are called `{}`", names[caption]),
+                "Write one caption a line, the name of its image before each.",
+            ));
+        }
         let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_kaggle = matches!(file, "results.csv" | "captions.txt") || number.is_some();
         let layout = if is_kaggle { Layout::Kaggle } else { Layout::Folder };
         return Ok(shape(layout, image, caption, false));
     }
-    let names_image = |row: &StringRecord| row.get(0).is_some_and(|name| is_image_name(name.trim()));
-    if columns >= 2 && names_image(&first) {
-        // Without a header, whatever follows the first separator is the caption.
-        return Ok(Shape { has_header: false, columns: 2, ..shape(Layout::Folder, 0, 1, false) });
+    if let Some(found) = without_header(&rows) {
+        if found.caption + 1 < columns && first.get(found.image + 1).is_some_and(|field| field.trim().is_empty()) {
+            return Err(place.error(
+                "an empty column between the image and its caption",
+                "Write one comma, semicolon, tab or `|` between the two.",
+            ));
+        }
+        let layout = if found.number.is_some() { Layout::Kaggle } else { Layout::Folder };
+        let Columns { image, number, caption, split } = found;
+        let columns = split.unwrap_or(caption.max(image)) + 1;
+        return Ok(Shape { has_header: false, columns, number, split, ..shape(layout, image, caption, false) });
     }
-    if columns == 2 && rows.next().is_some_and(|row| names_image(&row)) {
+    let names_image = |row: &StringRecord| row.get(0).is_some_and(|name| is_picture_name(name.trim()));
+    if columns == 2 && rows.get(1).is_some_and(names_image) {
         return Ok(shape(Layout::Folder, 0, 1, false));
     }
     let missing = match (find(&IMAGE_COLUMNS), find(&CAPTION_COLUMNS)) {
@@ -92,10 +117,62 @@ pub(super) fn shape(path: &Path) -> Result<Shape> {
     Err(place.error(format!("{missing} among `{}`", shown.join("`, `")), HELP))
 }
 
+/// Which columns hold what.
+struct Columns {
+    image: usize,
+    number: Option<usize>,
+    caption: usize,
+    split: Option<usize>,
+}
+
+/// The columns of a table whose first row is an image and its caption already. Numbers before the image are those of the rows, as
+/// data frames write them; a number behind it is that of the caption, where most rows have one; whatever follows is the
+/// caption, but for a split at the end of all rows.
+fn without_header(rows: &[StringRecord]) -> Option<Columns> {
+    let first = rows.first()?;
+    let image = first.iter().position(|field| is_picture_name(numbered_name(field.trim()).0))?;
+    if image == 1 && first.len() == 2 && whole_number(first.get(0)?).is_none() {
+        return Some(Columns { image, number: None, caption: 0, split: None });
+    }
+    let are_row_numbers = first.iter().take(image).all(|field| whole_number(field).is_some());
+    if !are_row_numbers || first.len() < image + 2 {
+        return None;
+    }
+    let has_number = |row: &&StringRecord| row.get(image + 1).is_some_and(|field| whole_number(field).is_some());
+    let is_numbered =
+        first.len() > image + 2 && has_number(&first) && 2 * rows.iter().filter(has_number).count() > rows.len();
+    let caption = if is_numbered { image + 2 } else { image + 1 };
+    let last = first.len() - 1;
+    let has_split = |row: &StringRecord| {
+        row.len() == first.len() && row.get(last).is_some_and(|word| split_of_word(word.trim()).is_ok())
+    };
+    let split = Some(last).filter(|&last| last > caption && rows.iter().all(has_split));
+    // A caption with separators in it cannot be told from the columns behind it.
+    let split = split.filter(|&split| split == caption + 1);
+    Some(Columns { image, number: is_numbered.then_some(image + 1), caption, split })
+}
+
+/// `3` as people's tools write it: `3`, ` 3`, `3.0`.
+fn whole_number(field: &str) -> Option<u64> {
+    let field = field.trim();
+    let whole = field.split_once('.').filter(|(_, zeros)| zeros.bytes().all(|digit| digit == b'0'));
+    whole.map_or(field, |(whole, _)| whole).parse().ok()
+}
+
+/// `a.jpg#3`, as Flickr's own files name the captions of an image.
+fn numbered_name(name: &str) -> (&str, Option<u64>) {
+    let parts = name.rsplit_once('#').filter(|(image, _)| is_picture_name(image));
+    match parts.and_then(|(image, number)| Some((image, number.parse().ok()?))) {
+        Some((image, number)) => (image, Some(number)),
+        None => (name, None),
+    }
+}
+
 pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<()> {
     let shape = shape(path)?;
     let text = read_text(path)?;
-    let mut table = reader(shape.separator).from_reader(text.as_bytes());
+    let escapes_quotes = escapes_quotes(path, &text, shape.separator)?;
+    let mut table = reader(shape.separator, escapes_quotes).from_reader(text.as_bytes());
     let mut row = StringRecord::new();
     let mut header = shape.has_header;
     let mut unquoted = Tally::default();
@@ -112,15 +189,21 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<()> {
         if std::mem::take(&mut header) || row.iter().all(|field| field.trim().is_empty()) {
             continue;
         }
-        let name = row.get(shape.image).unwrap_or_default().trim();
-        let mut number = shape.number.and_then(|column| row.get(column)).and_then(|number| number.trim().parse().ok());
+        let (name, mut number) = numbered_name(row.get(shape.image).unwrap_or_default().trim());
+        let written_number = shape.number.and_then(|column| row.get(column));
+        number = written_number.and_then(whole_number).or(number);
         let caption = match row.get(shape.caption) {
             Some(caption) if row.len() == shape.columns => caption.to_owned(),
             Some(caption) if row.len() > shape.columns && shape.caption + 1 == shape.columns => {
                 unquoted.add(|| format!("line {}", line));
                 let separator = char::from(shape.separator).to_string();
                 let rest = row.iter().skip(shape.caption + 1);
-                rest.fold(caption.to_owned(), |caption, part| caption + &separator + part)
+                // A backslash that kept a separator from being one has done its work.
+                let joined = |caption: String, part: &str| match caption.strip_suffix('\\') {
+                    Some(caption) => format!("{caption}{separator}{part}"),
+                    None => caption + &separator + part,
+                };
+                rest.fold(caption.to_owned(), joined)
             }
             None if let Some((repaired, caption)) = glued(&shape, &row) => {
                 number = Some(repaired);
@@ -139,6 +222,10 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<()> {
                 ));
             }
         };
+        if let (false, Some(written), None) = (shape.has_header, written_number, number) {
+            let written: String = written.trim().chars().take(40).collect();
+            return Err(place.error(format!("`{written}` is not the number of a caption"), HELP));
+        }
         if runs_over_rows(&caption, shape.separator) {
             return Err(place.error(
                 "a quotation mark opens here and is not closed before the next row",
@@ -183,7 +270,7 @@ fn glued(shape: &Shape, row: &StringRecord) -> Option<(u64, String)> {
 /// Whether a caption holds the beginning of another row, because a quotation mark was never closed.
 fn runs_over_rows(caption: &str, separator: u8) -> bool {
     let mut rows = caption.split('\n').skip(1);
-    rows.any(|row| row.split_once(char::from(separator)).is_some_and(|(name, _)| is_image_name(name.trim())))
+    rows.any(|row| row.split_once(char::from(separator)).is_some_and(|(name, _)| is_picture_name(name.trim())))
 }
 
 /// The first of `,`, `;`, tab and `|` in a line that is not within quotation marks.
@@ -195,11 +282,46 @@ fn separator_of(line: &str) -> Option<u8> {
     })
 }
 
-fn reader(separator: u8) -> ReaderBuilder {
+fn reader(separator: u8, escapes_quotes: bool) -> ReaderBuilder {
     let mut builder = ReaderBuilder::new();
     // Kaggle's file with `|` does not quote, and its captions hold quotation marks.
     builder.has_headers(false).flexible(true).delimiter(separator).quoting(separator != b'|');
+    if escapes_quotes {
+        builder.double_quote(false).escape(Some(b'\\'));
+    }
     builder
+}
+
+/// Whether a table writes quotation marks within quoted text as `\"`, as databases do, and not doubled.
+///
+/// # Errors
+/// [`Error::Data`] where it escapes other things than marks in this way: `\n` would come out as `n`.
+fn escapes_quotes(path: &Path, text: &str, separator: u8) -> Result<bool> {
+    if separator == b'|' {
+        return Ok(false);
+    }
+    // `\""` is a backslash and a doubled mark, and a mark before a separator or at a line's end closes.
+    let is_escaped = |(place, _): (usize, &str)| {
+        let next = text.as_bytes().get(place + 2);
+        next.is_some_and(|&next| next != b'"' && next != separator && !matches!(next, b'\r' | b'\n'))
+    };
+    if !text.match_indices("\\\"").any(is_escaped) {
+        return Ok(false);
+    }
+    let mut characters = text.char_indices();
+    while let Some((place, character)) = characters.next() {
+        let next = if character == '\\' { characters.next() } else { None };
+        if let Some((_, next)) = next.filter(|(_, next)| next.is_alphanumeric()) {
+            let line = 1 + text.bytes().take(place).filter(|&byte| byte == b'\n').count() as u64;
+            return Err(Error::data(
+                path,
+                line,
+                format!("`\\{next}` is not read in a table that writes quotation marks as `\\\"`"),
+                "Write quotation marks twice (`\"\"`), and nothing else with a backslash.",
+            ));
+        }
+    }
+    Ok(true)
 }
 
 /// Counts the lines of a text up to the rows of a table: the table reader's own count is off where lines are blank or end
