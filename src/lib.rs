@@ -41,7 +41,7 @@
 //! | feature | |
 //! |---|---|
 //! | `tensors` (on by default) | all that needs libtorch: `caption`, `train`, `vision`, batches |
-//! | `scores` | `metrics`, which need no libtorch |
+//! | `scores` | all of `metrics`: METEOR, the tokeniser and reports; no libtorch |
 //! | `tables` | data frames, and `scores` |
 //! | `pytorch` | `vision::read_weights` reads PyTorch's own formats too |
 //! | `clip-text` | the vocabulary of CLIP, and its training |
@@ -56,7 +56,6 @@ pub mod data;
 pub mod download;
 pub mod error;
 mod files;
-#[cfg(feature = "scores")]
 pub mod metrics;
 #[cfg(feature = "tensors")]
 pub mod nn;
@@ -86,10 +85,9 @@ pub mod prelude {
         Dataset, Example, ImageLoader, ImageSource, Layout, LoaderConfig, Preprocess, Random, Split, Vocabulary,
         VocabularyConfig, pad,
     };
+    pub use crate::metrics::{self, BleuCounts, CaptionToScore, Cider, Ranks};
     #[cfg(feature = "scores")]
-    pub use crate::metrics::{
-        self, BleuCounts, CaptionToScore, Cider, Meteor, MeteorData, MeteorWords, Metric, Report, Tokenizer,
-    };
+    pub use crate::metrics::{Meteor, MeteorData, MeteorWords, Metric, Report, Tokenizer};
     pub use crate::show::{
         self, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Scale, Series, Table,
         bar_chart, captioned_grid, curves, curves_with, grouped_bar_chart, histogram, learning_curves,

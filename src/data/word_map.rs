@@ -5,11 +5,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map from words, or from numbers of words. Its hash is fixed, so it is no guard against words made up to collide;
 /// these would make counting slow, not wrong.
-pub(super) type WordMap<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
+pub(crate) type WordMap<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
 
 /// Mixes in eight bytes at a time by one multiplication, both halves of the product folded into one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct WordHasher(u64);
+pub(crate) struct WordHasher(u64);
 
 impl Hasher for WordHasher {
     fn write(&mut self, bytes: &[u8]) {
@@ -19,6 +19,11 @@ impl Hasher for WordHasher {
         }
     }
 
+    fn write_u128(&mut self, value: u128) {
+        self.write_u64(value as u64);
+        self.write_u64((value >> 64) as u64);
+    }
+
     fn write_u64(&mut self, value: u64) {
         let product = u128::from(self.0 ^ value ^ 0xA076_1D64_78BD_642F) * 0xE703_7ED1_A0B4_28DB;
         self.0 = product as u64 ^ (product >> 64) as u64;
@@ -26,6 +31,10 @@ impl Hasher for WordHasher {
 
     fn write_u8(&mut self, value: u8) {
         self.write_u64(u64::from(value));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
     }
 
     fn write_usize(&mut self, value: usize) {

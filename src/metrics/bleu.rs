@@ -41,7 +41,14 @@ impl BleuCounts {
         Self::of_numbers(&words.look_up(hypothesis), &references)
     }
 
-    pub(super) fn of_numbers(hypothesis: &[u32], references: &[Vec<u32>]) -> Self {
+    /// [`BleuCounts::of`] for captions that are numbers of words already, as a [`Vocabulary`](crate::data::Vocabulary) encodes
+    /// them.
+    pub fn of_ids<R: AsRef<[i64]>>(hypothesis: &[i64], references: &[R]) -> Self {
+        let references: Vec<Vec<u32>> = references.iter().map(|ids| ngrams::of_ids(ids.as_ref())).collect();
+        Self::of_numbers(&ngrams::of_ids(hypothesis), &references)
+    }
+
+    fn of_numbers(hypothesis: &[u32], references: &[Vec<u32>]) -> Self {
         let mut most: Vec<(Ngram, u32)> = references.iter().flat_map(|reference| ngrams::count(reference)).collect();
         // The highest count of each n-gram comes last, and is the one that is found.
         most.sort_unstable();
@@ -105,6 +112,14 @@ mod tests {
         let counts = BleuCounts::of(&words("the the the the the the the"), &references);
         assert_eq!((counts.matches, counts.ngrams), ([2, 0, 0, 0], [7, 6, 5, 4]));
         assert_eq!((counts.hypothesis_words, counts.reference_words), (7, 7));
+    }
+
+    #[test]
+    fn numbers_of_words_count_as_the_words_do() {
+        let (references, hypothesis) = ([words("a b c d a b"), words("c d")], words("a b d a b c"));
+        let ids = |words: &[&str]| words.iter().map(|word| i64::from(word.as_bytes()[0])).collect::<Vec<_>>();
+        let of_ids = BleuCounts::of_ids(&ids(&hypothesis), &references.each_ref().map(|words| ids(words)));
+        assert_eq!(of_ids, BleuCounts::of(&hypothesis, &references));
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! CIDEr and CIDEr-D: the n-grams that a caption shares with the references, rare ones counting most.
 
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
 use rayon::prelude::*;
 
 use super::ngrams::{self, MOST, Ngram, Words};
+use crate::data::WordMap;
 
 /// The width of the penalty for another length, in words.
 const SIGMA: f64 = 6.0;
@@ -34,7 +32,7 @@ const SIGMA: f64 = 6.0;
 pub struct Cider {
     words: Words,
     /// The logarithm of the number of images that say an n-gram.
-    log_frequencies: HashMap<Ngram, f64, FixedState>,
+    log_frequencies: WordMap<Ngram, f64>,
     log_images: f64,
     images: Vec<Image>,
 }
@@ -72,6 +70,21 @@ impl Cider {
         Self::of_numbers(words, &references, &corpus)
     }
 
+    /// [`Cider::new`] for captions that are numbers of words already, as a [`Vocabulary`](crate::data::Vocabulary) encodes them:
+    /// what a training needs to score what it samples. Leave special tokens out, or they are words like others.
+    ///
+    /// ```
+    /// use captionlab::metrics::Cider;
+    /// let cider = Cider::of_ids(&[vec![vec![4, 5, 6]], vec![vec![7, 8]]]);
+    /// assert!(cider.cider_d_of_ids(0, &[4, 5, 6]) > 7.0);
+    /// assert_eq!(cider.cider_d_of_ids(1, &[4, 5, 6]), 0.0);
+    /// ```
+    pub fn of_ids<R: AsRef<[i64]>, I: AsRef<[R]>>(references: &[I]) -> Self {
+        let numbers = |captions: &I| captions.as_ref().iter().map(|ids| ngrams::of_ids(ids.as_ref())).collect();
+        let references: Vec<Vec<Vec<u32>>> = references.iter().map(numbers).collect();
+        Self::of_numbers(Words::default(), &references, &references)
+    }
+
     /// Of images' captions as numbers of words. N-grams are counted twice, which is quick, and never kept for all images at once.
     fn of_numbers(words: Words, references: &[Vec<Vec<u32>>], corpus: &[Vec<Vec<u32>>]) -> Self {
         const PART: usize = 512;
@@ -82,7 +95,7 @@ impl Cider {
             said.dedup();
             said
         };
-        let mut log_frequencies: HashMap<Ngram, f64, FixedState> = HashMap::default();
+        let mut log_frequencies: WordMap<Ngram, f64> = WordMap::default();
         for part in corpus.chunks(PART) {
             let said: Vec<Vec<Ngram>> = part.par_iter().map(said).collect();
             said.into_iter().flatten().for_each(|ngram| *log_frequencies.entry(ngram).or_default() += 1.0);
@@ -172,7 +185,15 @@ impl Cider {
     /// # Panics
     /// When there is no image of that number.
     pub fn cider_d<S: AsRef<str>>(&self, image: usize, hypothesis: &[S]) -> f64 {
-        10.0 * self.score(image, hypothesis, true)
+        10.0 * self.score(image, &self.words.look_up(hypothesis), true)
+    }
+
+    /// [`Cider::cider_d`] of a caption of numbers, for what [`Cider::of_ids`] made.
+    ///
+    /// # Panics
+    /// When there is no image of that number.
+    pub fn cider_d_of_ids(&self, image: usize, hypothesis: &[i64]) -> f64 {
+        10.0 * self.score(image, &ngrams::of_ids(hypothesis), true)
     }
 
     /// Plain CIDEr of a caption of an image, in `0..=1`; 0 for an image without references.
@@ -182,11 +203,11 @@ impl Cider {
     /// # Panics
     /// When there is no image of that number.
     pub fn cider<S: AsRef<str>>(&self, image: usize, hypothesis: &[S]) -> f64 {
-        self.score(image, hypothesis, false)
+        self.score(image, &self.words.look_up(hypothesis), false)
     }
 
-    fn score<S: AsRef<str>>(&self, image: usize, hypothesis: &[S], is_d: bool) -> f64 {
-        let counts = ngrams::count(&self.words.look_up(hypothesis));
+    fn score(&self, image: usize, hypothesis: &[u32], is_d: bool) -> f64 {
+        let counts = ngrams::count(hypothesis);
         let (weights, norms) = self.weights(&counts);
         let image = &self.images[image];
         if image.norms.is_empty() {
@@ -264,6 +285,26 @@ mod tests {
         let words_alone = 2.0 / (2f64.sqrt() * 4f64.sqrt());
         assert!((words_alone - 1.0 / 2f64.sqrt()).abs() < 1e-12);
         assert!((long - expected).abs() < 1e-12, "{long} {expected}");
+    }
+
+    #[test]
+    fn numbers_of_words_score_as_the_words_do() {
+        let said = [vec!["a red kite flies", "a kite"], vec!["a boat on water", "boat"], vec!["a red dog"]];
+        let vocabulary = ["a", "red", "kite", "flies", "boat", "on", "water", "dog", "cat"];
+        let ids = |text: &str| -> Vec<i64> {
+            let id = |word: &str| vocabulary.iter().position(|known| *known == word).unwrap() as i64;
+            text.split(' ').map(id).collect()
+        };
+        let by_words =
+            Cider::new(&said.each_ref().map(|image| image.iter().map(|text| words(text)).collect::<Vec<_>>()));
+        let by_ids =
+            Cider::of_ids(&said.each_ref().map(|image| image.iter().map(|text| ids(text)).collect::<Vec<_>>()));
+        for text in ["a red kite", "a boat", "cat cat", "a red dog on water", "kite"] {
+            for image in 0..3 {
+                assert_eq!(by_ids.cider_d_of_ids(image, &ids(text)), by_words.cider_d(image, &words(text)), "{text}");
+            }
+        }
+        assert_eq!(by_ids.cider_d_of_ids(0, &[-1, i64::MAX]), 0.0);
     }
 
     #[test]

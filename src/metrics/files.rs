@@ -1,22 +1,39 @@
 //! Captions and references as files: COCO's annotations and results, the data sets of this project, lines of text.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Deserializer;
 
 use super::CaptionToScore;
-use crate::data::{Dataset, counted};
+use crate::data::{Tally, captions_by_name, counted, is_captions_of_images, normal_name, read_text};
 use crate::{Error, Result};
-
-/// How many ids a message lists.
-const MOST_LISTED: usize = 10;
 
 /// A caption of COCO's files; the id is a number or a text.
 #[derive(Deserialize)]
 struct Record {
     image_id: serde_json::Value,
-    caption: String,
+    caption: OneOrMany,
+}
+
+/// The captions of an image. Some files have all in one place, some make a record of each.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a caption is to be a text, or a list of them")]
+enum OneOrMany {
+    One(String),
+    Record { caption: String },
+    Many(Vec<OneOrMany>),
+}
+
+impl OneOrMany {
+    fn add_to(self, id: &str, captions: &mut Captions) {
+        match self {
+            Self::One(caption) | Self::Record { caption } => captions.push((id.to_owned(), caption)),
+            Self::Many(many) => many.into_iter().for_each(|one| one.add_to(id, captions)),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -27,28 +44,43 @@ struct Annotations {
 /// Captions with the ids of their images, in the order of the file.
 type Captions = Vec<(String, String)>;
 
+/// Captions, and what was noticed while reading them.
+type Read = (Captions, Vec<String>);
+
 /// Reads references and the captions to score, and brings them together by the ids of their images.
 ///
-/// References are COCO's annotations (`{"annotations": [{"image_id", "caption"}]}`), a data set in any of the layouts that
-/// [`Dataset::open`] knows (its ids are the names of its images), or text files with a caption a line (the id is the number
-/// of the line, from 1); each further text file holds another reference of each image. The captions to score are COCO's
-/// results (`[{"image_id", "caption"}]`) or a text file.
+/// References, and the captions to score, are
+/// - COCO's annotations (`{"annotations": [{"image_id", "caption"}]}`) or results (`[{"image_id", "caption"}]`, or such a record a
+///   line), where a caption may also be a list of captions; or a JSON object of images' ids and their captions;
+/// - a data set in any of the layouts that [`Dataset::open`](crate::data::Dataset::open) knows, with or without its images, whose
+///   names are the ids;
+/// - text files with a caption a line (the id is the number of the line, from 1). Each further file of references holds another
+///   reference of each image, and an empty line where an image has none.
+///
+/// Ids are compared as people's tools write them: 11, 11.0 and "11" are one, and so are `a.jpg` and `./a.jpg`.
 ///
 /// The notes say which references were not needed: images without a caption to score are left out.
 ///
 /// # Errors
-/// [`Error::File`] for what cannot be read; [`Error::Data`] for malformed JSON, with line and column, for a second caption of
-/// an image, and for captions of images without references, which are listed.
+/// [`Error::File`] for what cannot be read; [`Error::Data`] for malformed files, with the line, for a second caption of an image,
+/// and for captions of images without references, which are listed.
 pub fn read_captions_to_score<P: AsRef<Path>>(
     references: &[P],
     hypotheses: impl AsRef<Path>,
 ) -> Result<(Vec<CaptionToScore>, Vec<String>)> {
     let hypotheses_path = hypotheses.as_ref();
-    let hypotheses = read_hypotheses(hypotheses_path)?;
+    let (hypotheses, mut notes) = read(hypotheses_path)?;
     let mut of_image: HashMap<String, Vec<String>> = HashMap::new();
     let mut order = Vec::new();
+    let mut empty = Tally::default();
     for path in references {
-        for (id, caption) in read_references(path.as_ref())? {
+        let (captions, of_file) = read(path.as_ref())?;
+        notes.extend(of_file);
+        for (id, caption) in captions {
+            if caption.trim().is_empty() {
+                empty.add(|| id);
+                continue;
+            }
             let captions = of_image.entry(id.clone()).or_default();
             if captions.is_empty() {
                 order.push(id);
@@ -56,28 +88,38 @@ pub fn read_captions_to_score<P: AsRef<Path>>(
             captions.push(caption);
         }
     }
-    let mut seen = HashSet::new();
-    let twice = hypotheses.iter().map(|(id, _)| id).filter(|id| !seen.insert(id.as_str())).cloned().collect::<Vec<_>>();
-    let missing: Vec<String> =
-        seen.iter().filter(|id| !of_image.contains_key(**id)).map(|id| (*id).to_string()).collect();
+    if empty.count > 0 {
+        notes.push(format!("without a word, and so no {}: of {}", counted(empty.count, "reference"), empty.list()));
+    }
+    let (mut seen, mut twice, mut missing) = (HashSet::new(), Tally::default(), Tally::default());
+    for (id, _) in &hypotheses {
+        if !seen.insert(id.as_str()) {
+            twice.add(|| id.clone());
+        } else if !of_image.contains_key(id) {
+            missing.add(|| id.clone());
+        }
+    }
+    let mut known = Tally::default();
+    order.iter().for_each(|id| known.add(|| id.clone()));
+    let help = match known.count {
+        0 => "Give references of these images: there are none of any image.".to_owned(),
+        _ => format!("Give references of these images, or leave the captions out: there are some of {}.", known.list()),
+    };
     for (ids, what, help) in [
-        (twice, "more than one caption for", "Give one caption an image."),
-        (missing, "captions without references for", "Give references of these images, or leave the captions out."),
+        (twice, "more than one caption for", "Give one caption an image.".to_owned()),
+        (missing, "captions without references for", help),
     ] {
-        if !ids.is_empty() {
-            let problem = format!("{what} {}: {}", counted(ids.len(), "image"), list(ids));
+        if ids.count > 0 {
+            let problem = format!("{what} {}: {}", counted(ids.count, "image"), ids.list());
             return Err(Error::data(hypotheses_path, None, problem, help));
         }
     }
-    let unused: Vec<String> = order.iter().filter(|id| !seen.contains(id.as_str())).cloned().collect();
-    let notes = match unused.len() {
-        0 => Vec::new(),
-        count => vec![format!(
-            "left out, since there is no caption to score: {} ({})",
-            counted(count, "image"),
-            list(unused)
-        )],
-    };
+    let mut unused = Tally::default();
+    order.iter().filter(|id| !seen.contains(id.as_str())).for_each(|id| unused.add(|| id.clone()));
+    if unused.count > 0 {
+        let (images, list) = (counted(unused.count, "image"), unused.list());
+        notes.push(format!("left out, since there is no caption to score: {images} ({list})"));
+    }
     let captions = hypotheses.into_iter().map(|(id, hypothesis)| {
         let references = of_image.remove(&id).unwrap_or_default();
         CaptionToScore { id, hypothesis, references }
@@ -85,78 +127,105 @@ pub fn read_captions_to_score<P: AsRef<Path>>(
     Ok((captions.collect(), notes))
 }
 
-/// The first of some ids.
-fn list(mut ids: Vec<String>) -> String {
-    ids.sort();
-    let more = ids.len().saturating_sub(MOST_LISTED);
-    ids.truncate(MOST_LISTED);
-    match more {
-        0 => ids.join(", "),
-        more => format!("{} and {more} more", ids.join(", ")),
-    }
-}
-
-fn read_hypotheses(path: &Path) -> Result<Captions> {
-    let text = read(path)?;
-    match is_json(path, &text) {
-        true => records(parse(path, &text, "The captions to score are to be `[{\"image_id\": …, \"caption\": …}]`.")?),
-        false => Ok(lines(&text)),
-    }
-}
-
-fn read_references(path: &Path) -> Result<Captions> {
+fn read(path: &Path) -> Result<Read> {
     if path.is_dir() {
-        return Ok(of_dataset(&Dataset::open(path)?));
+        return of_data_set(path);
     }
-    let is_table = |ending: &str| ["csv", "token", "gz"].contains(&ending);
-    if path.extension().and_then(|ending| ending.to_str()).is_some_and(is_table) {
-        return Ok(of_dataset(&Dataset::open(path)?));
+    let text = read_text(path)?;
+    if is_json(path, &text) {
+        return of_json(path, &text);
     }
-    let text = read(path)?;
-    if !is_json(path, &text) {
-        return Ok(lines(&text));
+    if is_captions_of_images(path)? {
+        return of_data_set(path);
     }
-    if text.trim_start().starts_with('[') {
-        return records(parse(path, &text, "A list of references is to be `[{\"image_id\": …, \"caption\": …}]`.")?);
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).peekable();
+    if lines.peek().is_some() && lines.all(|line| line.contains('\t')) {
+        return Err(Error::data(
+            path,
+            1,
+            "all lines hold tabs, as if this were a table, but none that is known",
+            "Write `image<TAB>caption` as its first line, or nothing but a caption on each.",
+        ));
     }
-    let help = "COCO's annotations are `{\"annotations\": [{\"image_id\": …, \"caption\": …}]}`.";
-    let keys: HashMap<String, serde::de::IgnoredAny> = parse(path, &text, help)?;
-    match keys.contains_key("annotations") {
-        true => records(parse::<Annotations>(path, &text, help)?.annotations),
-        false => Ok(of_dataset(&Dataset::open(path)?)),
-    }
+    let line = |(number, line): (usize, &str)| ((number + 1).to_string(), line.to_string());
+    Ok((text.lines().enumerate().map(line).collect(), Vec::new()))
 }
 
-fn read(path: &Path) -> Result<String> {
-    let help = "Check the path; the file must be text in UTF-8.";
-    std::fs::read_to_string(path).map_err(|source| Error::file(path, "read the captions", source, help))
-}
-
+/// Whether a file is JSON: by its name, or since it begins as no caption does, with a record.
 fn is_json(path: &Path, text: &str) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
-        || text.trim_start().starts_with(['{', '['])
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let mut beginning = text.chars().filter(|character| !character.is_whitespace());
+    let beginning = [beginning.next(), beginning.next()];
+    ["json", "jsonl", "ndjson"].contains(&ending.as_str())
+        || beginning == [Some('{'), Some('"')]
+        || beginning == [Some('['), Some('{')]
 }
 
-fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a str, help: &str) -> Result<T> {
+fn of_json(path: &Path, text: &str) -> Result<Read> {
+    let help = "Captions are to be `[{\"image_id\": …, \"caption\": …}]`, `{\"annotations\": [{\"image_id\": …, \"caption\": …}]}` \
+        or a data set's JSON.";
     // The message of serde_json ends with the line and the column.
-    serde_json::from_str(text).map_err(|error| Error::data(path, error.line() as u64, format!("{error}"), help))
+    let malformed = |error: serde_json::Error| Error::data(path, error.line() as u64, error.to_string(), help);
+    let of_records = |records: Vec<Record>| -> Result<Read> {
+        let mut captions = Vec::with_capacity(records.len());
+        for (number, record) in (1..).zip(records) {
+            let id = id(&record.image_id).ok_or_else(|| {
+                let problem = format!("the image_id of record {number} is {}, no number and no text", record.image_id);
+                Error::data(path, None, problem, "Give each caption the id of its image.")
+            })?;
+            record.caption.add_to(&id, &mut captions);
+        }
+        Ok((captions, Vec::new()))
+    };
+    if text.trim_start().starts_with('[') {
+        return of_records(serde_json::from_str(text).map_err(malformed)?);
+    }
+    let keys = Deserializer::from_str(text).into_iter::<HashMap<String, IgnoredAny>>().next();
+    let keys = keys.transpose().map_err(malformed)?.unwrap_or_default();
+    let has = |key| keys.contains_key(key);
+    if has("image_id") && has("caption") {
+        let records = Deserializer::from_str(text).into_iter::<Record>();
+        return of_records(records.collect::<Result<_, _>>().map_err(malformed)?);
+    }
+    if has("annotations") {
+        return of_records(serde_json::from_str::<Annotations>(text).map_err(malformed)?.annotations);
+    }
+    if has("images") {
+        return of_data_set(path);
+    }
+    let by_image: BTreeMap<String, OneOrMany> = serde_json::from_str(text).map_err(malformed)?;
+    let mut captions = Vec::new();
+    by_image.into_iter().for_each(|(image, of_image)| of_image.add_to(&id_of_text(&image), &mut captions));
+    Ok((captions, Vec::new()))
 }
 
-fn records(records: Vec<Record>) -> Result<Captions> {
-    let id = |id: serde_json::Value| id.as_str().map_or_else(|| id.to_string(), str::to_string);
-    Ok(records.into_iter().map(|record| (id(record.image_id), record.caption)).collect())
+/// An id as it is compared; `None` for what is neither a number nor a text.
+fn id(id: &serde_json::Value) -> Option<String> {
+    match id {
+        serde_json::Value::String(text) => Some(id_of_text(text)),
+        // As data frames write whole numbers once one is missing.
+        serde_json::Value::Number(number) => Some(id_of_text(&number.to_string())),
+        _ => None,
+    }
 }
 
-fn lines(text: &str) -> Captions {
-    text.lines().enumerate().map(|(number, line)| ((number + 1).to_string(), line.to_string())).collect()
+fn id_of_text(text: &str) -> String {
+    let text = text.trim();
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    match text.split_once('.') {
+        Some((whole, zeros)) if is_number(whole) && zeros.bytes().all(|digit| digit == b'0') => whole.to_owned(),
+        _ => normal_name(text).into_owned(),
+    }
 }
 
-fn of_dataset(dataset: &Dataset) -> Captions {
-    let captions = dataset
-        .examples
-        .iter()
-        .flat_map(|example| example.captions.iter().map(|caption| (example.name.clone(), caption.clone())));
-    captions.collect()
+/// A data set's captions. Which of its images are there makes no difference.
+fn of_data_set(path: &Path) -> Result<Read> {
+    let (images, notes) = captions_by_name(path)?;
+    let captions = images.into_iter().flat_map(|(name, captions)| {
+        let id = id_of_text(&name);
+        captions.into_iter().map(move |caption| (id.clone(), caption))
+    });
+    Ok((captions.collect(), notes))
 }
 
 #[cfg(test)]
@@ -200,6 +269,121 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_those_that_people_mean() {
+        let wanted = [CaptionToScore::new("7", "a brown dog", ["a dog", "the dog"])];
+        for id in ["7", "7.0", "\"7\"", "\"7.0\"", "\" 7\""] {
+            let results = format!(r#"[{{"image_id": {id}, "caption": "a brown dog"}}]"#);
+            let (captions, _) = read_files(&[("annotations.json", ANNOTATIONS), ("results.json", &results)]).unwrap();
+            assert_eq!(captions, wanted, "{id}");
+        }
+        let table = "image,caption\n./photos/cafe\u{301}.jpg,a dog\n";
+        let results = "[{\"image_id\": \"photos\\\\caf\u{E9}.jpg\", \"caption\": \"dog\"}]";
+        let (captions, _) = read_files(&[("mine.csv", table), ("results.json", results)]).unwrap();
+        assert_eq!(captions, [CaptionToScore::new("photos/caf\u{E9}.jpg", "dog", ["a dog"])]);
+    }
+
+    #[test]
+    fn other_forms_of_the_same_captions_are_read() {
+        let results =
+            r#"[{"image_id": "7.jpg", "caption": "a brown dog"}, {"image_id": "9.jpg", "caption": "a ship"}]"#;
+        let wanted = [
+            CaptionToScore::new("7.jpg", "a brown dog", ["a dog", "the dog"]),
+            CaptionToScore::new("9.jpg", "a ship", ["a boat"]),
+        ];
+        for (name, references) in [
+            ("a.csv", "image,caption\n7.jpg,a dog\n7.jpg,the dog\n9.jpg,a boat\n"),
+            ("a.tsv", "image\tcaption\n7.jpg\ta dog\n7.jpg\tthe dog\n9.jpg\ta boat\n"),
+            ("captions.txt", "image,caption\n7.jpg,a dog\n7.jpg,the dog\n9.jpg,a boat\n"),
+            ("any.txt", "\u{feff}image,caption\r\n7.jpg,a dog\r\n7.jpg,the dog\r\n9.jpg,a boat\r\n"),
+            (
+                "results.csv",
+                "image_name| comment_number| comment\n7.jpg| 0| a dog\n7.jpg| 1| the dog\n9.jpg| 0| a boat\n",
+            ),
+            ("Flickr8k.token.txt", "7.jpg#0\ta dog\n7.jpg#1\tthe dog\n9.jpg#0\ta boat\n"),
+            ("lines.txt", "7.jpg#0\ta dog\n7.jpg#1\tthe dog\n9.jpg#0\ta boat\n"),
+            ("of_image.json", r#"{"9.jpg": "a boat", "7.jpg": ["a dog", "the dog"]}"#),
+            (
+                "of_image.json",
+                r#"{"9.jpg": [{"caption": "a boat"}], "7.jpg": [{"caption": "a dog"}, {"caption": "the dog"}]}"#,
+            ),
+            (
+                "list.json",
+                r#"[{"image_id": "7.jpg", "caption": ["a dog", "the dog"]}, {"image_id": "9.jpg", "caption": ["a boat"]}]"#,
+            ),
+            (
+                "bom.json",
+                "\u{feff}[{\"image_id\": \"7.jpg\", \"caption\": [\"a dog\", \"the dog\"]},\r\n{\"image_id\": \"9.jpg\", \"caption\": \"a boat\"}]",
+            ),
+            (
+                "lines.jsonl",
+                "{\"image_id\": \"7.jpg\", \"caption\": [\"a dog\", \"the dog\"]}\n{\"image_id\": \"9.jpg\", \"caption\": \"a boat\"}\n",
+            ),
+            (
+                "dataset_mine.json",
+                r#"{"images": [{"filename": "7.jpg", "split": "test", "sentences": [{"raw": "a dog"}, {"raw": "the dog"}]},
+                    {"filename": "9.jpg", "split": "test", "sentences": [{"raw": "a boat"}]}]}"#,
+            ),
+        ] {
+            let (captions, _) = read_files(&[(name, references), ("results.json", results)]).unwrap();
+            assert_eq!(captions, wanted, "{name}");
+        }
+        for (name, hypotheses) in [
+            ("mine.csv", "image,caption\n7.jpg,a brown dog\n9.jpg,a ship\n"),
+            ("mine.json", r#"{"7.jpg": "a brown dog", "9.jpg": "a ship"}"#),
+            ("mine.txt", results),
+            ("bom.json", &format!("\u{feff}{results}")),
+        ] {
+            let references = "7.jpg#0\ta dog\n7.jpg#1\tthe dog\n9.jpg#0\ta boat\n";
+            let (captions, _) = read_files(&[("x.token", references), (name, hypotheses)]).unwrap();
+            assert_eq!(captions, wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn which_pictures_are_there_makes_no_difference() {
+        let table = "image,caption\na.jpg,a dog\nb.jpg,a boat\n";
+        let results = r#"[{"image_id": "a.jpg", "caption": "dog"}, {"image_id": "b.jpg", "caption": "boat"}]"#;
+        let (none, _) = read_files(&[("mine.csv", table), ("results.json", results)]).unwrap();
+        let (folder, results_path) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(folder.path().join("mine.csv"), table).unwrap();
+        std::fs::write(folder.path().join("a.jpg"), "").unwrap();
+        std::fs::write(results_path.path(), results).unwrap();
+        let (of_folder, _) = read_captions_to_score(&[folder.path()], results_path.path()).unwrap();
+        assert_eq!((none.len(), &none), (2, &of_folder));
+    }
+
+    #[test]
+    fn an_empty_line_is_no_reference() {
+        let (captions, notes) = read_files(&[
+            ("one.txt", "a dog\na boat\n\n"),
+            ("two.txt", "the dog\n\n \n"),
+            ("three.txt", "dog\n\nkite"),
+            ("mine.txt", "dog\nboat\n\n"),
+        ])
+        .unwrap();
+        assert_eq!(
+            captions,
+            [
+                CaptionToScore::new("1", "dog", ["a dog", "the dog", "dog"]),
+                CaptionToScore::new("2", "boat", ["a boat"]),
+                CaptionToScore::new("3", "", ["kite"]),
+            ]
+        );
+        assert_eq!(notes, ["without a word, and so no 4 references: of 3, 2, 3, 2"]);
+        let error = read_files(&[("one.txt", "a dog\n\n"), ("mine.txt", "dog\nboat\n")]).unwrap_err().to_string();
+        assert!(error.contains("captions without references for 1 image: 2. Give references"), "{error}");
+        assert!(error.contains("there are some of 1"), "{error}");
+    }
+
+    #[test]
+    fn captions_that_begin_as_json_does_are_captions() {
+        let (captions, _) =
+            read_files(&[("one.txt", "[a] dog\n{b} boat\n"), ("mine.txt", "{a} dog\n[b] boat\n")]).unwrap();
+        assert_eq!(captions[0], CaptionToScore::new("1", "{a} dog", ["[a] dog"]));
+        assert_eq!(captions.len(), 2);
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_named() {
         for (results, expected) in [
             (
@@ -209,11 +393,25 @@ mod tests {
             (r#"[{"image_id": 5, "caption": "a"}]"#, "captions without references for 1 image: 5"),
             ("[{\"image_id\": 7,\n \"caption\": }]", "line 2"),
             (r#"[{"image_id": 7}]"#, "missing field `caption`"),
-            (r#"{"a": 1}"#, "invalid type"),
+            (r#"{"a": 1}"#, "a caption is to be a text, or a list of them"),
+            (r#"[{"image_id": null, "caption": "a"}]"#, "the image_id of record 1 is null, no number and no text"),
+            ("\u{feff}[1]", "invalid type"),
         ] {
             let error = read_files(&[("a.json", ANNOTATIONS), ("results.json", results)]).unwrap_err().to_string();
             assert!(error.contains("results.json") && error.contains(expected), "{expected}: {error}");
         }
+        for (name, text, expected) in [
+            ("table.txt", "1\ta dog\n2\ta boat\n", "all lines hold tabs"),
+            ("table.csv", "id,caption\n1,a dog\n", "no column for the image"),
+            ("captions.txt", "image,caption\n7.jpg,a dog\nb.jpg\n", "line 3"),
+        ] {
+            let error = read_files(&[(name, text), ("mine.txt", "a dog\na boat\n")]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(expected), "{expected}: {error}");
+        }
+        // Lines have numbers, a table has names.
+        let table = "image,caption\n7.jpg,a dog\n9.jpg,a boat\n";
+        let error = read_files(&[("captions.txt", table), ("mine.txt", "a dog\na boat\n")]).unwrap_err().to_string();
+        assert!(error.contains("for 2 images: 1, 2.") && error.contains("there are some of 7.jpg, 9.jpg"), "{error}");
         let error = read_captions_to_score(&["nowhere.json"], "nowhere.txt").unwrap_err().to_string();
         assert!(error.contains("nowhere.txt"), "{error}");
     }

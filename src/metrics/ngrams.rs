@@ -1,8 +1,6 @@
 //! Words as numbers, and the runs of one to four of them (n-grams) that BLEU and CIDEr count.
 
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
+use crate::data::WordMap;
 
 /// The longest n-gram.
 pub(super) const MOST: usize = 4;
@@ -10,7 +8,7 @@ pub(super) const MOST: usize = 4;
 /// Words as numbers from 1 on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words {
-    numbers: HashMap<String, u32, FixedState>,
+    numbers: WordMap<String, u32>,
 }
 
 impl Words {
@@ -52,6 +50,12 @@ impl Words {
 /// is two words to BLEU and CIDEr, since the reference scorers join the tokens and cut them again.
 fn split<S: AsRef<str>>(tokens: &[S]) -> impl Iterator<Item = &str> {
     tokens.iter().flat_map(|token| token.as_ref().split_whitespace())
+}
+
+/// Numbers of words as a vocabulary gives them, moved by one, as they begin with 0 there. What is beyond its range is an unknown
+/// word.
+pub(super) fn of_ids(ids: &[i64]) -> Vec<u32> {
+    ids.iter().map(|&id| u32::try_from(id).map_or(u32::MAX, |id| id.saturating_add(1))).collect()
 }
 
 /// One to four words in a row, packed into a number: equal n-grams are equal numbers, and shorter ones are smaller.

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
 use crate::data::scenes::{Scene, claims};
-use crate::data::{Dataset, Example, Split};
+use crate::data::{Dataset, Example, HOW_TO_SPLIT, Split};
+use crate::metrics::{self, Ranks};
 use crate::vision::clip::{Clip, ClipTokenizer, normalised};
 use crate::{Error, Result};
 
@@ -82,7 +83,7 @@ pub fn evaluate_clip(
     if examples.is_empty() {
         return Err(Error::argument(
             format!("{} has no {split:?} pictures with captions", dataset.name),
-            "Give its examples splits.",
+            format!("Give its examples splits: {HOW_TO_SPLIT}."),
         ));
     }
     let size = examples.len().min(GROUP);
@@ -96,8 +97,8 @@ pub fn evaluate_clip(
 /// What was found in all groups.
 #[derive(Default)]
 struct Total {
-    picture_ranks: Vec<usize>,
-    caption_ranks: Vec<usize>,
+    picture_ranks: Ranks,
+    caption_ranks: Ranks,
     true_of_first: usize,
     ceiling: f64,
     known: usize,
@@ -115,11 +116,13 @@ impl Total {
         let texts: Vec<&str> = captions.iter().map(|&(_, caption)| caption).collect();
         let texts = normalised(&clip.encode_text(&tokenizer.encode_batch(&texts)?)?);
         let scores = texts.f_matmul(&images.f_transpose(0, 1)?)?;
-        let rows = |scores: &Tensor| -> Result<Vec<Vec<f64>>> { Ok(Vec::try_from(scores.f_to_kind(Kind::Double)?)?) };
-        let by_caption = rows(&scores)?;
+        let scores: Vec<f32> = Vec::try_from(scores.f_to_kind(Kind::Float)?.f_flatten(0, -1)?)?;
+        let owners: Vec<usize> = captions.iter().map(|(own, _)| *own).collect();
+        let (pictures, of_pictures) = metrics::ranks(&scores, group.len(), &owners)?;
+        self.picture_ranks.extend(pictures);
+        self.caption_ranks.extend(of_pictures);
         let scenes: Option<Vec<Scene>> = group.iter().map(Scene::of).collect();
-        for (row, &(own, caption)) in by_caption.iter().zip(&captions) {
-            self.picture_ranks.push(rank(row, own));
+        for (row, &(_, caption)) in scores.chunks_exact(group.len()).zip(&captions) {
             if let Some(scenes) = &scenes {
                 let claims = claims(caption);
                 let fits = |scene: &Scene| claims.iter().all(|claim| scene.is_true(claim));
@@ -129,55 +132,22 @@ impl Total {
                 self.known += 1;
             }
         }
-        for (own, row) in rows(&scores.f_transpose(0, 1)?)?.iter().enumerate() {
-            let ranks = captions.iter().enumerate().filter(|(_, caption)| caption.0 == own);
-            self.caption_ranks.extend(ranks.map(|(index, _)| rank(row, index)).min());
-        }
         Ok(())
     }
 
-    fn evaluation(mut self, pictures: usize, groups: usize) -> ClipEvaluation {
-        let recall = |ranks: &[usize]| {
-            [1, 5, 10].map(|most| ranks.iter().filter(|&&rank| rank <= most).count() as f64 / ranks.len().max(1) as f64)
-        };
+    fn evaluation(self, pictures: usize, groups: usize) -> ClipEvaluation {
+        let recall = |ranks: &Ranks| [1, 5, 10].map(|most| ranks.recall(most));
         let share = |part: f64| (self.known > 0).then(|| part / self.known as f64);
         ClipEvaluation {
             pictures,
             groups,
-            captions: self.picture_ranks.len(),
+            captions: self.picture_ranks.as_slice().len(),
             picture_recall: recall(&self.picture_ranks),
             caption_recall: recall(&self.caption_ranks),
             true_of_first: share(self.true_of_first as f64),
             ceiling: share(self.ceiling),
-            picture_median_rank: median(&mut self.picture_ranks),
-            caption_median_rank: median(&mut self.caption_ranks),
+            picture_median_rank: self.picture_ranks.median(),
+            caption_median_rank: self.caption_ranks.median(),
         }
-    }
-}
-
-/// In which place the item of that index comes, from 1. Of equals it comes last, so that a model that says the same of
-/// everything finds nothing.
-fn rank(scores: &[f64], index: usize) -> usize {
-    scores.len() - scores.iter().filter(|&&score| score < scores[index]).count()
-}
-
-fn median(ranks: &mut [usize]) -> f64 {
-    ranks.sort_unstable();
-    let middle = |index: usize| ranks.get(index).copied().unwrap_or(0) as f64;
-    match ranks.len() {
-        0 => 0.0,
-        count => (middle((count - 1) / 2) + middle(count / 2)) / 2.0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equals_come_last_and_medians_lie_between() {
-        assert_eq!((rank(&[0.1, 0.9, 0.5], 1), rank(&[0.1, 0.9, 0.5], 0), rank(&[0.5; 4], 2)), (1, 3, 4));
-        assert_eq!(rank(&[f64::NAN; 3], 0), 3);
-        assert_eq!((median(&mut [3, 1, 2]), median(&mut [4, 1, 2, 3]), median(&mut [])), (2.0, 2.5, 0.0));
     }
 }
