@@ -142,6 +142,145 @@ fn every_kind_of_file_is_read_as_pillow_reads_it() {
     assert_decoded_as_pillow_does(&paths);
 }
 
+/// The segments of a JPEG before its first scan, and the rest from the scan on.
+fn segments(jpeg: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let (mut segments, mut at) = (Vec::new(), 2);
+    while jpeg[at + 1] != 0xDA {
+        let end = at + 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+        segments.push(jpeg[at..end].to_vec());
+        at = end;
+    }
+    (segments, jpeg[at..].to_vec())
+}
+
+fn joined(segments: &[Vec<u8>], rest: &[u8]) -> Vec<u8> {
+    [&[0xFF, 0xD8][..], &segments.concat(), rest].concat()
+}
+
+fn adobe(transform: u8) -> Vec<u8> {
+    [&[0xFF, 0xEE, 0, 14][..], b"Adobe", &[0, 100, 0, 0, 0, 0, transform]].concat()
+}
+
+#[test]
+fn markers_say_of_colours_what_they_say_to_libjpeg() {
+    let folder = tempdir().expect("a temporary folder");
+    let jpeg = encoded(&picture(50, 39, 6), ImageFormat::Jpeg);
+    let mut grey = Cursor::new(Vec::new());
+    image::DynamicImage::ImageRgb8(picture(50, 39, 6))
+        .into_luma8()
+        .write_to(&mut grey, ImageFormat::Jpeg)
+        .expect("written");
+    let mut paths = Vec::new();
+    for (kind, jpeg) in [("colour", jpeg), ("grey", grey.into_inner())] {
+        let (all, rest) = segments(&jpeg);
+        let with_jfif = [vec![], vec![all[0].clone()]];
+        assert_eq!(all[0][4..8], *b"JFIF");
+        for (jfif, adobe_first) in [(0, false), (1, false), (1, true)] {
+            for transform in [None, Some(0), Some(1), Some(2)] {
+                for ids in [[1, 2, 3], *b"RGB", [0, 1, 2]] {
+                    let mut head = with_jfif[jfif].clone();
+                    head.extend(transform.map(adobe));
+                    if adobe_first {
+                        head.reverse();
+                    }
+                    let mut others = all[1..].to_vec();
+                    let mut scan = rest.clone();
+                    let frame = others.iter_mut().find(|segment| segment[1] == 0xC0).expect("a frame");
+                    let components = usize::from(frame[9]);
+                    for component in 0..components {
+                        frame[10 + 3 * component] = ids[component];
+                        scan[5 + 2 * component] = ids[component];
+                    }
+                    let name = format!("{kind}-{jfif}-{adobe_first}-{transform:?}-{}.jpg", ids[0]);
+                    let path = folder.path().join(name);
+                    fs::write(&path, joined(&[head, others].concat(), &scan)).expect("written");
+                    paths.push(path);
+                }
+            }
+        }
+    }
+    assert_decoded_as_pillow_does(&paths);
+    // Whatever Python there is: JFIF says YCbCr.
+    let plain = images::decode(folder.path().join("colour-1-false-None-1.jpg")).expect("a JPEG");
+    assert_eq!(images::decode(folder.path().join("colour-1-false-Some(0)-1.jpg")).expect("a JPEG"), plain);
+    assert_ne!(images::decode(folder.path().join("colour-0-false-Some(0)-1.jpg")).expect("a JPEG"), plain);
+}
+
+/// A baseline JPEG whose three colours have a scan each: those of three grey pictures, which are coded alike.
+fn scan_by_scan(width: u16, height: u16, [across, down]: [u8; 2]) -> Vec<u8> {
+    let sides = |part: usize| match part {
+        0 => (width, height),
+        _ => (width.div_ceil(u16::from(across)), height.div_ceil(u16::from(down))),
+    };
+    let greys: Vec<_> = (0..3)
+        .map(|part| {
+            let (width, height) = sides(part);
+            let grey =
+                image::DynamicImage::ImageRgb8(picture(width.into(), height.into(), 20 + part as u64)).into_luma8();
+            let mut bytes = Cursor::new(Vec::new());
+            grey.write_to(&mut bytes, ImageFormat::Jpeg).expect("written");
+            segments(&bytes.into_inner())
+        })
+        .collect();
+    let mut head = greys[0].0.clone();
+    for segment in head.iter_mut().filter(|segment| segment[1] == 0xC0) {
+        let factors = across << 4 | down;
+        let components = [1, factors, 0, 2, 0x11, 0, 3, 0x11, 0];
+        *segment = [&[0xFF, 0xC0, 0, 17][..], &segment[4..9], &[3], &components].concat();
+    }
+    let mut scans: Vec<u8> = Vec::new();
+    for (part, (_, scan)) in greys.iter().enumerate() {
+        let mut scan = scan[..scan.len() - 2].to_vec();
+        scan[5] = part as u8 + 1;
+        scans.extend(scan);
+    }
+    scans.extend([0xFF, 0xD9]);
+    joined(&head, &scans)
+}
+
+#[test]
+fn colours_in_scans_of_their_own_are_read_as_pillow_reads_them_or_refused() {
+    let folder = tempdir().expect("a temporary folder");
+    let mut read = Vec::new();
+    for factors in [[1, 1], [2, 1], [1, 2], [2, 2]] {
+        for (width, height) in [(64, 48), (50, 39), (33, 70), (8, 8)] {
+            let path = folder.path().join(format!("{factors:?}-{width}x{height}.jpg"));
+            fs::write(&path, scan_by_scan(width, height, factors)).expect("written");
+            match images::decode(&path) {
+                Ok(_) => read.push(path),
+                Err(error) => {
+                    assert!(factors[1] > 1, "{error}");
+                    assert!(error.to_string().contains("this kind of JPEG is not read (baseline"), "{error}");
+                }
+            }
+        }
+    }
+    assert_eq!(read.len(), 8);
+    assert_decoded_as_pillow_does(&read);
+}
+
+#[test]
+fn a_picture_that_is_whole_is_read_whatever_follows_it() {
+    let folder = tempdir().expect("a temporary folder");
+    let jpeg = encoded(&picture(50, 39, 6), ImageFormat::Jpeg);
+    let whole = &jpeg[..jpeg.len() - 2];
+    let text = b"panorama data of a telephone, not a picture. ".repeat(40);
+    let mut paths = Vec::new();
+    for (name, trailer) in [
+        ("text", text.clone()),
+        ("zeros", vec![0; 100]),
+        ("end-and-text", [&[0xFF, 0xD9][..], &text].concat()),
+        ("end-and-jpeg", [&[0xFF, 0xD9][..], &jpeg].concat()),
+        ("text-and-jpeg", [&text[..], &jpeg].concat()),
+    ] {
+        let path = folder.path().join(format!("{name}.jpg"));
+        fs::write(&path, [whole, &trailer].concat()).expect("written");
+        assert_eq!(images::decode(&path).expect(name), images::decode_bytes(&jpeg, "jpeg").expect("a JPEG"), "{name}");
+        paths.push(path);
+    }
+    assert_decoded_as_pillow_does(&paths);
+}
+
 #[test]
 fn photographs_are_read_as_pillow_reads_them() {
     let paths = photographs();
