@@ -7,7 +7,7 @@ use std::{env, fs, thread};
 use crate::checks::{self, gigabytes};
 use crate::paths::{EVCXR_VERSION, Paths};
 use crate::steps::output_of;
-use crate::{Result, tree};
+use crate::{Result, kernel, tree};
 
 pub fn doctor(paths: &Paths) -> Result<()> {
     let mut faults = 0;
@@ -37,7 +37,7 @@ pub fn doctor(paths: &Paths) -> Result<()> {
     );
     line("devices", devices(paths));
     line("threads", threads());
-    line("kernel", kernel(paths));
+    line("kernel", kernelspec(paths));
     line("kernel's builds", kernel_builds(paths));
     line("disk", disk(paths));
     line("data", data());
@@ -67,15 +67,19 @@ fn loads(libtorch: &Path) -> Result<()> {
     const PROBE: &str = "import ctypes, sys; ctypes.CDLL(sys.argv[1])";
     let name = if cfg!(target_os = "macos") { "libtorch_cpu.dylib" } else { "libtorch_cpu.so" };
     let library = libtorch.join("lib").join(name);
-    let probe = Command::new(checks::python()?).args(["-c", PROBE]).arg(&library).output()?;
+    let mut probe = Command::new(checks::python()?);
+    probe.args(["-c", PROBE]).arg(&library);
+    kernel::set_libraries(&mut probe, libtorch)?;
+    let probe = probe.output()?;
     if probe.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&probe.stderr).lines().last().unwrap_or_default().to_owned();
     Err(format!(
         "{} does not load: {said}. If it is the project's own, run: cargo xtask clean --all, then cargo xtask setup; if you set \
-         LIBTORCH, unset it",
-        library.display()
+         LIBTORCH, unset it, or add the folder of the library that is missing to {}",
+        library.display(),
+        kernel::LIBRARY_VARIABLE
     )
     .into())
 }
@@ -88,13 +92,20 @@ fn threads() -> Result<String> {
     })
 }
 
-fn kernel(paths: &Paths) -> Result<String> {
+fn kernelspec(paths: &Paths) -> Result<String> {
     if !paths.kernel_root().join("complete").exists() {
         return Err(format!("evcxr_jupyter {EVCXR_VERSION} is not installed. Run: cargo xtask setup").into());
     }
     let spec = paths.kernelspec().join("kernel.json");
     let text = fs::read_to_string(&spec).map_err(|_| "the kernelspec captionlab is missing. Run: cargo xtask setup")?;
-    if !text.contains(&*paths.checkout.to_string_lossy()) {
+    // Before they were named to the launcher, the user's own libraries were lost.
+    if !text.contains(kernel::LIBRARIES) {
+        return Err("the kernelspec captionlab is that of an earlier version. Run: cargo xtask setup".into());
+    }
+    let spec: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| format!("{} cannot be read: {error}. Run: cargo xtask setup", spec.display()))?;
+    let launcher = spec["argv"][0].as_str().map(Path::new);
+    if launcher != Some(&paths.kernel_launcher()) {
         return Err("the kernelspec captionlab is another checkout's. Run: cargo xtask setup".into());
     }
     Ok(format!("evcxr_jupyter {EVCXR_VERSION}, kernelspec `captionlab`"))

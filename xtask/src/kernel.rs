@@ -3,6 +3,7 @@
 //! evcxr compiles every cell in a cargo package of its own. A kernel that starts with an empty build folder compiles tch,
 //! plotters and the rest for many minutes; so one folder is warmed at set-up, and each kernel starts from a copy of it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,12 @@ use crate::{Result, checks, tree};
 
 /// Set while a build folder is being warmed: the kernel then works in this folder itself, not in a copy.
 const BUILD_FOLDER: &str = "CAPTIONLAB_KERNEL_BUILD";
+
+/// Names a kernel's folders of libraries to the launcher.
+pub const LIBRARIES: &str = "CAPTIONLAB_KERNEL_LIBRARIES";
+
+/// Where the system looks for libraries first.
+pub const LIBRARY_VARIABLE: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
 
 /// Cells are compiled at every step, so they are not optimised at all, and their arithmetic is checked; other crates are
 /// optimised just enough. Nothing is compiled in parts, which would be gigabytes to copy for each kernel.
@@ -106,6 +113,8 @@ pub fn install(paths: &Paths) -> Result<()> {
             // Kept until the end, so that an interrupted build goes on where it was.
             .arg("--target-dir")
             .arg(root.join("build"))
+            // As well where the user's settings keep what is compiled elsewhere.
+            .env("CARGO_BUILD_BUILD_DIR", root.join("build"))
             .current_dir(&root);
         run_logged(
             without_cargo_settings(&mut install),
@@ -113,8 +122,10 @@ pub fn install(paths: &Paths) -> Result<()> {
             "Is there a network, and space on the disk? Call again: it goes on where it was.",
         )?;
         fs::write(root.join("complete"), "")?;
-        fs::remove_dir_all(root.join("build"))?;
-        Ok(())
+        match fs::remove_dir_all(root.join("build")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     })
 }
 
@@ -125,11 +136,8 @@ pub fn write_kernelspec(paths: &Paths, libtorch: &Path) -> Result<()> {
     let beside = launcher.with_extension("new");
     fs::copy(std::env::current_exe()?, &beside)?;
     fs::rename(&beside, &launcher)?;
-    // Cells load libtorch and Rust's standard library into the kernel's process, which does not know the rpath of programs.
-    let standard_library =
-        output_of(Command::new("rustc").args(["--print", "target-libdir"])).ok_or("rustc does not run")?;
-    let libraries = std::env::join_paths([libtorch.join("lib"), PathBuf::from(standard_library)])?;
-    let library_variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
+    let libraries = std::env::join_paths(libraries(libtorch)?)
+        .map_err(|error| format!("{}: libtorch cannot be loaded from there: {error}", libtorch.display()))?;
     let spec = serde_json::json!({
         "argv": [launcher, "kernel", "{connection_file}"],
         "display_name": "Rust (captionlab)",
@@ -144,12 +152,49 @@ pub fn write_kernelspec(paths: &Paths, libtorch: &Path) -> Result<()> {
             // Where types are inferred from, in place of all of the standard library.
             "RUST_SRC_PATH": small_standard_library(paths)?,
             "RUSTUP_TOOLCHAIN": rust_version(),
-            library_variable: libraries.to_string_lossy(),
+            LIBRARIES: libraries.to_string_lossy(),
         },
     });
+    let spec = escaped(spec);
     let folder = paths.kernelspec();
     fs::create_dir_all(&folder)?;
     write_whole(&folder.join("kernel.json"), &serde_json::to_string_pretty(&spec)?)
+}
+
+/// Where cells find libtorch and Rust's standard library: they are loaded into the kernel's process, which does not know the rpath of
+/// programs.
+fn libraries(libtorch: &Path) -> Result<[PathBuf; 2]> {
+    let standard_library =
+        output_of(Command::new("rustc").args(["--print", "target-libdir"])).ok_or("rustc does not run")?;
+    Ok([libtorch.join("lib"), PathBuf::from(standard_library)])
+}
+
+/// Lets a program find a kernel's libraries, as the kernel does.
+pub fn set_libraries(command: &mut Command, libtorch: &Path) -> Result<()> {
+    let own = std::env::join_paths(libraries(libtorch)?)?;
+    command.env(LIBRARY_VARIABLE, after(&own, std::env::var_os(LIBRARY_VARIABLE)));
+    Ok(())
+}
+
+/// The kernel's own folders of libraries and then the user's, who may need them for a libtorch of their own (CUDA, a newer libstdc++).
+fn after(own: &OsStr, users: Option<OsString>) -> OsString {
+    let mut folders = own.to_os_string();
+    // An empty one would stand for the current folder.
+    if let Some(users) = users.filter(|users| !users.is_empty()) {
+        folders.push(":");
+        folders.push(users);
+    }
+    folders
+}
+
+/// Jupyter puts variables in the place of `$NAME` in `env`; `$$` is the sign itself.
+fn escaped(mut spec: serde_json::Value) -> serde_json::Value {
+    for value in spec["env"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+        if let Some(text) = value.as_str().filter(|text| text.contains('$')) {
+            *value = text.replace('$', "$$").into();
+        }
+    }
+    spec
 }
 
 /// Folders of the standard library's sources that no type of a lesson needs: processors' own instructions (half of all there is to
@@ -269,8 +314,12 @@ pub fn start(paths: &Paths, connection_file: &str) -> Result<()> {
             (build, Stdio::from(lock))
         }
     };
+    let libraries =
+        std::env::var_os(LIBRARIES).ok_or("the kernelspec is that of another version. Run: cargo xtask setup")?;
     let error = Command::new(paths.kernel_program())
         .args(["--control_file", connection_file])
+        // Not by the kernelspec, which would replace the user's.
+        .env(LIBRARY_VARIABLE, after(&libraries, std::env::var_os(LIBRARY_VARIABLE)))
         .env("EVCXR_TMPDIR", &build)
         // The kernel reads nothing there, and holds the folder's lock for as long as it lives.
         .stdin(lock)
@@ -358,6 +407,25 @@ pub fn write_whole(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_users_libraries_come_after_the_kernels() {
+        for (users, expected) in [
+            (None, "/torch/lib:/rust/lib"),
+            (Some(""), "/torch/lib:/rust/lib"),
+            (Some("/opt/cuda/lib64"), "/torch/lib:/rust/lib:/opt/cuda/lib64"),
+            (Some("/my libraries:/opt/gcc/lib"), "/torch/lib:/rust/lib:/my libraries:/opt/gcc/lib"),
+        ] {
+            assert_eq!(after(OsStr::new("/torch/lib:/rust/lib"), users.map(OsString::from)), expected);
+        }
+    }
+
+    #[test]
+    fn jupyter_leaves_a_dollar_of_a_path_as_it_is() {
+        let spec = serde_json::json!({ "env": { "A": "/my $HOME/x", "B": "/plain" }, "argv": ["$x"] });
+        let expected = serde_json::json!({ "env": { "A": "/my $$HOME/x", "B": "/plain" }, "argv": ["$x"] });
+        assert_eq!(escaped(spec), expected);
+    }
 
     #[test]
     fn sources_that_no_type_needs_are_left_empty() {

@@ -9,6 +9,7 @@ mod paths;
 mod python;
 mod setup;
 mod steps;
+mod target;
 mod tests;
 mod tree;
 

@@ -31,7 +31,16 @@ impl Paths {
                 format!("{}: not a checkout of captionlab. Call `cargo xtask` in one", checkout.display()).into()
             );
         }
-        Ok(Self { checkout: checkout.canonicalize()?, cache: cache_folder()? })
+        let paths = Self { checkout: checkout.canonicalize()?, cache: cache_folder()? };
+        for path in [&paths.checkout, &paths.cache] {
+            // Settings of cargo and of Jupyter are texts.
+            if path.to_str().is_none() {
+                return Err(
+                    format!("{}: this path is not UTF-8. Move the folder to one that is", path.display()).into()
+                );
+            }
+        }
+        Ok(paths)
     }
 
     /// Makes the cache folder where it is not there yet.

@@ -83,7 +83,6 @@ fn link_environment(shared: &Path, venv: &Path) -> Result<()> {
         Some(path) if path == "bin" || path.starts_with("bin/") => tree::Take::Copy,
         _ => tree::Take::Link,
     })?;
-    let (from, to) = (shared.to_string_lossy().into_owned(), venv.to_string_lossy().into_owned());
     for entry in fs::read_dir(venv.join("bin"))? {
         let path = entry?.path();
         if path.is_symlink() {
@@ -92,11 +91,126 @@ fn link_environment(shared: &Path, venv: &Path) -> Result<()> {
         // Scripts are text; programs among them are left as they are.
         if let Ok(text) = fs::read_to_string(&path) {
             let mode = fs::metadata(&path)?.permissions().mode();
-            fs::write(&path, text.replace(&from, &to))?;
+            fs::write(&path, moved(&text, &shared.to_string_lossy(), &venv.to_string_lossy()))?;
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         }
     }
-    fs::write(venv.join(COMPLETE), from)?;
+    fs::write(venv.join(COMPLETE), shared.to_string_lossy().as_bytes())?;
     fs::remove_file(venv.join(PARTIAL))?;
     Ok(())
+}
+
+/// The text of a script of an environment, for the same environment elsewhere.
+fn moved(text: &str, from: &str, to: &str) -> String {
+    match interpreter(text) {
+        Some((interpreter, rest)) if interpreter.starts_with(from) => {
+            first_lines(&interpreter.replacen(from, to, 1)) + &rest.replace(from, to)
+        }
+        Some((interpreter, rest)) => first_lines(&interpreter) + &rest.replace(from, to),
+        // Scripts that shells read: what is a word there has to stay one.
+        None if to.contains(|letter: char| !letter.is_alphanumeric() && !"_-./@%+=:,".contains(letter)) => {
+            let word = format!("'{}'", to.replace('\'', r#"'"'"'"#));
+            let text = [format!("\"{from}\""), format!("'{from}'")]
+                .iter()
+                .fold(text.to_owned(), |text, quoted| text.replace(quoted, from));
+            text.replace(from, &word)
+        }
+        None => text.replace(from, to),
+    }
+}
+
+/// The program that runs a Python script, by its first line or by the two lines that stand for one, and the rest of it.
+fn interpreter(text: &str) -> Option<(String, &str)> {
+    if let Some(rest) = text.strip_prefix("#!/bin/sh\n'''exec' ") {
+        let (program, rest) = rest.split_once(" \"$0\" \"$@\"\n' '''\n")?;
+        return Some((program.trim_matches('"').replace('\\', ""), rest));
+    }
+    let (line, rest) = text.split_once('\n')?;
+    let program = line.strip_prefix("#!")?.trim();
+    // Those that take arguments, and those of the system, stay as they are.
+    (program.contains("/python") && !program.starts_with("/usr/bin/env")).then(|| (program.to_owned(), rest))
+}
+
+/// The longest first line that every system reads whole: Linux before 5.1.
+const LONGEST_FIRST_LINE: usize = 127;
+
+/// The lines that start a script with a program. Systems cut the first line at a space, and after some bytes; then it is as pip
+/// writes it: a script of the shell, which Python takes for a text.
+fn first_lines(program: &str) -> String {
+    let line = format!("#!{program}\n");
+    if !program.contains(char::is_whitespace) && line.len() <= LONGEST_FIRST_LINE {
+        return line;
+    }
+    let quoted: String = program
+        .chars()
+        .flat_map(|letter| ['\\'].into_iter().filter(move |_| "\"$`\\".contains(letter)).chain([letter]))
+        .collect();
+    format!("#!/bin/sh\n'''exec' \"{quoted}\" \"$0\" \"$@\"\n' '''\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARED: &str = "/cache/python-0f3a9c51b2de";
+
+    /// Folders that a checkout may lie in: also with what shells and Python read otherwise, and longer than a first line.
+    fn folders() -> [String; 6] {
+        [
+            "plain",
+            "my lessons é",
+            "it's",
+            "e\u{301}tudes $HOME `x` \"y\"",
+            "back\\slash and (brackets) & more",
+            &"long/".repeat(40),
+        ]
+        .map(str::to_owned)
+    }
+
+    #[test]
+    fn scripts_start_the_python_of_their_environment_wherever_it_lies() {
+        let root = std::env::temp_dir().join(format!("captionlab-scripts-{}", std::process::id()));
+        let python = checks::python().unwrap();
+        let first = [
+            format!("#!{SHARED}/bin/python3\n"),
+            // As pip writes it where a first line would be cut.
+            format!("#!/bin/sh\n'''exec' \"{SHARED}/bin/python3\" \"$0\" \"$@\"\n' '''\n"),
+            format!("#!/bin/sh\n'''exec' {SHARED}/bin/python3 \"$0\" \"$@\"\n' '''\n"),
+        ];
+        for folder in folders() {
+            let bin = root.join(folder).join(".venv/bin");
+            fs::create_dir_all(&bin).unwrap();
+            std::os::unix::fs::symlink(&python, bin.join("python3")).unwrap();
+            for (number, first) in first.iter().enumerate() {
+                let script = bin.join(format!("script-{number}"));
+                let text = format!("{first}import sys\nprint('ran', sys.argv[1:])\n");
+                fs::write(&script, moved(&text, SHARED, bin.parent().unwrap().to_str().unwrap())).unwrap();
+                fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+                let output = Command::new(&script).arg("a b").output().unwrap();
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(output.status.success() && said.starts_with("ran ['a b']"), "{}: {output:?}", script.display());
+            }
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_moved_environment_is_activated_wherever_it_lies() {
+        for folder in folders() {
+            let to = format!("/{folder}/.venv");
+            // As the module venv wrote it, and as it does since it quotes.
+            for line in [format!("VIRTUAL_ENV=\"{SHARED}\""), format!("VIRTUAL_ENV={SHARED}")] {
+                let script = moved(&format!("# sourced by shells\n{line}\nprintf %s \"$VIRTUAL_ENV\"\n"), SHARED, &to);
+                let output = Command::new("sh").arg("-c").arg(&script).output().unwrap();
+                assert_eq!(String::from_utf8_lossy(&output.stdout), to, "{script}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_script_of_the_environment_stays() {
+        for text in ["#!/usr/bin/env python3\nprint()\n", "#!/bin/sh\necho x\n", "text", ""] {
+            assert_eq!(moved(text, SHARED, "/my lessons/.venv"), text);
+        }
+    }
 }

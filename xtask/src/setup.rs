@@ -9,7 +9,7 @@ use crate::checks::gigabytes;
 use crate::kernel::write_whole;
 use crate::paths::Paths;
 use crate::steps::{output_of, side_by_side, step};
-use crate::{Result, checks, kernel, lessons, python, tree};
+use crate::{Result, checks, kernel, lessons, python, target, tree};
 
 /// Sets up what is missing.
 pub fn setup(paths: &Paths) -> Result<()> {
@@ -72,9 +72,10 @@ pub fn lab(paths: &Paths, port: Option<u16>, browser: bool) -> Result<()> {
 
 /// Lets plain `cargo build` and `cargo test` find libtorch.
 fn tell_cargo(paths: &Paths, libtorch: &std::path::Path) -> Result<()> {
+    // A text of JSON is one of TOML; Rust's own form has other escapes.
+    let libtorch = serde_json::to_string(libtorch)?;
     let text = format!(
-        "# Written by `cargo xtask setup`.\n[env]\n# A LIBTORCH of your own, set in the environment, comes first.\nLIBTORCH = {:?}\n",
-        libtorch
+        "# Written by `cargo xtask setup`.\n[env]\n# A LIBTORCH of your own, set in the environment, comes first.\nLIBTORCH = {libtorch}\n"
     );
     if fs::read_to_string(paths.machine_config()).is_ok_and(|there| there == text) {
         return Ok(());
@@ -85,7 +86,13 @@ fn tell_cargo(paths: &Paths, libtorch: &std::path::Path) -> Result<()> {
 /// A fresh checkout begins with the third-party crates that an earlier one compiled.
 fn seed_target(paths: &Paths, libtorch: &std::path::Path) -> Result<()> {
     let seed = paths.seed("target-seed", libtorch)?;
-    let target = paths.checkout.join("target/debug");
+    let target = match target::debug_folder(paths)? {
+        Ok(folder) => folder,
+        Err(why) => {
+            println!("Compiled third-party crates are not shared with other checkouts: {why}");
+            return Ok(());
+        }
+    };
     if !seed.exists()
         || target
             .join("deps")

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::paths::Paths;
 use crate::steps::{run, step};
-use crate::{Result, checks, kernel, lessons, setup};
+use crate::{Result, checks, kernel, lessons, setup, target};
 
 pub fn test(paths: &Paths) -> Result<()> {
     let cargo = |name: &str, arguments: &[&str]| {
@@ -30,7 +30,11 @@ pub fn test(paths: &Paths) -> Result<()> {
         )?;
         cargo("Doctests", &["test", "--quiet", "--all-features", "--doc"])?;
         cargo("Documentation", &["doc", "--quiet", "--no-deps", "--all-features"])?;
-        kernel::save_seed(&paths.checkout.join("target/debug"), &paths.seed("target-seed", &checks::libtorch(paths)?)?)
+        match target::debug_folder(paths)? {
+            Ok(folder) => kernel::save_seed(&folder, &paths.seed("target-seed", &checks::libtorch(paths)?)?),
+            // Said by set-up.
+            Err(_) => Ok(()),
+        }
     };
     // Lessons wait for compilers and for each other's cells; tests for Python and for servers.
     setup::setup_beside(paths, without_kernel, || {
