@@ -56,10 +56,15 @@ for protocol in [3, 4, 5]:
 optimiser = torch.optim.Adam(net.parameters())
 net(torch.randn(5, 3)).sum().backward()
 optimiser.step()
-for key in ["state_dict", "model"]:
+for key in ["state_dict", "model", "model_state_dict", "net", "ema"]:
     checkpoint = {"epoch": 3, "best": 0.5, "arch": "net", key: state, "optimizer": optimiser.state_dict()}
     write(f"nested-{key}", checkpoint, state)
     write(f"nested-{key}-stream", checkpoint, state, **old)
+write("nested-twice", {"model": {"state_dict": state, "step": 3}, "ema": {"module": dict(net.named_buffers())}}, state)
+# Under a key of one's own: names say it, and what the optimiser remembers is no weight.
+checkpoint = {"eye": state, "optimizer": optimiser.state_dict(), "optimizers": [optimiser.state_dict()], "epoch": 3}
+write("nested-own-key", checkpoint, {f"eye.{name}": tensor for name, tensor in state.items()})
+write("named-as-training", {"optimizer.weight": torch.arange(3.0), "scaler": torch.ones(2)})
 write("named-as-a-key", {"model": torch.arange(3.0), "state_dict": torch.arange(4.0)})
 write("parameters", dict(net.named_parameters()))
 

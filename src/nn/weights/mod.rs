@@ -1,5 +1,6 @@
 //! Named weights: made from a seed, written to `safetensors`, read from that and from PyTorch's own formats.
 
+mod parts;
 #[cfg(feature = "pytorch")]
 mod pickle;
 #[cfg(feature = "pytorch")]
@@ -9,6 +10,7 @@ mod safetensors_file;
 mod shipped;
 #[cfg(feature = "pytorch")]
 mod torch_script;
+mod wrapped;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,10 +18,11 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 pub use self::read::read_weights;
-pub(crate) use self::read::read_weights_and_metadata;
+pub(crate) use self::read::{TORCH_SCRIPT, read_weights_and_metadata};
 pub(crate) use self::safetensors_file::{FileHeader, parse_header};
 pub use self::safetensors_file::{read_tensors, write_tensors};
 pub use self::shipped::{DOWNLOADS_FOLDER, MODEL_FILE, downloaded, shipped};
+pub(crate) use self::wrapped::unwrapped;
 use crate::data::Random;
 use crate::{Error, Result};
 
@@ -109,7 +112,8 @@ impl Weights {
     }
 
     /// Replaces the values by those of `tensors`, which may hold more than is asked for. The kind of number stays ours: half
-    /// precision becomes single.
+    /// precision becomes single. A prefix that all names share and that is not asked for, such as the `module.` of
+    /// `torch.nn.DataParallel`, is passed over.
     ///
     /// # Errors
     /// [`Error::Weights`] lists the weights that are missing, of another shape, and not asked for; nothing has been replaced then.
@@ -122,8 +126,22 @@ impl Weights {
     /// # Errors
     /// As [`Weights::assign`].
     pub fn assign_prefix(&mut self, prefix: &str, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+        let unwrapped = self.unwrapped(tensors);
+        let tensors = unwrapped.as_ref().unwrap_or(tensors);
         if let Some(problem) = self.misfit(prefix, tensors) {
-            let help = "Use the file with the configuration that it was written with.".to_string();
+            let asked_for = self.entries.keys().filter(|name| name.starts_with(prefix));
+            let (problem, help) = match wrapped::prefix_of(tensors, asked_for) {
+                Some(before) => (
+                    format!(
+                        "all weights of this network are there, with `{before}` before their names and others beside them"
+                    ),
+                    format!(
+                        "Save them alone: `{{name.removeprefix(\"{before}\"): weight for name, weight in weights.items() if \
+                         name.startswith(\"{before}\")}}`."
+                    ),
+                ),
+                None => (problem, "Use the file with the configuration that it was written with.".to_string()),
+            };
             return Err(Error::Weights { path: path.into(), problem, help });
         }
         tch::no_grad(|| -> Result<()> {
@@ -134,6 +152,11 @@ impl Weights {
             }
             Ok(())
         })
+    }
+
+    /// As [`unwrapped`], for the names of these weights.
+    pub(crate) fn unwrapped(&self, tensors: &BTreeMap<String, Tensor>) -> Option<BTreeMap<String, Tensor>> {
+        unwrapped(tensors, |name| self.entries.contains_key(name))
     }
 
     /// How `tensors` are those of another network; `None` where every weight is there in its shape.
@@ -226,7 +249,13 @@ mod tests {
         let long: Vec<(&str, &[i64])> = names.iter().map(|name| (name.as_str(), &[3i64] as &[i64])).collect();
         type Shapes<'a> = &'a [(&'a str, &'a [i64])];
         // What the network has, what the file has, and what is said of it; nothing where it fits.
-        let cases: [(Shapes, Shapes, &[&str]); 7] = [
+        let cases: [(Shapes, Shapes, &[&str]); 9] = [
+            (&[("a.b", &[2])], &[("module.a.b", &[2])], &[]),
+            (
+                &[("a.b", &[2]), ("c", &[2])],
+                &[("student.a.b", &[2]), ("student.c", &[2]), ("loss.weight", &[1])],
+                &["with `student.` before their names", "name.removeprefix(\"student.\")"],
+            ),
             (&[("a", &[2])], &[("a", &[2])], &[]),
             (&[("a", &[2])], &[("a", &[2]), ("adam.m.a", &[2]), ("bn.num_batches_tracked", &[])], &[]),
             (

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use pytorch_reader::{DType, MAX_PICKLE_SIZE, PytorchError, PytorchReader};
+use pytorch_reader::{DType, MAX_PICKLE_SIZE, PickleValue, PytorchError, PytorchReader};
 use tch::{Kind, Tensor};
 use zip::ZipArchive;
 
@@ -14,14 +14,41 @@ use super::read::Container;
 use super::torch_script;
 use crate::{Error, Result};
 
-/// Where checkpoints keep the weights of the network, beside the epoch and the optimiser.
-const TOP_LEVEL_KEYS: [&str; 2] = ["state_dict", "model"];
+/// Where checkpoints keep the weights of the network, beside the epoch and the optimiser: the first of these that is there. What
+/// an average of the weights is called comes last: beside it stand the weights themselves.
+const WEIGHTS_KEYS: [&str; 22] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "model_state",
+    "model_states",
+    "model_dict",
+    "net",
+    "net_state_dict",
+    "network",
+    "network_state_dict",
+    "module",
+    "weights",
+    "params",
+    "parameters",
+    "checkpoint",
+    "ema",
+    "ema_state_dict",
+    "model_ema",
+    "state_dict_ema",
+    "ema_model",
+    "params_ema",
+    "shadow",
+];
+
+/// Beginnings of what checkpoints call the state of a training: it holds tensors, and no weights.
+const TRAINING_KEYS: [&str; 6] = ["optim", "scheduler", "lr_sched", "scaler", "grad_scaler", "callbacks"];
 
 /// The pickles of the format before zip: its number, its version, the machine, the weights, and where the numbers are.
 const STREAM_PICKLES: usize = 5;
 
-/// Reads named tensors from a file that PyTorch has written.
-pub(super) fn read(path: &Path, container: Container) -> Result<BTreeMap<String, Tensor>> {
+/// Reads named tensors from a file that PyTorch has written, and of TorchScript what its code calls.
+pub(super) fn read(path: &Path, container: Container) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     let file = File::open(path).map_err(|error| unreadable(path, error))?;
     match container {
         Container::Zip => {
@@ -77,20 +104,57 @@ pub(super) fn read(path: &Path, container: Container) -> Result<BTreeMap<String,
         let bytes = tensor.read().map_err(|error| broken(path, error))?;
         tensors.insert(name, Tensor::f_from_data_size(&bytes, &shape, kind)?);
     }
-    Ok(tensors)
+    Ok((tensors, serde_json::Value::Null))
 }
 
 /// The tensors of the network by name, whose numbers are not yet read.
 fn stored(path: &Path) -> std::result::Result<BTreeMap<String, pytorch_reader::Tensor>, PytorchError> {
-    for key in TOP_LEVEL_KEYS {
-        match PytorchReader::with_top_level_key(path, key) {
-            Ok(reader) if !reader.is_empty() => return Ok(reader.into_tensors().into_iter().collect()),
-            // Here, but no dictionary of tensors: a network may call a weight so.
-            Ok(_) | Err(PytorchError::KeyNotFound(_) | PytorchError::InvalidFormat(_)) => {}
-            Err(error) => return Err(error),
-        }
+    let all = PytorchReader::new(path)?.into_tensors();
+    let content = PytorchReader::read_pickle_data(path, None)?;
+    let (prefix, weights) = weights_in(&content);
+    let training: Vec<String> = match weights {
+        PickleValue::Dict(entries) => entries
+            .iter()
+            .filter(|(key, value)| is_of_training(key) && !matches!(value, PickleValue::Unsupported(_)))
+            .map(|(key, _)| key.clone())
+            .collect(),
+        _ => Vec::new(),
+    };
+    let own = all.into_iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix(&prefix)?;
+        let is_of_training =
+            training.iter().any(|key| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
+        (!is_of_training).then(|| (name.to_string(), tensor))
+    });
+    Ok(own.collect())
+}
+
+/// The dictionary of a checkpoint that holds the weights of the network, and what their names begin with for being in it.
+fn weights_in(content: &PickleValue) -> (String, &PickleValue) {
+    let (mut prefix, mut here) = (String::new(), content);
+    while let PickleValue::Dict(entries) = here
+        // A network may call a weight as checkpoints call the dictionary of weights.
+        && let Some((key, inside)) = WEIGHTS_KEYS.iter().find_map(|key| {
+            entries.get(*key).filter(|inside| matches!(inside, PickleValue::Dict(_)) && holds_tensors(inside)).map(|inside| (key, inside))
+        })
+    {
+        prefix += &format!("{key}.");
+        here = inside;
     }
-    Ok(PytorchReader::new(path)?.into_tensors().into_iter().collect())
+    (prefix, here)
+}
+
+fn holds_tensors(content: &PickleValue) -> bool {
+    match content {
+        PickleValue::Dict(entries) => entries.values().any(holds_tensors),
+        PickleValue::List(values) => values.iter().any(holds_tensors),
+        PickleValue::Unsupported(kind) => kind == "torch.Tensor",
+        _ => false,
+    }
+}
+
+fn is_of_training(key: &str) -> bool {
+    TRAINING_KEYS.iter().any(|beginning| key.starts_with(beginning))
 }
 
 fn kind_of(kind: DType) -> Option<Kind> {

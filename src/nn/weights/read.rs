@@ -7,12 +7,18 @@ use std::path::Path;
 
 use tch::Tensor;
 
+use super::parts;
 use super::safetensors_file::{LONGEST_HEADER, read_tensors};
 use crate::{Error, Result};
 
 /// Reads named tensors from a file of weights. What it is, is seen from what it holds, not from its name: `safetensors`, and
 /// with the cargo feature `pytorch` what PyTorch writes (`.pt`, `.pth`: a zip, or the format before that) and TorchScript
-/// archives, of which the parameters are read. Weights under a key `state_dict` or `model` are found.
+/// archives, of which the parameters are read. Weights under one of the keys of checkpoints (`state_dict`, `model_state_dict`,
+/// `model`, `net`, `ema` …) are found; beside several of them the first of these counts, and what belongs to the optimiser is passed
+/// over.
+///
+/// Weights in parts (`model-00001-of-00002.safetensors` …) are read whole, by the name of their index
+/// (`model.safetensors.index.json`) or of one of the parts.
 ///
 /// Nothing in the file is executed. Kinds of number and shapes are those of the file.
 ///
@@ -37,14 +43,33 @@ pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(read_weights_and_metadata(path)?.0)
 }
 
-/// As [`read_weights`], with our metadata, which is `Null` in files of other programs.
+/// The entry in the metadata of TorchScript archives: the functions of torch that their code calls.
+pub(crate) const TORCH_SCRIPT: &str = "torch_script";
+
+/// As [`read_weights`], with our metadata. In files of other programs there is none, but for [`TORCH_SCRIPT`].
 pub(crate) fn read_weights_and_metadata(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
+    if path.is_dir() {
+        return Err(Error::Weights {
+            path: path.into(),
+            problem: "this is a folder".to_string(),
+            help: "Name the file of weights in it, or the index where they are in parts.".to_string(),
+        });
+    }
+    match parts::index_of(path) {
+        Some(index) => Ok((parts::read(&index?)?, serde_json::Value::Null)),
+        None => read_file(path),
+    }
+}
+
+/// Reads one file.
+pub(super) fn read_file(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     let unreadable = |source| Error::file(path, "read the weights", source, "Check the path.");
     let mut head = Vec::new();
     File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(unreadable)?;
     match recognise(&head) {
         Recognised::Safetensors => read_tensors(path),
-        Recognised::PyTorch(container) => Ok((pytorch_weights(path, container)?, serde_json::Value::Null)),
+        Recognised::PyTorch(container) => pytorch_weights(path, container),
+        Recognised::Json => Ok((parts::read(path)?, serde_json::Value::Null)),
         Recognised::Other { problem, help } => Err(Error::Weights { path: path.into(), problem, help }),
     }
 }
@@ -67,7 +92,12 @@ pub(super) enum Container {
 enum Recognised {
     Safetensors,
     PyTorch(Container),
-    Other { problem: String, help: String },
+    /// Perhaps the index of weights in parts.
+    Json,
+    Other {
+        problem: String,
+        help: String,
+    },
 }
 
 fn recognise(head: &[u8]) -> Recognised {
@@ -100,6 +130,7 @@ fn recognise(head: &[u8]) -> Recognised {
             "this is a pointer of git-lfs to a file of weights, not the file",
             "Run `git lfs pull` in its repository, or download the file itself.",
         ),
+        _ if begins(&["{"]) => Recognised::Json,
         [0x1F, 0x8B, ..] => other("this is a gzip archive", "Unpack it first."),
         _ if head.get(257..262) == Some(b"ustar") => other("this is a tar archive", "Unpack it first."),
         // What a pickle begins with: a version, or before there were versions, a name, a mark or an empty collection.
@@ -115,7 +146,7 @@ fn recognise(head: &[u8]) -> Recognised {
 use super::pytorch::read as pytorch_weights;
 
 #[cfg(not(feature = "pytorch"))]
-fn pytorch_weights(path: &Path, _: Container) -> Result<BTreeMap<String, Tensor>> {
+fn pytorch_weights(path: &Path, _: Container) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     Err(Error::Weights {
         path: path.into(),
         problem: "this is a file of PyTorch, which this build does not read".to_string(),

@@ -14,13 +14,19 @@ use zip::ZipArchive;
 
 use super::pickle::is_of_torch_script;
 use super::pytorch::{broken, check, problem};
+use super::read::TORCH_SCRIPT;
 use crate::Result;
 
 type Archive = ZipArchive<BufReader<File>>;
 
-/// Reads the parameters of a TorchScript archive by name.
-pub(super) fn read(path: &Path, archive: &mut Archive, root: &str) -> Result<BTreeMap<String, Tensor>> {
+/// Reads the parameters of a TorchScript archive by name, and which functions of torch its code calls.
+pub(super) fn read(
+    path: &Path,
+    archive: &mut Archive,
+    root: &str,
+) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     check_names(path, archive)?;
+    let mut functions = BTreeSet::new();
     for place in 0..archive.len() {
         let entry = archive.by_index(place).map_err(|error| broken(path, error))?;
         let name = entry.name().to_string();
@@ -34,6 +40,10 @@ pub(super) fn read(path: &Path, archive: &mut Archive, root: &str) -> Result<BTr
         } else if lower.ends_with(".py") {
             let mut code = String::new();
             entry.read_to_string(&mut code).map_err(|error| broken(path, error))?;
+            functions.extend(code.split("torch.").skip(1).filter_map(|rest| {
+                let (name, _) = rest.split_once('(')?;
+                name.chars().all(|letter| letter.is_alphanumeric() || letter == '_').then(|| name.to_string())
+            }));
             if let Some(line) = runs_on_load(&code) {
                 let found = format!("the TorchScript in {name} calls something as it is loaded: `{line}`");
                 return Err(problem(
@@ -52,7 +62,7 @@ pub(super) fn read(path: &Path, archive: &mut Archive, root: &str) -> Result<BTr
         module.named_parameters()?.into_iter().map(|(name, tensor)| (name, tensor.detach())).collect();
     match parameters.is_empty() {
         true => Err(problem(path, "this TorchScript archive has no parameters", "Save it before `torch.jit.freeze`.")),
-        false => Ok(parameters),
+        false => Ok((parameters, serde_json::json!({ TORCH_SCRIPT: functions }))),
     }
 }
 

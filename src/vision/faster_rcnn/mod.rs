@@ -138,7 +138,7 @@ impl FasterRcnn {
                 help: "Train it anew with this version of captionlab.".to_string(),
             })?,
         };
-        Self::of_tensors(&config, rename_faster_rcnn(tensors), path, device)
+        Self::of_tensors(&config, tensors, path, device)
     }
 
     /// A detector of a configuration with the weights of a file, whoever wrote it.
@@ -147,7 +147,7 @@ impl FasterRcnn {
     /// As [`FasterRcnn::load`].
     pub fn with_weights(config: &FasterRcnnConfig, path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
-        Self::of_tensors(config, rename_faster_rcnn(read_weights(path)?), path, device)
+        Self::of_tensors(config, read_weights(path)?, path, device)
     }
 
     fn of_tensors(
@@ -158,7 +158,8 @@ impl FasterRcnn {
     ) -> Result<Self> {
         let mut weights = Weights::new(0, device);
         let detector = Self::new(config, &mut weights)?;
-        weights.assign(&tensors, path)?;
+        let tensors = weights.unwrapped(&tensors).unwrap_or(tensors);
+        weights.assign(&rename_faster_rcnn(tensors), path)?;
         Ok(detector)
     }
 
