@@ -173,12 +173,27 @@ fn published_files_give_the_features_that_they_gave() {
     }
     let features = std::fs::read(folder.path().join("features.json")).unwrap();
     let features: Features = serde_json::from_slice(&features).unwrap();
-    let mut files = vec!["published", "published/model.safetensors", "old", "openai.safetensors"];
+    // Whether the activation is known: from the configuration, or because OpenAI's archives have one alone.
+    let mut files = vec![
+        ("published", true),
+        ("published/model.safetensors", true),
+        ("old", false),
+        ("openai.safetensors", false),
+        ("open_clip", true),
+    ];
     if cfg!(feature = "pytorch") {
-        files.extend(["ViT.pt", "state_dict.pt"]);
+        files.extend([("ViT.pt", true), ("state_dict.pt", false), ("open_clip/epoch_1.pt", true)]);
     }
-    for file in files {
-        let clip = Clip::load(folder.path().join(file)).unwrap();
+    for (file, is_known) in files {
+        let path = folder.path().join(file);
+        let clip = match is_known {
+            true => Clip::load(&path).unwrap(),
+            false => {
+                let error = Clip::load(&path).expect_err(file).to_string();
+                assert!(error.contains("nothing says whether this CLIP computes with QuickGELU"), "{file}: {error}");
+                Clip::load_with_activation(&path, config.activation).unwrap()
+            }
+        };
         assert_eq!(clip.config(), &config, "{file}");
         assert_equal(&clip, &features, file);
     }

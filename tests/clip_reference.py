@@ -215,6 +215,14 @@ def files(folder):
     save_file({**weights, **buffers}, old / "model.safetensors", metadata={"format": "pt"})
     half = {name: weight.half() for name, weight in openai_names(weights).items()}
     save_file({name: weight.clone() for name, weight in half.items()}, folder / "openai.safetensors")
+    # As open_clip's training saves it, and as its models are published.
+    opened = folder / "open_clip"
+    opened.mkdir()
+    settings = {"model_cfg": {"embed_dim": config["embedding_size"], "quick_gelu": config["activation"] == "quick_gelu"}}
+    (opened / "open_clip_config.json").write_text(json.dumps(settings))
+    save_file({name: weight.clone() for name, weight in half.items()}, opened / "open_clip_model.safetensors")
+    wrapped = {f"module.{name}": weight for name, weight in half.items()}
+    torch.save({"epoch": 1, "name": "run", "state_dict": wrapped, "optimizer": {}}, opened / "epoch_1.pt")
     archive(half, folder / "ViT.pt")
     torch.save(half, folder / "state_dict.pt")
     json.dump(features(model, config), open(folder / "features.json", "w"))

@@ -7,7 +7,7 @@ pub(crate) mod weights;
 
 pub use convolution::Normalisation;
 pub use dtype::Arithmetic;
-pub(crate) use weights::read_weights_and_metadata;
+pub(crate) use weights::{TORCH_SCRIPT, read_weights_and_metadata, unwrapped};
 pub use weights::{
     DOWNLOADS_FOLDER, MODEL_FILE, Weights, downloaded, read_tensors, read_weights, shipped, write_tensors,
 };

@@ -6,50 +6,99 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tch::{Device, Tensor};
 
+use super::published::{self, Beside};
 use super::{Activation, Clip, ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig, openai};
-use crate::nn::read_weights_and_metadata;
+use crate::nn::{TORCH_SCRIPT, read_weights_and_metadata, unwrapped};
 use crate::{Error, Result};
 
 impl Clip {
     /// Reads a CLIP onto the CPU:
-    /// - Hugging Face's `model.safetensors`, with the sizes of the `config.json` beside it; without one they are seen in the
-    ///   weights, with 64 numbers a head, as in all models of OpenAI;
-    /// - OpenAI's archives (`ViT-B-32.pt`) and state dicts, with the feature `pytorch`, and safetensors files with their names, which
-    ///   open_clip writes too;
+    /// - Hugging Face's `model.safetensors`, with the settings of the `config.json` beside it;
+    /// - OpenAI's archives (`ViT-B-32.pt`), with the feature `pytorch`;
+    /// - open_clip's weights, safetensors or state dicts, with the settings of the `open_clip_config.json` or `config.json` beside
+    ///   them;
     /// - what this project saved, and the last checkpoint of a run;
     /// - a folder that holds one of them.
     ///
-    /// Numbers of half precision become single.
+    /// Sizes are seen in the weights where no configuration names them, with 64 numbers a head, as in all models of OpenAI. The
+    /// activation cannot be seen: where neither the file nor one beside it names it, it is asked for, by
+    /// [`Clip::load_with_activation`]. Numbers of half precision become single.
     ///
     /// # Errors
-    /// [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold a CLIP with a vision transformer.
+    /// [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold a CLIP with a vision transformer, its
+    /// activation is not known, or its configuration has settings that are not known here.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = find(path.as_ref())?;
+        Self::load_as(path.as_ref(), None)
+    }
+
+    /// As [`Clip::load`], for weights of which one knows the activation: it counts more than what the files say.
+    ///
+    /// # Errors
+    /// As [`Clip::load`].
+    pub fn load_with_activation(path: impl AsRef<Path>, activation: Activation) -> Result<Self> {
+        Self::load_as(path.as_ref(), Some(activation))
+    }
+
+    fn load_as(path: &Path, activation: Option<Activation>) -> Result<Self> {
+        let path = find(path)?;
         let (tensors, metadata) = read_weights_and_metadata(&path)?;
         match metadata.get("description") {
             Some(description) => {
                 let own: OwnDescription = serde_json::from_value(description.clone())
                     .map_err(|error| unfit(&path, format!("these are not the weights of a CLIP: {error}")))?;
-                Self::assigned(&own.clip, &tensors, &path)
+                let config = ClipConfig { activation: activation.unwrap_or(own.clip.activation), ..own.clip };
+                Self::assigned(&config, &tensors, &path)
             }
-            None => Self::from_tensors(tensors, &path),
+            None => Self::of_tensors(tensors, &path, activation.or_else(|| of_code(&metadata))),
         }
     }
 
     /// A CLIP of weights that were read already, named as in Hugging Face's files or as in OpenAI's. `path` is where they
-    /// are from: sizes are taken from a `config.json` beside it, where there is one and the names are Hugging Face's.
+    /// are from: settings are taken from a configuration beside it, as by [`Clip::load`].
     ///
     /// # Errors
-    /// [`Error::Weights`] when they are not those of a CLIP with a vision transformer.
+    /// [`Error::Weights`] when they are not those of a CLIP with a vision transformer, or nothing says its activation.
     pub fn from_tensors(tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<Self> {
+        Self::of_tensors(tensors, path, None)
+    }
+
+    fn of_tensors(tensors: BTreeMap<String, Tensor>, path: &Path, mut activation: Option<Activation>) -> Result<Self> {
+        let tensors = unwrapped(&tensors, |name| FIRST_LAYERS.contains(&name)).unwrap_or(tensors);
         let is_openai = openai::is_openai(&tensors);
+        // OpenAI's own code keeps the sizes beside the weights, and knows one activation.
+        if activation.is_none() && is_openai && tensors.contains_key("input_resolution") {
+            activation = Some(Activation::QuickGelu);
+        }
         let tensors = if is_openai { openai::renamed(tensors, path)? } else { tensors };
-        let beside = path.with_file_name("config.json");
-        let config = match !is_openai && beside.is_file() {
-            true => read_config(&beside)?,
-            false => recognise(&tensors, path)?,
+        let mut config = match published::beside(path, is_openai)? {
+            Beside::Transformers(config) => {
+                activation = activation.or(Some(config.activation));
+                config
+            }
+            Beside::OpenClip(settings) => {
+                let config = settings.applied(recognise(&tensors, path)?)?;
+                activation = activation.or(Some(config.activation));
+                config
+            }
+            Beside::Nothing => recognise(&tensors, path)?,
         };
-        Self::assigned(&config, &tensors, path)
+        config.activation = activation.unwrap_or(config.activation);
+        let clip = Self::assigned(&config, &tensors, path)?;
+        if let Some(name) = tensors.keys().find(|name| clip.weights.get(name).is_none() && !is_buffer(name)) {
+            return Err(unfit(path, format!("this CLIP computes with {name}, which is not known here")));
+        }
+        match activation {
+            Some(_) => Ok(clip),
+            None => Err(Error::Weights {
+                path: path.into(),
+                problem: "nothing says whether this CLIP computes with QuickGELU or with GELU, and its weights do not show it"
+                    .to_string(),
+                help: "Put the open_clip_config.json or config.json that was published with it beside it, or name the activation \
+                       with `Clip::load_with_activation`. OpenAI's own weights are for QuickGELU, open_clip's for GELU unless its \
+                       configuration says `\"quick_gelu\": true`."
+                    .to_string(),
+            }),
+        }
     }
 
     fn assigned(config: &ClipConfig, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<Self> {
@@ -59,13 +108,30 @@ impl Clip {
     }
 }
 
+/// A weight that every CLIP has, in each of the ways to name it.
+const FIRST_LAYERS: [&str; 3] =
+    ["visual.conv1.weight", "visual.layer1.0.conv1.weight", "vision_model.embeddings.patch_embedding.weight"];
+
+/// What files hold beside the weights and can be computed.
+fn is_buffer(name: &str) -> bool {
+    name.ends_with(".position_ids") || name == "attn_mask"
+}
+
+/// The activation in the code of a TorchScript archive.
+fn of_code(metadata: &serde_json::Value) -> Option<Activation> {
+    let functions = metadata.get(TORCH_SCRIPT)?.as_array()?;
+    let calls = |name: &str| functions.iter().any(|function| function == name);
+    // OpenAI's archives write QuickGELU out: x · sigmoid(1.702 x).
+    Some(if calls("gelu") { Activation::Gelu } else { Activation::QuickGelu })
+}
+
 /// What files of this project say of a CLIP.
 #[derive(Deserialize)]
 struct OwnDescription {
     clip: ClipConfig,
 }
 
-fn unfit(path: &Path, problem: impl Into<String>) -> Error {
+pub(super) fn unfit(path: &Path, problem: impl Into<String>) -> Error {
     Error::Weights {
         path: path.into(),
         problem: problem.into(),
@@ -77,126 +143,21 @@ fn unfit(path: &Path, problem: impl Into<String>) -> Error {
 
 /// The file itself, or in a folder the first there is.
 fn find(path: &Path) -> Result<PathBuf> {
-    const NAMES: [&str; 2] = ["checkpoint.safetensors", "model.safetensors"];
+    const NAMES: [&str; 8] = [
+        "checkpoint.safetensors",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "open_clip_model.safetensors",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "open_clip_pytorch_model.bin",
+        "ViT-B-32.pt",
+    ];
     if !path.is_dir() {
         return Ok(path.to_path_buf());
     }
     let found = NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
     found.ok_or_else(|| unfit(path, format!("the folder holds no {}", NAMES.join(" and no "))))
-}
-
-// --- Hugging Face's config.json ---
-
-#[derive(Deserialize)]
-struct PublishedConfig {
-    projection_dim: Option<usize>,
-    #[serde(default)]
-    text_config: PublishedText,
-    #[serde(default)]
-    vision_config: PublishedVision,
-}
-
-/// What is left out is that of ViT-B/32, as in transformers.
-#[derive(Deserialize)]
-#[serde(default)]
-struct PublishedText {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-    eos_token_id: i64,
-}
-
-impl Default for PublishedText {
-    fn default() -> Self {
-        Self {
-            vocab_size: 49_408,
-            hidden_size: 512,
-            intermediate_size: 2048,
-            num_hidden_layers: 12,
-            num_attention_heads: 8,
-            max_position_embeddings: 77,
-            hidden_act: "quick_gelu".into(),
-            layer_norm_eps: 1e-5,
-            eos_token_id: 49_407,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct PublishedVision {
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    image_size: usize,
-    patch_size: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-}
-
-impl Default for PublishedVision {
-    fn default() -> Self {
-        Self {
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            image_size: 224,
-            patch_size: 32,
-            hidden_act: "quick_gelu".into(),
-            layer_norm_eps: 1e-5,
-        }
-    }
-}
-
-fn read_config(path: &Path) -> Result<ClipConfig> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| Error::file(path, "read the configuration", source, "Check that you may read it."))?;
-    let problem = |problem: String| unfit(path, format!("not the configuration of a CLIP: {problem}"));
-    let PublishedConfig { projection_dim, text_config: text, vision_config: vision } =
-        serde_json::from_slice(&bytes).map_err(|error| problem(error.to_string()))?;
-    if text.hidden_act != vision.hidden_act || text.layer_norm_eps != vision.layer_norm_eps {
-        return Err(problem("its towers have different activations, or normalise differently".into()));
-    }
-    let activation = match text.hidden_act.as_str() {
-        "quick_gelu" => Activation::QuickGelu,
-        "gelu" => Activation::Gelu,
-        other => return Err(problem(format!("the activation {other:?} is not known here"))),
-    };
-    let config = ClipConfig {
-        image: ClipImageConfig {
-            image_size: vision.image_size,
-            patch_size: vision.patch_size,
-            transformer: TransformerConfig {
-                width: vision.hidden_size,
-                layers: vision.num_hidden_layers,
-                heads: vision.num_attention_heads,
-                hidden_size: vision.intermediate_size,
-            },
-        },
-        text: ClipTextConfig {
-            context: text.max_position_embeddings,
-            vocabulary_size: text.vocab_size,
-            end_token: text.eos_token_id,
-            transformer: TransformerConfig {
-                width: text.hidden_size,
-                layers: text.num_hidden_layers,
-                heads: text.num_attention_heads,
-                hidden_size: text.intermediate_size,
-            },
-        },
-        embedding_size: projection_dim.unwrap_or(512),
-        activation,
-        norm_epsilon: text.layer_norm_eps,
-    };
-    config.validate().map_err(|error| problem(error.to_string()))?;
-    Ok(config)
 }
 
 // --- sizes seen in the weights ---

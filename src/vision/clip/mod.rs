@@ -19,6 +19,7 @@ mod byte_pairs;
 mod config;
 mod load;
 mod openai;
+mod published;
 #[cfg(feature = "clip-text")]
 mod evaluation;
 #[cfg(feature = "clip-text")]

@@ -49,8 +49,14 @@ pub(super) fn renamed(tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<
     if tensors.keys().any(|name| name.starts_with("visual.layer1.")) {
         return Err(problem("this CLIP looks at pictures with a ResNet".into()));
     }
+    // open_clip keeps the text tower apart in models that it makes of parts.
+    let is_apart = tensors.contains_key("text.token_embedding.weight");
     let mut renamed = BTreeMap::new();
     for (name, tensor) in tensors {
+        let name = match name.strip_prefix("text.") {
+            Some(rest) if is_apart => rest.to_string(),
+            _ => name,
+        };
         // Sizes, kept as tensors.
         if ["input_resolution", "context_length", "vocab_size"].contains(&name.as_str()) {
             continue;
