@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use captionlab::Result;
-use captionlab::download::{DownloadConfig, DownloadEvent, Downloaded, File, copy, download};
+use captionlab::download::{DownloadConfig, DownloadEvent, Downloaded, File, Proxies, copy, download};
 use sha2::{Digest, Sha256};
 
 /// What was asked for.
@@ -123,6 +123,7 @@ fn impatient() -> DownloadConfig {
         attempts: 4,
         wait: Duration::from_millis(5),
         silence: Duration::from_millis(400),
+        proxies: Proxies::default(),
         ..DownloadConfig::default()
     }
 }
@@ -547,4 +548,70 @@ fn the_command_says_what_there_is_and_asks_for_consent() {
     assert!(!fine && text.contains("258fb6c6 was published"), "{text}");
     let (fine, text) = run(&["flickr30k", "--from", "flickr30k-images.tar.gz"], folder.path());
     assert!(!fine && text.contains("tar -xf"), "{text}");
+}
+
+/// Reads what a proxy is told to connect to, says that it is done, and answers as the file's server.
+fn through_a_proxy(bytes: &'static [u8]) -> (Server, String) {
+    let server = Server::start(move |request, stream| {
+        if request.path.contains(':') && !request.path.contains('/') {
+            send(stream, "200 Connection established", "", b"");
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                line.clear();
+            }
+        }
+        send(stream, "200 OK", &format!("ETag: \"1\"\r\nContent-Length: {}\r\n", bytes.len()), bytes);
+    });
+    let address = server.address.clone();
+    (server, address)
+}
+
+#[test]
+fn a_download_goes_through_the_proxy_of_its_protocol_or_is_refused_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: &[u8] = b"through a proxy";
+    let (proxy, web) = through_a_proxy(bytes);
+    // Nobody answers there; and nothing is called so.
+    let socks = "socks5://127.0.0.1:9";
+    let file = File {
+        url: "http://files.invalid/weights.pth".to_string(),
+        path: folder.path().join("weights.pth"),
+        sha256: sha256(bytes),
+        about_bytes: 0,
+    };
+    let get = |variables: &[(&str, &str)], url: &str| {
+        std::fs::remove_file(&file.path).ok();
+        let config = DownloadConfig { proxies: Proxies::of(variables.iter().copied()), ..impatient() };
+        download(&File { url: url.to_string(), ..file.clone() }, &config, |_| ())
+    };
+    get(&[("http_proxy", &web)], &file.url).unwrap();
+    assert_eq!(proxy.requests().last().unwrap().path, "files.invalid:80");
+    get(&[("ALL_PROXY", socks), ("HTTP_PROXY", &web)], &file.url).unwrap();
+    let direct = format!("{web}/weights.pth");
+    for variables in [&[("ALL_PROXY", socks)][..], &[("http_proxy", "nonsense://127.0.0.1:9")]] {
+        let before = proxy.requests().len();
+        let message = get(variables, &direct).unwrap_err().to_string();
+        let (name, _) = variables[0];
+        assert!(message.contains(name) && message.contains("127.0.0.1:9"), "{message}");
+        assert_eq!(proxy.requests().len(), before, "it was passed by");
+    }
+    get(&[("ALL_PROXY", socks), ("NO_PROXY", "example.com,127.0.0.1")], &direct).unwrap();
+}
+
+#[test]
+fn a_server_may_send_on_to_another_address_and_not_for_ever() {
+    let (folder, bytes) = (tempfile::tempdir().unwrap(), content(1000));
+    let sent = bytes.clone();
+    let server = Server::start(move |request, stream| match request.path.as_str() {
+        "/weights.pth" => send(stream, "302 Found", "Location: /elsewhere/a\r\nContent-Length: 0\r\n", &[]),
+        "/elsewhere/a" => send(stream, "307 Temporary Redirect", "Location: b\r\nContent-Length: 0\r\n", &[]),
+        "/elsewhere/b" => send_part(stream, request, &sent, "\"1\"", usize::MAX),
+        _ => send(stream, "301 Moved", "Location: /again\r\nContent-Length: 0\r\n", &[]),
+    });
+    let file = server.file(folder.path(), &bytes);
+    get(&file).unwrap();
+    assert_whole(&file, &bytes);
+    std::fs::remove_file(&file.path).unwrap();
+    assert_failed(&File { url: format!("{}/again", server.address), ..file }, &["more than 10 times"]);
 }

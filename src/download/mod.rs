@@ -2,12 +2,14 @@
 //! published, and nothing half-finished ever has the name of the whole.
 
 mod archive;
+mod proxy;
 mod sources;
 mod transfer;
 
 use std::path::PathBuf;
 
 pub use archive::{is_archive, unzip};
+pub use proxy::Proxies;
 pub use sources::{SOURCES, Source, SourceFile};
 pub use transfer::{DownloadConfig, DownloadEvent, Downloaded, File, bytes_text, copy, download};
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ureq::http::{HeaderMap, StatusCode};
+use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
+use super::Proxies;
 use crate::{Error, Result};
 
 /// What to download, and where to.
@@ -37,11 +38,19 @@ pub struct DownloadConfig {
     pub silence: Duration,
     /// So many bytes of the disk stay free.
     pub keep_free: u64,
+    /// What it goes through.
+    pub proxies: Proxies,
 }
 
 impl Default for DownloadConfig {
     fn default() -> Self {
-        Self { attempts: 6, wait: Duration::from_secs(1), silence: Duration::from_secs(60), keep_free: 256 << 20 }
+        Self {
+            attempts: 6,
+            wait: Duration::from_secs(1),
+            silence: Duration::from_secs(60),
+            keep_free: 256 << 20,
+            proxies: Proxies::from_environment(),
+        }
     }
 }
 
@@ -69,6 +78,9 @@ const NOTE: &str = "download.json";
 
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_ASKED_WAIT: Duration = Duration::from_secs(300);
+
+/// So many times in a row a server may send on to another address.
+const MOST_REDIRECTS: usize = 10;
 
 /// What is known of a file that is not yet whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,10 +137,9 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
     let mut transfer = Transfer { file, config, folder, note: beside(&file.path, NOTE), fetched: 0 };
     let known = length(&target, &partial)?;
     transfer.check_room(file.about_bytes.saturating_sub(known))?;
-    let agent = agent(config);
     let (mut failures, mut wrong_checksums, mut most) = (0, 0, known);
     loop {
-        let failure = match transfer.attempt(&agent, &mut target, &mut event) {
+        let failure = match transfer.attempt(&mut target, &mut event) {
             Ok(()) => {
                 target.sync_all().map_err(|source| unwritable(&partial, source))?;
                 match checksum_problem(&partial, &file.sha256)? {
@@ -207,8 +218,11 @@ pub fn copy(from: &Path, path: &Path, sha256: &str) -> Result<u64> {
     Ok(bytes)
 }
 
-fn agent(config: &DownloadConfig) -> Agent {
+fn agent(config: &DownloadConfig, proxy: Option<Proxy>) -> Agent {
     Agent::config_builder()
+        .proxy(proxy)
+        // Another address may go through another proxy.
+        .max_redirects(0)
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .http_status_as_error(false)
         .timeout_connect(Some(config.silence))
@@ -232,23 +246,12 @@ impl Transfer<'_> {
     /// Asks for what is missing and writes what comes, to the end.
     fn attempt(
         &mut self,
-        agent: &Agent,
         target: &mut std::fs::File,
         event: &mut impl FnMut(DownloadEvent),
     ) -> std::result::Result<(), Failure> {
         let here = length(target, &self.file.path)?;
         let note = self.read_note().filter(|note| note.url == self.file.url && here > 0);
-        let mut request = agent.get(&self.file.url).header("Accept-Encoding", "identity");
-        if let Some(note) = &note {
-            request = request.header("Range", format!("bytes={here}-")).header("If-Range", &note.validator);
-        }
-        let mut response = match request.call() {
-            Ok(response) => response,
-            Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::TooManyRedirects)) => {
-                return Err(failed(self.file, error.to_string(), "Check the address").into());
-            }
-            Err(error) => return Err(Failure::Passing { problem: error.to_string(), wait: None }),
-        };
+        let mut response = self.ask(note.as_ref().map(|note| (here, note)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (start, total) = match status {
             StatusCode::OK => (0, response.body().content_length()),
@@ -296,6 +299,40 @@ impl Transfer<'_> {
         }
         self.write_note(&headers)?;
         self.receive(response.body_mut(), target, (start, total), event)
+    }
+
+    /// Asks for the file, or for what is behind the bytes that are here, and follows where it is sent.
+    fn ask(&self, here: Option<(u64, &Note)>) -> std::result::Result<Response<Body>, Failure> {
+        let wrong = |problem: String| Failure::from(failed(self.file, problem, "Check the address"));
+        let mut address: Uri = self.file.url.parse().map_err(|error| wrong(format!("this is no address: {error}")))?;
+        for _ in 0..=MOST_REDIRECTS {
+            let (proxy, through) = match self.config.proxies.of_address(&address) {
+                Ok(proxy) => proxy.unzip(),
+                Err(problem) => {
+                    let help =
+                        "Set it to the address of a proxy, such as http://HOST:PORT or socks5://HOST:PORT, or unset it";
+                    return Err(failed(self.file, problem, help).into());
+                }
+            };
+            let mut request = agent(self.config, proxy).get(address.clone()).header("Accept-Encoding", "identity");
+            if let Some((here, note)) = here {
+                request = request.header("Range", format!("bytes={here}-")).header("If-Range", &note.validator);
+            }
+            let response = request.call().map_err(|error| match error {
+                ureq::Error::BadUri(_) | ureq::Error::Http(_) => wrong(error.to_string()),
+                _ => {
+                    let through = through.map(|through| format!(", through {through}")).unwrap_or_default();
+                    Failure::Passing { problem: format!("{error}{through}"), wait: None }
+                }
+            })?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
+            }
+            let to = header(response.headers(), "location").and_then(|to| joined(&address, to));
+            address =
+                to.ok_or_else(|| wrong(format!("the server answers {} without an address", response.status())))?;
+        }
+        Err(wrong(format!("the server sends on to another address more than {MOST_REDIRECTS} times")))
     }
 
     /// Writes what comes, as it comes: all of it is kept when the connection ends too early.
@@ -428,6 +465,26 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(format!(".{}.{ending}", path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
+/// The address that a server at another address sends on to.
+fn joined(from: &Uri, to: &str) -> Option<Uri> {
+    let (scheme, authority) = (from.scheme_str()?, from.authority()?);
+    let to = to.split('#').next().unwrap_or_default();
+    let is_whole =
+        to.split_once("://").is_some_and(|(scheme, _)| scheme.chars().all(|letter| letter.is_alphanumeric()));
+    let whole = match to {
+        "" => return None,
+        _ if is_whole => to.to_string(),
+        _ if to.starts_with("//") => format!("{scheme}:{to}"),
+        _ if to.starts_with('/') => format!("{scheme}://{authority}{to}"),
+        _ if to.starts_with('?') => format!("{scheme}://{authority}{}{to}", from.path()),
+        _ => {
+            let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{authority}{folder}/{to}")
+        }
+    };
+    whole.parse().ok().filter(|uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")))
+}
+
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
@@ -481,5 +538,30 @@ pub fn bytes_text(bytes: u64) -> String {
         0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
         1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_sends_on_to_addresses_of_every_form() {
+        let from = "https://host:8443/a/b?c=d".parse().unwrap();
+        for (to, expected) in [
+            ("https://other/x?y=z", Some("https://other/x?y=z")),
+            ("http://other/x", Some("http://other/x")),
+            ("//other/x", Some("https://other/x")),
+            ("/x", Some("https://host:8443/x")),
+            ("x", Some("https://host:8443/a/x")),
+            ("../x", Some("https://host:8443/a/../x")),
+            ("?e=f", Some("https://host:8443/a/b?e=f")),
+            ("/x?to=http://other#part", Some("https://host:8443/x?to=http://other")),
+            ("ftp://other/x", None),
+            ("file:///etc/passwd", None),
+            ("", None),
+        ] {
+            assert_eq!(joined(&from, to).map(|uri| uri.to_string()).as_deref(), expected, "{to:?}");
+        }
     }
 }
