@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
+use crate::files::FileLock;
 use crate::{Error, Result};
 
 /// Kinds of entries of Unix, in the upper bits of their mode.
@@ -19,52 +20,112 @@ const FOLDER: u32 = 0o040_000;
 ///
 /// Everything is looked at before anything is written: a name that leads out of the folder, a link, two files of one name, or more
 /// bytes than the disk has room for refuse the whole archive, and so does what is there already under one of its names. Entries never
-/// become longer than they say they are.
+/// become longer than they say they are. What was killed as it put the unpacked files in their places is gone on with.
 ///
 /// # Errors
 /// [`Error::Data`] names what is wrong with the archive, [`Error::File`] what cannot be read or written.
 pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize)) -> Result<usize> {
     let file = File::open(path).map_err(|source| Error::file(path, "unpack the archive", source, "Check the path."))?;
-    let mut archive = ZipArchive::new(std::io::BufReader::new(file)).map_err(|error| broken(path, &error))?;
+    let opened = ZipArchive::new(std::io::BufReader::new(file));
+    let mut archive = opened.map_err(|error| other_kind(path, folder).unwrap_or_else(|| broken(path, &error)))?;
     let entries = checked(path, &mut archive)?;
     let bytes = entries.iter().fold(0u64, |all, entry| all.saturating_add(entry.bytes));
     std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
-    if let Ok(free) = fs4::available_space(folder)
-        && bytes > free
-    {
-        return Err(refused(
-            path,
-            format!("it unpacks to {bytes} bytes, and the disk of {} has {free} left", folder.display()),
-        ));
-    }
+    // Beside, so that a rename puts it in its place.
+    let beside =
+        |ending: &str| folder.join(format!(".{}.{ending}", path.file_name().unwrap_or_default().to_string_lossy()));
+    let (unpacking, unpacked) = (beside("unpacking"), beside("unpacked-whole"));
+    let Some(lock) = FileLock::try_take(&beside("lock"))? else {
+        return Err(refused(path, "another process is unpacking it".to_string()));
+    };
+    let _lock = lock.removed_when_done();
     let tops: BTreeSet<PathBuf> =
         entries.iter().filter_map(|entry| Some(PathBuf::from(entry.name.components().next()?.as_os_str()))).collect();
-    if let Some(there) = tops.iter().map(|top| folder.join(top)).find(|top| top.exists()) {
-        return Err(refused(path, format!("{} is there already; move it away to unpack anew", there.display())));
+    let there = |top: &PathBuf| folder.join(top).exists();
+    if unpacked.exists() {
+        // What was killed as it renamed has left the rest there: each file is in one of the two places.
+        let is_whole = |Entry { name, bytes, .. }: &Entry| {
+            let long = |root: &Path| std::fs::metadata(root.join(name)).is_ok_and(|file| file.len() == *bytes);
+            long(&unpacked) != long(folder)
+        };
+        if !entries.iter().all(is_whole) {
+            let place = unpacked.display();
+            return Err(refused(
+                path,
+                format!("{place} is what is left of another archive of that name; move it away"),
+            ));
+        }
+        progress(entries.len(), entries.len());
+    } else {
+        if let Some(top) = tops.iter().find(|top| there(top)) {
+            let top = folder.join(top);
+            return Err(refused(path, format!("{} is there already; move it away to unpack anew", top.display())));
+        }
+        if let Ok(free) = fs4::available_space(folder)
+            && bytes > free
+        {
+            return Err(refused(
+                path,
+                format!("it unpacks to {bytes} bytes, and the disk of {} has {free} left", folder.display()),
+            ));
+        }
+        if unpacking.exists() {
+            std::fs::remove_dir_all(&unpacking).map_err(|source| unwritable(&unpacking, source))?;
+        }
+        let result = unpack(path, &mut archive, &entries, &unpacking, &mut progress)
+            .and_then(|()| std::fs::rename(&unpacking, &unpacked).map_err(|source| unwritable(&unpacked, source)));
+        if let Err(error) = result {
+            std::fs::remove_dir_all(&unpacking).ok();
+            return Err(error);
+        }
     }
-    // Beside, so that a rename puts it in its place.
-    let unpacking = folder.join(format!(".{}.unpacking", path.file_name().unwrap_or_default().to_string_lossy()));
-    let lock_path = unpacking.with_extension("lock");
-    let lock = File::create(&lock_path).map_err(|source| unwritable(&lock_path, source))?;
-    if matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
-        return Err(refused(path, "another process is unpacking it".to_string()));
+    for top in tops.iter().filter(|top| unpacked.join(top).exists()) {
+        std::fs::rename(unpacked.join(top), folder.join(top))
+            .map_err(|source| unwritable(&folder.join(top), source))?;
     }
-    if unpacking.exists() {
-        std::fs::remove_dir_all(&unpacking).map_err(|source| unwritable(&unpacking, source))?;
-    }
-    let unpacked = unpack(path, &mut archive, &entries, &unpacking, &mut progress).and_then(|()| {
-        tops.iter().try_for_each(|top| {
-            std::fs::rename(unpacking.join(top), folder.join(top)).map_err(|source| unwritable(folder, source))
-        })
-    });
-    std::fs::remove_dir_all(&unpacking).ok();
-    std::fs::remove_file(&lock_path).ok();
-    unpacked.map(|()| entries.len())
+    std::fs::remove_dir_all(&unpacked).map_err(|source| unwritable(&unpacked, source))?;
+    Ok(entries.len())
 }
 
 /// Whether a file is a zip archive whose list of entries is whole.
 pub fn is_archive(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| ZipArchive::new(std::io::BufReader::new(file)).is_ok())
+}
+
+/// What other archives are called, how they begin, and what unpacks them into the folder `{folder}`.
+const OTHER_KINDS: [(&str, &[u8], &str); 8] = [
+    ("a gzip archive", b"\x1F\x8B", "tar -xf {file} -C {folder}"),
+    ("a bzip2 archive", b"BZh", "tar -xf {file} -C {folder}"),
+    ("an xz archive", b"\xFD7zXZ\0", "tar -xf {file} -C {folder}"),
+    ("a Zstandard archive", b"\x28\xB5\x2F\xFD", "tar -xf {file} -C {folder}"),
+    ("a 7z archive", b"7z\xBC\xAF\x27\x1C", "7z x {file} -o{folder}"),
+    ("a RAR archive", b"Rar!\x1A\x07", "unrar x {file} {folder}/"),
+    ("one part of a zip archive in several", b"PK\x07\x08", "7z x {file} -o{folder}"),
+    ("an LZ4 archive", b"\x04\x22\x4D\x18", "tar -I lz4 -xf {file} -C {folder}"),
+];
+
+/// Whether a file is an archive that other programs unpack, and not [`unzip`].
+pub fn is_other_archive(path: &Path) -> bool {
+    other_kind(path, Path::new(".")).is_some()
+}
+
+/// The refusal of an archive that is no zip archive, with the command that unpacks it; `None` for what is no archive.
+fn other_kind(path: &Path, folder: &Path) -> Option<Error> {
+    let mut head = Vec::new();
+    File::open(path).and_then(|file| file.take(512).read_to_end(&mut head)).ok()?;
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    let tar = ("a tar archive", "tar -xf {file} -C {folder}");
+    let known =
+        OTHER_KINDS.iter().find(|(_, begin, _)| head.starts_with(begin)).map(|&(kind, _, command)| (kind, command));
+    let (kind, command) = known.or(is_tar.then_some(tar))?;
+    let quoted = |path: &Path| format!("'{}'", path.display());
+    let command = command.replace("{file}", &quoted(path)).replace("{folder}", &quoted(folder));
+    Some(Error::data(
+        path,
+        None,
+        format!("this is {kind}, and zip archives are unpacked here"),
+        format!("Unpack it yourself with `mkdir -p {} && {command}`. Nothing was unpacked.", quoted(folder)),
+    ))
 }
 
 /// A file of an archive.
@@ -90,6 +151,17 @@ fn checked<R: Read + Seek>(path: &Path, archive: &mut ZipArchive<R>) -> Result<V
             || !inside.components().all(|part| matches!(part, Component::Normal(_)))
         {
             return Err(refused(path, format!("the name {name:?} is not that of a file in a folder")));
+        }
+        if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            return Err(Error::data(
+                path,
+                None,
+                format!(
+                    "{name:?} is packed with {:?}, and entries that are stored or deflated are unpacked here",
+                    entry.compression()
+                ),
+                "Unpack it yourself with `7z x` or `unzip`, into the folder that it belongs to. Nothing was unpacked.",
+            ));
         }
         let kind = entry.unix_mode().map_or(0, |mode| mode & KIND);
         if !matches!(kind, 0 | REGULAR | FOLDER) {
@@ -147,6 +219,14 @@ fn refused(path: &Path, problem: String) -> Error {
 }
 
 fn broken(path: &Path, error: &ZipError) -> Error {
+    if matches!(error, ZipError::UnsupportedArchive(problem) if *problem == ZipError::PASSWORD_REQUIRED) {
+        return Error::data(
+            path,
+            None,
+            "its entries are encrypted",
+            "Unpack it yourself with `7z x` or `unzip` and its password, into the folder that it belongs to. Nothing was unpacked.",
+        );
+    }
     Error::data(path, None, format!("not a whole zip archive: {error}"), "Download it again")
 }
 
@@ -158,8 +238,8 @@ fn unwritable(path: &Path, source: std::io::Error) -> Error {
 mod tests {
     use std::io::Write;
 
+    use zip::ZipWriter;
     use zip::write::FileOptions;
-    use zip::{CompressionMethod, ZipWriter};
 
     use super::*;
 
@@ -204,6 +284,81 @@ mod tests {
         assert_eq!(std::fs::read(target.join("pictures/more/b.jpg")).unwrap(), b"bb");
         let message = unzip(&path, &target, |_, _| ()).unwrap_err().to_string();
         assert!(message.contains("is there already"), "{message}");
+    }
+
+    #[test]
+    fn what_was_killed_between_two_renames_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries: [(&str, &[u8]); 4] =
+            [("a/one.txt", b"1"), ("a/two.txt", b"22"), ("b.txt", b"333"), ("c/d.txt", b"")];
+        let path = archive(folder.path(), &entries);
+        let tops = ["a", "b.txt", "c"];
+        // As many were renamed; the rest is where it was unpacked to.
+        for renamed in 0..=tops.len() {
+            let target = folder.path().join(format!("target-{renamed}"));
+            let unpacked = target.join(".archive.zip.unpacked-whole");
+            unzip(&path, &target, |_, _| ()).unwrap();
+            std::fs::create_dir(&unpacked).unwrap();
+            for top in &tops[renamed..] {
+                std::fs::rename(target.join(top), unpacked.join(top)).unwrap();
+            }
+            assert_eq!(unzip(&path, &target, |_, _| ()).unwrap(), 4, "{renamed}");
+            assert_eq!(files(&target), tops);
+            for (name, bytes) in entries {
+                assert_eq!(std::fs::read(target.join(name)).unwrap(), bytes, "{renamed}: {name}");
+            }
+        }
+        // What another archive of that name has left is nobody's to remove.
+        let target = folder.path().join("target-0");
+        let unpacked = target.join(".archive.zip.unpacked-whole");
+        std::fs::create_dir(&unpacked).unwrap();
+        std::fs::rename(target.join("b.txt"), unpacked.join("other.txt")).unwrap();
+        let message = unzip(&path, &target, |_, _| ()).unwrap_err().to_string();
+        assert!(message.contains("left of another archive") && unpacked.join("other.txt").exists(), "{message}");
+    }
+
+    #[test]
+    fn archives_of_other_kinds_say_what_unpacks_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive.zip");
+        let mut tar = [0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        let cases: [(&[u8], &str); 7] = [
+            (
+                b"\x1F\x8B\x08\0rest",
+                "gzip archive, and zip archives are unpacked here. Unpack it yourself with `mkdir -p ",
+            ),
+            (b"BZh91AY", "tar -xf"),
+            (b"\xFD7zXZ\0\0", "tar -xf"),
+            (&tar, "a tar archive, and zip"),
+            (b"7z\xBC\xAF\x27\x1C\0\x04", "7z x"),
+            (b"Rar!\x1A\x07\x01\0", "unrar x"),
+            (b"\x28\xB5\x2F\xFD\x24", "a Zstandard archive"),
+        ];
+        for (bytes, said) in cases {
+            std::fs::write(&path, bytes).unwrap();
+            let message = unzip(&path, &folder.path().join("target"), |_, _| ()).unwrap_err().to_string();
+            assert!(message.contains(said) && message.contains("Nothing was unpacked"), "{message}");
+            assert!(is_other_archive(&path) && !is_archive(&path));
+        }
+        std::fs::write(&path, "<html>").unwrap();
+        assert!(!is_other_archive(&path));
+        // One that is encrypted, by its flag in both places.
+        let path = archive(folder.path(), &[("a.txt", b"text")]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let directory = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+        bytes[6] |= 1;
+        bytes[directory + 8] |= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let message = unzip(&path, &folder.path().join("target"), |_, _| ()).unwrap_err().to_string();
+        assert!(message.contains("encrypted"), "{message}");
+        // One of another method: LZMA.
+        (bytes[6], bytes[directory + 8]) = (0, 0);
+        (bytes[8], bytes[directory + 10]) = (14, 14);
+        std::fs::write(&path, &bytes).unwrap();
+        let message = unzip(&path, &folder.path().join("target"), |_, _| ()).unwrap_err().to_string();
+        assert!(message.contains("\"a.txt\" is packed with") && message.contains("7z x"), "{message}");
+        assert!(files(&folder.path().join("target")).is_empty());
     }
 
     #[test]

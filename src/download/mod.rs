@@ -8,7 +8,7 @@ mod transfer;
 
 use std::path::PathBuf;
 
-pub use archive::{is_archive, unzip};
+pub use archive::{is_archive, is_other_archive, unzip};
 pub use proxy::Proxies;
 pub use sources::{SOURCES, Source, SourceFile};
 pub use transfer::{DownloadConfig, DownloadEvent, Downloaded, File, bytes_text, copy, download};

@@ -1,6 +1,5 @@
 //! One file over HTTP.
 
-use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
 
 use super::Proxies;
+use crate::files::FileLock;
 use crate::{Error, Result};
 
 /// What to download, and where to.
@@ -117,16 +117,10 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
     let folder = file.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
     let partial = beside(&file.path, PARTIAL);
-    let mut target = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&partial)
-        .map_err(|source| unwritable(&partial, source))?;
-    if matches!(target.try_lock(), Err(std::fs::TryLockError::WouldBlock)) {
+    let Some(lock) = FileLock::try_take(&partial)? else {
         return Err(failed(file, "another process is downloading it".into(), "Wait for it"));
-    }
+    };
+    let mut target = lock.file().try_clone().map_err(|source| unwritable(&partial, source))?;
     // The other process was done meanwhile; what was opened may be its file.
     if file.path.exists() {
         if std::fs::metadata(&partial).is_ok_and(|partial| partial.len() == 0) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use captionlab::download::{
     DownloadConfig, DownloadEvent, Downloaded, File, SOURCES, Source, SourceFile, bytes_text, download, is_archive,
-    project_folder, unzip,
+    is_other_archive, project_folder, unzip,
 };
 use captionlab::vision::features::import_course;
 use captionlab::{Error, Result};
@@ -163,7 +163,7 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
     if file.unpack {
         let result = unpack(&path, folder);
         // What is no archive would be found to be here already the next time.
-        if result.is_ok() || !is_archive(&path) {
+        if result.is_ok() || !(is_archive(&path) || is_other_archive(&path)) {
             std::fs::remove_file(&path).ok();
         }
         result?;

@@ -9,11 +9,15 @@ use flate2::read::GzDecoder;
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::files::write_whole;
+use crate::files::{cache_folder, project_files, write_whole};
 use crate::{Error, Result};
 
 /// Names the layout of the file: another version is made anew.
-const FILE: &str = "meteor-1.5-english-2.safetensors";
+const FILE: &str = "meteor-1.5-english-3.safetensors";
+
+/// What stands before the checksum in the header of the file, and the checksum of a file that has none yet.
+const CHECKSUM: &[u8] = b"\"crc32\":\"";
+const NO_CHECKSUM: [u8; 8] = *b"00000000";
 
 /// The dictionaries of METEOR 1.5 for English, in a file that is mapped into memory.
 ///
@@ -55,7 +59,7 @@ impl MeteorData {
     /// # Errors
     /// [`Error::File`] and [`Error::Data`] for a package that cannot be read and a cache folder that cannot be written.
     pub fn find() -> Result<Option<Self>> {
-        let cache = cache_folder();
+        let cache = cache_folder().unwrap_or_else(std::env::temp_dir);
         let path = cache.join(FILE);
         match (path.exists().then(|| Self::map(&path)), installed_package()) {
             (Some(Ok(data)), _) => Ok(Some(data)),
@@ -97,6 +101,9 @@ impl MeteorData {
             problem,
             help: "Remove the file: it is made anew.".to_string(),
         };
+        if !checksum_place(&map).is_some_and(|place| map[place.clone()] == checksum(&map, place)) {
+            return Err(broken("it is damaged: its checksum is another one".to_string()));
+        }
         let tensors = SafeTensors::deserialize(&map).map_err(|error| broken(error.to_string()))?;
         let start = map.as_ptr() as usize;
         let part = |name: &str| -> Result<Range> {
@@ -273,21 +280,9 @@ fn partition(mut low: usize, mut high: usize, is_before: impl Fn(usize) -> bool)
 
 /// The folder of the Python package, where the project has installed it.
 fn installed_package() -> Option<PathBuf> {
-    let current = std::env::current_dir().ok()?;
-    let checkout = std::env::var_os("CAPTIONLAB_CHECKOUT").map(PathBuf::from);
-    let folders = current.ancestors().map(Path::to_path_buf).chain(checkout);
-    let libraries = folders.map(|folder| folder.join(".venv/lib")).filter_map(|folder| std::fs::read_dir(folder).ok());
+    let libraries = project_files(".venv/lib").filter_map(|folder| std::fs::read_dir(folder).ok());
     let packages = libraries.flatten().flatten().map(|entry| entry.path().join("site-packages/pycocoevalcap"));
     packages.into_iter().find(|package| package.join("meteor/meteor-1.5.jar").exists())
-}
-
-/// The project's cache folder, as its set-up names it.
-fn cache_folder() -> PathBuf {
-    let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    named("CAPTIONLAB_CACHE")
-        .or_else(|| named("XDG_CACHE_HOME").map(|folder| folder.join("captionlab")))
-        .or_else(|| named("HOME").map(|folder| folder.join(".cache/captionlab")))
-        .unwrap_or_else(std::env::temp_dir)
 }
 
 /// A phrase and what it may be replaced by, as numbers of words.
@@ -401,7 +396,13 @@ impl Sources {
             let size = if *kind == Dtype::U32 { bytes.len() / 4 } else { bytes.len() };
             (name.as_str(), TensorView::new(*kind, vec![size], bytes).expect("the size is that of the bytes"))
         });
-        safetensors::serialize(views, &None).expect("the names are distinct")
+        let metadata = HashMap::from([("crc32".to_string(), String::from_utf8_lossy(&NO_CHECKSUM).into_owned())]);
+        let mut bytes = safetensors::serialize(views, &Some(metadata)).expect("the names are distinct");
+        if let Some(place) = checksum_place(&bytes) {
+            let checksum = checksum(&bytes, place.clone());
+            bytes[place].copy_from_slice(&checksum);
+        }
+        bytes
     }
 
     /// All phrases, sorted; and for each, by number, what it may be replaced by, with its place in the table: pairs, sorted.
@@ -424,6 +425,24 @@ impl Sources {
         }
         (phrases, lists)
     }
+}
+
+/// Where the checksum stands, in the header of the file.
+fn checksum_place(bytes: &[u8]) -> Option<Range> {
+    let length = u64::from_le_bytes(*bytes.first_chunk()?);
+    let header = &bytes[8..usize::try_from(length).ok()?.checked_add(8).filter(|&end| end <= bytes.len())?];
+    let start = 8 + header.windows(CHECKSUM.len()).position(|window| window == CHECKSUM)? + CHECKSUM.len();
+    (start + NO_CHECKSUM.len() <= bytes.len()).then_some(start..start + NO_CHECKSUM.len())
+}
+
+/// The checksum of a whole file that has none, in hexadecimal digits.
+fn checksum(bytes: &[u8], place: Range) -> [u8; 8] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..place.start]);
+    hasher.update(&NO_CHECKSUM);
+    hasher.update(&bytes[place.end..]);
+    let sum = hasher.finalize();
+    std::array::from_fn(|place| b"0123456789abcdef"[(sum >> (28 - 4 * place) & 0xF) as usize])
 }
 
 /// A table of paraphrases: three lines each, of which the first, a probability, is not used.
@@ -462,4 +481,58 @@ fn read_paraphrases(mut table: impl BufRead) -> std::io::Result<(Vec<String>, Ve
         phrase.iter_mut().chain(paraphrase).for_each(|word| *word = places[*word as usize]);
     }
     Ok((vocabulary.into_iter().map(|(word, _)| word).collect(), pairs))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A small Python package.
+    fn package(folder: &Path) -> PathBuf {
+        let package = folder.join("pycocoevalcap");
+        std::fs::create_dir_all(package.join("meteor/data")).unwrap();
+        let mut jar = zip::ZipWriter::new(File::create(package.join("meteor/meteor-1.5.jar")).unwrap());
+        for (name, text) in [
+            ("synonym/english.synsets", "man\n1 2\nperson\n2\n"),
+            ("synonym/english.exceptions", "man\nmen\n"),
+            ("function/english.words", "the\nof\n"),
+            ("nonbreaking/english.prefixes", "Mr\n"),
+        ] {
+            jar.start_file(name, zip::write::FileOptions::default()).unwrap();
+            jar.write_all(text.as_bytes()).unwrap();
+        }
+        jar.finish().unwrap();
+        let table = File::create(package.join("meteor/data/paraphrase-en.gz")).unwrap();
+        let mut table = flate2::write::GzEncoder::new(table, flate2::Compression::fast());
+        table.write_all(b"0.5\na man\nsomebody\n0.5\nmany people\na crowd\n").unwrap();
+        table.finish().unwrap();
+        package
+    }
+
+    #[test]
+    fn a_file_of_which_a_byte_has_changed_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (package, path) = (package(folder.path()), folder.path().join(FILE));
+        let data = MeteorData::open(&package, folder.path()).unwrap();
+        assert_eq!(data.irregular_bases("men"), Some(vec!["man"]));
+        assert_eq!(data.synonym_sets("person").unwrap().collect::<Vec<_>>(), [2]);
+        drop(data);
+        let whole = std::fs::read(&path).unwrap();
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 0x11;
+            std::fs::write(&path, &changed).unwrap();
+            let message = MeteorData::map(&path).expect_err(&format!("byte {place}")).to_string();
+            assert!(message.contains("Remove the file: it is made anew"), "{message}");
+        }
+        for length in [0, 7, 8, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(MeteorData::map(&path).is_err(), "{length} bytes");
+        }
+        let data = MeteorData::open(&package, folder.path()).unwrap();
+        assert_eq!(data.irregular_bases("men"), Some(vec!["man"]));
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+    }
 }
