@@ -12,6 +12,7 @@ use captionlab::caption::{CaptionTraining, Decoding, Generator, PackedCaptions};
 use captionlab::data::Random;
 use captionlab::nn::Weights;
 use captionlab::train::{GradientClipping, Optimiser, OptimiserConfig};
+use captionlab::vision::FeatureBatch;
 use peer::{Peer, rate};
 use tch::Tensor;
 
@@ -35,7 +36,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut optimiser =
         Optimiser::new(OptimiserConfig::rms_prop(1e-4), GradientClipping::Norm(5.0), weights.trainable())
             .expect("the course's settings are valid");
-    let features = Weights::new(2, Device::Cpu).uniform("features", &[BATCH as i64, SIZE], 1.7).detach();
+    let whole = |count: i64| {
+        let features = Weights::new(2, Device::Cpu).uniform("features", &[BATCH as i64, SIZE], 1.7).detach();
+        FeatureBatch::whole_pictures(&features.narrow(0, 0, count))
+    };
+    let features = whole(BATCH as i64);
     let mut random = Random::new(3);
     // With its end a caption is TOKENS words to say.
     let captions: Vec<Vec<i64>> =
@@ -43,12 +48,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut step = || {
         let captions: Vec<(usize, &[i64])> = captions.iter().map(Vec::as_slice).enumerate().collect();
         let loss = generator.loss(&features, &PackedCaptions::new(&captions, TOKENS), Some(&mut random));
-        optimiser.zero_gradients();
-        loss.backward();
-        optimiser.step(1.0).expect("the step can be made");
+        let loss = loss.expect("the features fit");
+        let gradients = Tensor::run_backward(&[&loss], &optimiser.weights(), false, false);
+        optimiser.apply(gradients, 1.0).expect("the step can be made");
         assert!(loss.double_value(&[]).is_finite());
     };
-    let pictures: Tensor = features.narrow(0, 0, PICTURES as i64);
+    let pictures = whole(PICTURES as i64);
     // Untrained, it hardly ever ends a caption early.
     let decoding = Decoding { max_words: TOKENS, ..Decoding::temperature(0.3, 1) };
     let caption = || drop(generator.generate(&pictures, &decoding, 0).expect("the features fit"));

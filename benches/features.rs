@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use captionlab::data::Random;
 use captionlab::vision::features::{ShardEntry, ShardHead, write_shard};
-use captionlab::vision::{FeatureBatch, FeatureCache, Precision};
+use captionlab::vision::{FeatureBatch, FeatureCache, StorageDtype};
 use peer::{Peer, rate};
 
 const REGIONS: usize = 20;
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Shard by shard ours and the bare bytes in turn, so that both see the same disk.
     let (mut ours, mut disk) = (0.0, 0.0);
     let mut random = Random::new(1);
-    let head = ShardHead::new("bench", serde_json::Value::Null, WIDTH, Precision::Half);
+    let head = ShardHead::new("bench", serde_json::Value::Null, WIDTH, StorageDtype::Half);
     let mut bytes = 0;
     for first in (0..pictures).step_by(SHARD) {
         let entries: Vec<ShardEntry> =

@@ -115,8 +115,7 @@ fn scores_alone(root: &Path, folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
     }
     // The next build with other features replaces the program.
     let copy = folder.join(NAME);
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    fs::copy(target.join("release").join(NAME), &copy)?;
+    fs::copy(env!("CARGO_BIN_EXE_captionlab-score"), &copy)?;
     Ok(copy)
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use captionlab::data::images::{Filter, decode, resize};
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
-use captionlab::nn::{Arithmetic, Normalisation, Weights, write_tensors};
+use captionlab::nn::{ComputeDtype, Normalisation, Weights, write_tensors};
 use captionlab::vision::{Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, RegionFeatures, ResNet, ResNetConfig};
 use captionlab::{Device, Tensor};
 use image::RgbImage;
@@ -105,12 +105,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(peer);
     // Single precision as before, in rounds of its own.
     let (mut single, mut reduced) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
-    let in_bfloat16 = Arithmetic::BFloat16;
+    let in_bfloat16 = ComputeDtype::BFloat16;
     if in_bfloat16.is_native(Device::Cpu) {
         let resnet = ResNet::new(&ResNetConfig::resnet50(), "", &mut Weights::new(1, Device::Cpu))?;
-        let resnet = resnet.with_arithmetic(in_bfloat16);
-        let detector = FasterRcnn::new(&config, &mut Weights::new(1, Device::Cpu))?.with_arithmetic(in_bfloat16);
-        let clip = Clip::new(&ClipConfig::vit_b_32(), 1, Device::Cpu)?.with_arithmetic(in_bfloat16);
+        let resnet = resnet.with_dtype(in_bfloat16);
+        let detector = FasterRcnn::new(&config, &mut Weights::new(1, Device::Cpu))?.with_dtype(in_bfloat16);
+        let clip = Clip::new(&ClipConfig::vit_b_32(), 1, Device::Cpu)?.with_dtype(in_bfloat16);
         let reduced_tasks: [&dyn Fn(); 3] = [
             &|| drop(tch::no_grad(|| resnet.classify(&batch, false)).expect("it has classes")),
             &|| drop(clip.encode_image(&batch).expect("it fits")),

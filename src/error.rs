@@ -3,6 +3,7 @@
 //! Every variant says what was wrong, where, and what to do next.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The result of everything here that can fail.
@@ -120,6 +121,44 @@ impl Error {
     }
 }
 
+/// Checks that a setting lies in its range; NaN lies in none.
+///
+/// # Errors
+/// [`Error::Config`] names the setting and the range.
+pub(crate) fn check_range<T: PartialOrd + fmt::Display>(field: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("must be in {}..={}", range.start(), range.end());
+    Err(Error::config(field, value, expected))
+}
+
+/// Checks that a setting is a probability below 1: a share to drop, a momentum.
+///
+/// # Errors
+/// [`Error::Config`] names the setting and the range.
+pub(crate) fn check_below_one(field: &str, value: f64) -> Result<()> {
+    if (0.0..1.0).contains(&value) { Ok(()) } else { Err(Error::config(field, value, "must be in 0..1")) }
+}
+
+/// Names the configuration that a setting is part of.
+pub(crate) trait Within {
+    /// Puts `parent.` before the name of the setting that an [`Error::Config`] is about: the path that `--set` takes.
+    #[must_use]
+    fn within(self, parent: &str) -> Self;
+}
+
+impl<T> Within for Result<T> {
+    fn within(self, parent: &str) -> Self {
+        self.map_err(|error| match error {
+            Error::Config { field, value, expected } => {
+                Error::Config { field: format!("{parent}.{field}"), value, expected }
+            }
+            other => other,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +169,14 @@ mod tests {
         assert_eq!(error.to_string(), "captions.csv, line 7: no comma. Write `image,caption`.");
         let whole = Error::data("captions.csv", None, "the file is empty", "Check the download.");
         assert_eq!(whole.to_string(), "captions.csv: the file is empty. Check the download.");
+    }
+
+    #[test]
+    fn a_setting_is_named_by_its_path() {
+        check_range("epochs", 3, 1..=5).unwrap();
+        let outside = check_range("epochs", 0, 1..=5).within("run");
+        assert_eq!(outside.unwrap_err().to_string(), "run.epochs = 0: must be in 1..=5");
+        assert!(check_range("seconds", f64::NAN, 0.0..=1.0).is_err());
+        assert!(check_below_one("dropout", 1.0).is_err() && check_below_one("dropout", f64::NAN).is_err());
     }
 }

@@ -70,6 +70,7 @@ fn beside(path: &Path) -> PathBuf {
 /// The right to do what one process may do at a time: the lock of a file, which the system lets go of when the process ends, however
 /// it ends.
 #[cfg(feature = "tensors")]
+#[allow(dead_code)]
 #[derive(Debug)]
 pub(crate) struct FileLock {
     path: PathBuf,
@@ -79,6 +80,7 @@ pub(crate) struct FileLock {
 }
 
 #[cfg(feature = "tensors")]
+#[allow(dead_code)]
 impl FileLock {
     /// Takes the lock of a file, which is made where it is missing and never emptied. Waits while another has it.
     ///
@@ -127,8 +129,6 @@ impl FileLock {
     }
 
     /// Whether it keeps others out: not where the file system knows no locks.
-    // Trainings and features are guarded by locks of their own kind so far.
-    #[allow(dead_code)]
     pub(crate) fn is_guarded(&self) -> bool {
         self.is_guarded
     }
@@ -167,7 +167,7 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 }
 
 /// A file or folder of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`.
-#[cfg(any(feature = "scores", feature = "tensors"))]
+#[cfg(feature = "tensors")]
 pub(crate) fn project_file(path: &str) -> Option<PathBuf> {
     project_files(path).next()
 }

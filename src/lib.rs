@@ -8,35 +8,69 @@
 //! sentences; lesson 2 does the same on thousands.
 //!
 //! ```
-//! use captionlab::caption::{self, CaptionTraining, Decoding, EyeTraining};
+//! use captionlab::caption::{CaptionTraining, Captioner, Decoding};
 //! use captionlab::data::scenes::ScenesConfig;
 //! use captionlab::data::{Dataset, Split};
+//! use captionlab::train::{Model, Run};
 //!
 //! // Images and captions.
-//! let dataset = Dataset::scenes(&ScenesConfig { train: 64, validation: 8, test: 4, seed: 1 })?;
+//! let dataset = Dataset::scenes(&ScenesConfig { train: 32, validation: 8, test: 4, seed: 1 })?;
 //! assert_eq!(dataset.examples[0].captions.len(), 5);
 //!
-//! // The eye learns which words people use of a picture, the mouth to make sentences of them.
+//! // The detector that ships with the project looks at each picture once: its features are cached. A captioner learns to put them
+//! // into words.
 //! # let folder = std::env::temp_dir().join(format!("captionlab-front-page-{}", std::process::id()));
-//! let mut eye = EyeTraining::scenes();
-//! eye.run.epochs = 1;
-//! # eye.run.folder = Some(folder.join("eye"));
-//! let mut eye_run = caption::train_eye(&dataset, &eye)?;
-//! eye_run.wait()?;
-//! let mut mouth = CaptionTraining { eye: Some(eye_run.folder().into()), ..CaptionTraining::scenes() };
-//! mouth.run.epochs = 1;
-//! # mouth.run.folder = Some(folder.join("mouth"));
-//! let mut run = caption::train(&dataset, &mouth)?;
+//! let mut training = CaptionTraining::scenes();
+//! training.run.epochs = 1;
+//! # training.run.folder = Some(folder.join("run"));
+//! # training.cache = Some(folder.join("features"));
+//! let mut run = Run::start(&training, &dataset)?;
 //! run.wait()?;
 //!
 //! // Captions, and how true they are.
-//! let captions = run.captioner()?.caption(&dataset.split(Split::Test), &Decoding::greedy())?;
+//! let captioner: Captioner = run.model()?;
+//! let captions = captioner.caption(&dataset.split(Split::Test), &Decoding::greedy())?;
 //! assert_eq!(captions.len(), 4);
-//! println!("{}", caption::evaluate(&run.captioner()?, &dataset, Split::Test)?);
-//! # drop((run, eye_run));
+//! println!("{}", captioner.evaluate(&dataset, Split::Test)?);
+//! # drop(run);
 //! # std::fs::remove_dir_all(&folder).ok();
 //! # Ok::<(), captionlab::Error>(())
 //! ```
+//!
+//! # Floors
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`error`] | one error type, grouped by cause |
+//! | [`data`] | data sets, Scenes, vocabulary, pictures, batches |
+//! | [`metrics`] | BLEU, METEOR, ROUGE-L, CIDEr-D, retrieval: no tensors |
+//! | [`nn`] | named weights and their files, layers |
+//! | [`train`] | the engine of all trainings |
+//! | [`vision`] | detectors, CLIP, ResNet, encoders and the cache of features |
+//! | [`caption`] | the captioner, which reads features and never pictures |
+//! | [`show`] | figures and tables for notebooks |
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | embedding | the vector that stands for a word, a region or a sentence |
+//! | encoder | what turns a picture into features: it finds regions and describes each |
+//! | epoch, step | a pass over all training examples; one update of the weights by a batch |
+//! | feature | what an encoder says about a region: a vector |
+//! | hypothesis | a caption that is being decoded, or that is scored |
+//! | IoU | intersection over union: how much two boxes overlap |
+//! | logits | scores of words before the softmax |
+//! | margin | how much better the right pair must score than a wrong one |
+//! | NMS | non-maximum suppression: of boxes that overlap too much, the surest stays |
+//! | recall@K | how often the right one is among the first K |
+//! | reference | a caption that a person wrote |
+//! | region | a box of a picture, or all of it |
+//! | shard | a file of a cache |
+//! | teacher forcing | showing the network the true words so far, and asking for the next |
+//! | *eye* and *mouth* | the lessons' metaphors for an encoder and a captioner |
+//!
+//! # Cargo features
 //!
 //! | feature | |
 //! |---|---|
@@ -56,6 +90,8 @@ pub mod data;
 pub mod download;
 pub mod error;
 mod files;
+#[cfg(feature = "tensors")]
+mod kinds;
 pub mod metrics;
 #[cfg(feature = "tensors")]
 pub mod nn;
@@ -66,6 +102,8 @@ pub mod train;
 pub mod vision;
 
 pub use error::{Error, Result};
+#[cfg(feature = "tensors")]
+pub use kinds::{Evaluation, KINDS, Kind};
 /// Data frames: the crate that [`show::data_frame`] takes them from.
 #[cfg(feature = "tables")]
 pub use polars;
@@ -76,7 +114,7 @@ pub use tch::{Device, Tensor};
 /// What the lessons use, in one line: `use captionlab::prelude::*;`.
 #[cfg(feature = "tensors")]
 pub mod prelude {
-    pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, EyeTraining, ImageEntry};
+    pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, ImageInjection, Pooling};
     pub use crate::data::scenes::{ClaimScore, Scene, ScenesConfig};
     pub use crate::data::statistics::{
         caption_agreement, caption_lengths, coverage_by_size, most_common_bigrams, vocabulary_sizes, word_counts,
@@ -92,6 +130,9 @@ pub mod prelude {
         self, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Scale, Series, Table,
         bar_chart, captioned_grid, curves, curves_with, grouped_bar_chart, histogram, learning_curves,
     };
-    pub use crate::train::Run;
+    pub use crate::train::{OptimiserConfig, Run, Trainable};
+    pub use crate::vision::{
+        EncoderConfig, ExtractConfig, Extraction, FasterRcnn, FeatureCache, WordDetector, WordDetectorTraining,
+    };
     pub use crate::{Device, Error, Result, Tensor};
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
-use captionlab::nn::{Arithmetic, Weights, read_tensors};
+use captionlab::nn::{ComputeDtype, Weights, read_tensors};
 use captionlab::vision::{Clip, ClipConfig};
 use captionlab::{Device, Tensor};
 use image::{Rgb, RgbImage};
@@ -235,7 +235,7 @@ fn what_is_no_clip_is_an_error_that_says_so() {
 #[test]
 fn in_bfloat16_pictures_have_nearly_the_same_features_and_texts_the_same() {
     let shipped = || Clip::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("saved_models/clip-tiny")).unwrap();
-    let [single, reduced] = [shipped(), shipped().with_arithmetic(Arithmetic::BFloat16)];
+    let [single, reduced] = [shipped(), shipped().with_dtype(ComputeDtype::BFloat16)];
     let pictures: Vec<RgbImage> = (900_000..900_016).map(|index| Scene::generate(1, index).draw()).collect();
     let pictures = single.prepare(&pictures).unwrap();
     let [theirs, ours] = [&single, &reduced].map(|clip| clip.encode_image(&pictures).unwrap());
@@ -258,7 +258,7 @@ fn the_shipped_clip_finds_scenes_by_their_captions() {
     let clip = Clip::load(&folder).unwrap();
     let tokenizer = ClipTokenizer::load(&folder).unwrap().with_context(clip.config().text.context).unwrap();
     let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 300, seed: 1 }).unwrap();
-    let evaluation = captionlab::train::evaluate_clip(&clip, &tokenizer, &scenes, Split::Test).unwrap();
+    let evaluation = captionlab::vision::clip::evaluate_clip(&clip, &tokenizer, &scenes, Split::Test).unwrap();
     assert!(evaluation.picture_recall[0] >= 0.75 * evaluation.ceiling.unwrap(), "{evaluation}");
 }
 

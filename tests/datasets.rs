@@ -221,6 +221,18 @@ fn coco_reads_training_and_validation_together() {
 }
 
 #[test]
+fn coco_ids_are_read_as_tools_write_them() {
+    for (id, image_id) in [("9", "9.0"), ("9.0", "9"), ("\"9\"", "9"), ("\"a\"", "\"a\"")] {
+        let json = format!(
+            r#"{{"images": [{{"id": {id}, "file_name": "a.jpg"}}],
+                "annotations": [{{"id": 1.0, "image_id": {image_id}, "caption": "A dog."}},
+                                {{"id": null, "image_id": {image_id}, "caption": "A cat."}}]}}"#
+        );
+        assert_eq!(all_captions(&open(&[("captions_mine.json", &json), ("a.jpg", "")])), ["A dog.", "A cat."], "{id}");
+    }
+}
+
+#[test]
 fn a_folder_of_ones_own() {
     for text in [
         "image,caption\na.jpg,A dog\nb.PNG,A cat\n",
@@ -529,6 +541,14 @@ fn a_name_that_several_files_have_is_never_another_picture() {
         let dataset = Dataset::open(folder.path()).unwrap();
         assert_eq!(dataset.examples[0].image, ImageSource::File(folder.path().join(name)));
     }
+    // A picture of two names is one.
+    let table = "image,caption,split\n1.jpg,A dog,train\nphotos/1.jpg,A cat,train\n";
+    let dataset = open(&[("mine.csv", table), ("photos/1.jpg", "")]);
+    assert_eq!(dataset.captions(Split::Train), ["A dog", "A cat"]);
+    notes_hold(&dataset, "1 image with two names, taken together: 1.jpg and photos/1.jpg.");
+    let leaking = table.replace("cat,train", "cat,test");
+    let refused = refusal(&[("mine.csv", &leaking), ("photos/1.jpg", "")]);
+    assert!(refused.starts_with("mine.csv: `1.jpg` and `photos/1.jpg` are one picture, in two splits."), "{refused}");
     // Pictures that their layout puts into two folders are two.
     let json = r#"{"images": [
         {"filepath": "train", "filename": "1.jpg", "split": "train", "sentences": [{"raw": "A dog."}]},
@@ -732,8 +752,8 @@ fn text_that_is_not_utf8_names_the_line() {
             b"image,caption\na.jpg,A dog\nb.jpg,A caf\xe9\n",
             "b.csv, line 3: the text is not UTF-8 (byte 0xE9). ",
         ),
-        ("c.token", b"\xff\xfea\0.\0", "c.token, line 1: the text is UTF-16, not UTF-8. "),
-        ("d.csv", b"\xff\xfea\0.\0", "d.csv, line 1: the text is UTF-16, not UTF-8. "),
+        ("c.token", b"\xff\xfea\0\n\0.", "c.token, line 2: the text begins as UTF-16, and is broken here. "),
+        ("d.csv", b"\xfe\xff\0a\xd8\0\0.", "d.csv, line 1: the text begins as UTF-16, and is broken here. "),
         ("e.token.gz", b"\x1f\x8b\x08\0\0", "e.token.gz: the gzip archive is broken"),
     ] {
         let path = files.path().join(name);
@@ -750,6 +770,25 @@ fn byte_order_mark_and_crlf_are_accepted() {
     assert_eq!(all_captions(&dataset), ["A dog.", "A cat."]);
     let json = format!("\u{feff}{}", karpathy(&[("a.jpg", "train")]).replace('\n', "\r\n"));
     assert_eq!(open(&[("dataset_flickr8k.json", &json), ("a.jpg", "")]).examples.len(), 1);
+}
+
+#[test]
+fn utf16_with_a_mark_is_read_as_windows_writes_it() {
+    let long = "a.jpg#0\tÄ dog \u{1F415}.\r\n".to_owned() + &"b.jpg#0\tA cat.\r\n".repeat(10_000);
+    let table = "\u{feff}image,caption\r\na.jpg,Ä dog \u{1F415}.\r\n";
+    let json = format!("\u{feff}{}", karpathy(&[("a.jpg", "train")]));
+    for (name, text) in [("x.token", format!("\u{feff}{long}").as_str()), ("x.csv", table), ("dataset_x.json", &json)] {
+        let units: Vec<u16> = text.encode_utf16().collect();
+        for bytes in
+            [u16::to_le_bytes, u16::to_be_bytes].map(|bytes| units.iter().copied().flat_map(bytes).collect::<Vec<u8>>())
+        {
+            let files = folder(&[("a.jpg", "")]);
+            fs::write(files.path().join(name), bytes).unwrap();
+            let dataset = Dataset::open(files.path()).unwrap();
+            assert_eq!(names(&dataset.examples), ["a.jpg"], "{name}");
+            assert!(["Ä dog \u{1F415}.", "A dog — \"a.jpg\"."].contains(&dataset.examples[0].captions[0].as_str()));
+        }
+    }
 }
 
 #[test]

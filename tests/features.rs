@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use captionlab::data::scenes::ScenesConfig;
 use captionlab::data::{Dataset, Random};
-use captionlab::vision::features::import_course;
 use captionlab::nn::read_tensors;
 use captionlab::vision::FeatureCache;
+use captionlab::vision::features::import_course;
 
 /// So many times the process is killed; `CAPTIONLAB_KILLS` says another number.
 const KILLS: usize = 6;
@@ -42,7 +42,9 @@ fn photographs(folder: &Path, count: usize) -> Dataset {
 
 /// The only cache in a folder of caches.
 fn cache_in(folder: &Path) -> Option<PathBuf> {
-    let inside = |folder: &Path| Some(std::fs::read_dir(folder).ok()?.next()?.ok()?.path());
+    let folders =
+        |folder: &Path| std::fs::read_dir(folder).ok().map(|entries| entries.map(|entry| entry.unwrap().path()));
+    let inside = |folder: &Path| folders(folder)?.find(|path| path.is_dir());
     inside(&inside(folder)?)
 }
 
@@ -107,7 +109,7 @@ fn parts_are_computed_by_processes_beside_each_other_and_one_that_was_killed_is_
     let dataset = photographs(data.path(), 36);
     run(&[], data.path(), whole.path());
     let part = |number: usize| {
-        let mut command = extract(&["--shard", &format!("{number}/3")], data.path(), parts.path());
+        let mut command = extract(&["--part", &format!("{number}/3")], data.path(), parts.path());
         command.env("OMP_NUM_THREADS", "1").spawn().unwrap()
     };
     let mut processes: Vec<_> = (0..3).map(part).collect();
@@ -163,14 +165,14 @@ fn wrong_options_are_explained() {
     let (data, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     photographs(data.path(), 1);
     for (arguments, said) in [
-        (&["--shard", "4/4"][..], "the last of 4 is 3/4"),
-        (&["--shard", "one"], "write it like 0/4"),
+        (&["--part", "4/4"][..], "the last of 4 is 3/4"),
+        (&["--part", "one"], "write it like 0/4"),
         (&["--encoder", "vgg"], "tiny"),
         (&["--encoder", "fasterrcnn"], "captionlab download fasterrcnn"),
-        (&["--clip", "file"], "no CLIP"),
+        (&["--clip", "file"], "uses no CLIP"),
         (&["--device", "gpu"], "must be cpu"),
         (&["--device", "cuda:9"], "GPUs"),
-        (&["--score", "1.5"], "regions.min_score"),
+        (&["--score", "1.5"], "regions.score_threshold"),
         (&["--detector", "nowhere.pth"], "nowhere.pth"),
     ] {
         let output = extract(arguments, data.path(), cache.path()).output().unwrap();

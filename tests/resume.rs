@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use captionlab::caption::{self, CaptionTraining, CaptionerConfig};
+use captionlab::caption::{CaptionTraining, Captioner, CaptionerConfig, Decoding};
 use captionlab::data::{Dataset, Example, ImageSource, Layout, Random, Split};
 use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Run, RunSettings};
-use captionlab::vision::SmallCnnConfig;
 
 const FOLDER: &str = "CAPTIONLAB_TEST_RUN_FOLDER";
 const PICTURES: &str = "CAPTIONLAB_TEST_PICTURES";
@@ -33,25 +32,19 @@ fn dataset(folder: &Path) -> Dataset {
     Dataset { name: "squares".into(), layout: Layout::Folder, examples: examples.collect(), notes: vec![] }
 }
 
-fn training(folder: PathBuf) -> CaptionTraining {
+fn training(folder: PathBuf, pictures: &Path) -> CaptionTraining {
     CaptionTraining {
-        captioner: CaptionerConfig {
-            encoder: SmallCnnConfig { image_size: 16, channels: vec![16, 16], strides: vec![2, 2], feature_size: 32 },
-            word_size: 16,
-            image_size: 16,
-            hidden_size: 24,
-            ..CaptionerConfig::scenes()
-        },
+        captioner: CaptionerConfig { word_size: 16, image_size: 16, hidden_size: 24, ..CaptionerConfig::scenes() },
         captions_per_picture: 2,
-        shift_pixels: 2,
         run: RunSettings {
             epochs: 20,
-            batch_pictures: 8,
+            batch_size: 8,
             // After every step: many of the kills hit the writing of a checkpoint.
             checkpoint_seconds: 0.0,
             folder: Some(folder),
             ..CaptionTraining::scenes().run
         },
+        cache: Some(pictures.join("features")),
         ..CaptionTraining::scenes()
     }
 }
@@ -62,8 +55,8 @@ fn child_that_trains() {
     let (Ok(folder), Ok(pictures)) = (std::env::var(FOLDER), std::env::var(PICTURES)) else { return };
     let (folder, dataset) = (PathBuf::from(folder), dataset(Path::new(&pictures)));
     let mut run = match folder.join(CHECKPOINT_FILE).exists() {
-        true => Run::resume(&folder, &dataset).unwrap(),
-        false => caption::train(&dataset, &training(folder)).unwrap(),
+        true => Run::resume::<CaptionTraining>(&folder, &dataset).unwrap(),
+        false => Run::start(&training(folder, Path::new(&pictures)), &dataset).unwrap(),
     };
     run.wait().unwrap();
 }
@@ -152,10 +145,10 @@ fn a_killed_run_resumes_and_ends_with_the_same_bits() {
 fn a_run_is_resumed_with_its_own_data_only() {
     let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut dataset = dataset(pictures.path());
-    let mut run = caption::train(&dataset, &training(folder.path().into())).unwrap();
+    let mut run = Run::start(&training(folder.path().join("run"), pictures.path()), &dataset).unwrap();
     run.stop().unwrap();
     dataset.examples[5].captions[0].push('s');
-    let error = Run::resume(folder.path(), &dataset).unwrap_err().to_string();
+    let error = Run::resume::<CaptionTraining>(folder.path().join("run"), &dataset).unwrap_err().to_string();
     assert!(error.contains("another data set"), "{error}");
 }
 
@@ -167,7 +160,8 @@ fn python_opens_a_checkpoint() {
         return;
     }
     let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut run = caption::train(&dataset(pictures.path()), &training(folder.path().into())).unwrap();
+    let training = training(folder.path().join("run"), pictures.path());
+    let mut run = Run::start(&training, &dataset(pictures.path())).unwrap();
     run.stop().unwrap();
     let script = "
 import sys, torch
@@ -179,7 +173,7 @@ lstm.load_state_dict({name[5:]: weight for name, weight in weights.items() if na
 assert weights['optimiser.square.lstm.weight_ih_l0'].shape == lstm.weight_ih_l0.shape
 assert 'captionlab' in safe_open(sys.argv[1], 'pt').metadata()
 print(float(weights['output.weight'].double().sum()))";
-    let file = folder.path().join(CHECKPOINT_FILE);
+    let file = folder.path().join("run").join(CHECKPOINT_FILE);
     let output = Command::new(&python).args(["-c", script]).arg(&file).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     if error.contains("No module named 'safetensors'") {
@@ -188,6 +182,33 @@ print(float(weights['output.weight'].double().sum()))";
     }
     assert!(output.status.success(), "{error}");
     let theirs: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
-    let ours = &Checkpoint::read(folder.path()).unwrap().tensors["output.weight"];
+    let ours = &Checkpoint::read(&folder.path().join("run")).unwrap().tensors["output.weight"];
     assert!((ours.sum(tch::Kind::Double).double_value(&[]) - theirs).abs() < 1e-9);
+}
+
+/// `tests/run_before_formats` was written when descriptions had no format, and a captioner carried the network that looks at pictures.
+#[test]
+fn a_run_of_before_there_were_formats_is_loaded_and_says_what_it_said() {
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run_before_formats");
+    let pictures = tempfile::tempdir().unwrap();
+    let dataset = dataset(pictures.path());
+    let captioner = Captioner::load(&run).unwrap();
+    let log = log(&run);
+    let samples = log.last().unwrap()["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 8);
+    for sample in samples {
+        let example = dataset.examples.iter().find(|example| example.name == sample["name"]).unwrap();
+        let captions = captioner.caption(std::slice::from_ref(example), &Decoding::greedy()).unwrap();
+        assert_eq!(captions[0], sample["text"], "{}", example.name);
+    }
+
+    // It cannot be trained on, and stays as it is.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["checkpoint.safetensors", "log.jsonl"] {
+        std::fs::copy(run.join(name), copy.path().join(name)).unwrap();
+    }
+    let error = Run::resume::<CaptionTraining>(copy.path(), &dataset).unwrap_err().to_string();
+    assert!(error.contains("cannot be resumed") && error.contains("can be loaded and used"), "{error}");
+    let checkpoint = |folder: &Path| std::fs::read(folder.join(CHECKPOINT_FILE)).unwrap();
+    assert!(checkpoint(copy.path()) == checkpoint(&run));
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use captionlab::data::images::decode;
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Dataset, Random, ScenesConfig, Split};
-use captionlab::nn::{Arithmetic, Normalisation, Weights, read_tensors, write_tensors};
+use captionlab::nn::{ComputeDtype, Normalisation, Weights, read_tensors, write_tensors};
 use captionlab::vision::faster_rcnn::{self, SamplingConfig, Target};
 use captionlab::vision::{
     AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionFeatures, ResNet,
@@ -182,7 +182,7 @@ fn assert_equal_detections(
         let of = |name: &str| &theirs[&format!("{number}.{name}")];
         let proposals = detector.propose(std::slice::from_ref(picture)).unwrap().remove(0);
         let expected = of("proposals");
-        let is_cut_off = proposals.len() == config.proposals.after_suppression;
+        let is_cut_off = proposals.len() == config.proposals.post_nms_top_n;
         assert_same_in_order(&rows(&proposals), expected, is_cut_off, &format!("picture {number}: proposals"));
         let vectors = detector.describe(picture, &boxes(expected), RegionFeatures::RoiAlign).unwrap();
         let worst = difference(&vectors, of("vectors"));
@@ -195,7 +195,7 @@ fn assert_equal_detections(
         };
         let ours = table(rows(&found.boxes), &Tensor::from_slice(&found.labels), &Tensor::from_slice(&found.scores));
         let theirs = table(of("boxes").shallow_clone(), of("labels"), of("scores"));
-        let is_cut_off = found.len() == config.detections.most;
+        let is_cut_off = found.len() == config.detections.max_detections;
         assert_same_in_order(&ours, &theirs, is_cut_off, &format!("picture {number}: detections"));
         count += found.len();
     }
@@ -208,7 +208,7 @@ fn a_detector_with_drawn_weights_is_that_of_torchvision() {
     let deep = FasterRcnnConfig { shorter_side: 320, longest_side: 500, ..FasterRcnnConfig::resnet50_coco() };
     for mut config in [tiny, deep] {
         // Drawn weights find every class about as likely as any other.
-        config.detections.min_score = 1.05 / config.classes.len() as f64;
+        config.detections.score_threshold = 1.05 / config.classes.len() as f64;
         let mut weights = Weights::new(3, Device::Cpu);
         let detector = FasterRcnn::new(&config, &mut weights).unwrap();
         as_if_trained(&weights);
@@ -240,17 +240,17 @@ fn the_shipped_detector_finds_the_things_of_scenes() {
     let (detector, _) = shipped_detector();
     let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 80, seed: 1 }).unwrap();
     let precision = faster_rcnn::evaluate_detector(&detector, &scenes, Split::Test).unwrap();
-    assert!(precision.mean >= 0.95, "{precision}");
+    assert!(precision.ap50 >= 0.95, "{precision}");
 }
 
 #[test]
 fn in_bfloat16_the_same_things_are_found_and_described_nearly_alike() {
     let (single, _) = shipped_detector();
     let (reduced, _) = shipped_detector();
-    let reduced = reduced.with_arithmetic(Arithmetic::BFloat16);
+    let reduced = reduced.with_dtype(ComputeDtype::BFloat16);
     let scenes = Dataset::scenes(&ScenesConfig { train: 0, validation: 0, test: 80, seed: 1 }).unwrap();
     let precision = faster_rcnn::evaluate_detector(&reduced, &scenes, Split::Test).unwrap();
-    assert!(precision.mean >= 0.95, "{precision}");
+    assert!(precision.ap50 >= 0.95, "{precision}");
     for index in 900_000..900_008 {
         let picture = Scene::generate(1, index).draw();
         let found = single.detect(std::slice::from_ref(&picture)).unwrap().remove(0);
@@ -270,7 +270,7 @@ fn in_bfloat16_the_same_things_are_found_and_described_nearly_alike() {
 fn networks_learn_in_single_precision_whatever_they_look_with() {
     let resnet = || ResNet::new(&FasterRcnnConfig::tiny().backbone, "", &mut Weights::new(3, Device::Cpu)).unwrap();
     let pictures = Tensor::linspace(-2.0, 2.0, 2 * 3 * 64 * 64, (Kind::Float, Device::Cpu)).reshape([2, 3, 64, 64]);
-    let [single, reduced] = [resnet(), resnet().with_arithmetic(Arithmetic::BFloat16)];
+    let [single, reduced] = [resnet(), resnet().with_dtype(ComputeDtype::BFloat16)];
     for (one, other) in single.stages(&pictures, true).iter().zip(&reduced.stages(&pictures, true)) {
         assert_eq!(one, other);
     }
@@ -450,9 +450,9 @@ fn losses_are_those_of_torchvision() {
     // Everything is learnt from, so that nothing is drawn.
     config.sampling = SamplingConfig {
         anchors: 100_000,
-        anchors_on_things: 1.0,
+        anchor_positive_fraction: 1.0,
         regions: 100_000,
-        regions_on_things: 1.0,
+        region_positive_fraction: 1.0,
         ..config.sampling
     };
     let mut weights = Weights::new(3, Device::Cpu);
@@ -495,29 +495,29 @@ fn losses_are_those_of_torchvision() {
 fn regions_are_the_whole_picture_and_then_the_surest_detections() {
     let mut weights = Weights::new(3, Device::Cpu);
     let mut config = FasterRcnnConfig::tiny();
-    config.detections.min_score = 1.05 / config.classes.len() as f64;
+    config.detections.score_threshold = 1.05 / config.classes.len() as f64;
     let detector = FasterRcnn::new(&config, &mut weights).unwrap();
     as_if_trained(&weights);
     let picture = Scene::generate(1, 900_001).draw();
     for (features, size) in [(RegionFeatures::RoiAlign, 128), (RegionFeatures::Crop, 192)] {
-        let all = RegionConfig { min_score: 0.0, most: 6, features, ..RegionConfig::default() };
+        let all = RegionConfig { score_threshold: 0.0, max_regions: 6, features, ..RegionConfig::default() };
         let regions = detector.regions(&picture, &all).unwrap();
         assert_eq!(regions.boxes[0], BoundingBox { left: 0.0, top: 0.0, right: 128.0, bottom: 128.0 });
         assert_eq!((regions.labels[0], regions.scores[0]), (0, 1.0));
         assert!(regions.boxes.len() > 2 && regions.scores[1..].is_sorted_by(|one, other| one >= other));
-        assert_eq!((regions.features.size(), regions.mask.size()), (vec![7, size], vec![7]));
-        let none = RegionConfig { min_score: 1.0, ..all };
+        assert_eq!(regions.features.size(), [regions.boxes.len() as i64, size]);
+        let none = RegionConfig { score_threshold: 1.0, ..all };
         let regions = detector.regions(&picture, &none).unwrap();
         assert_eq!(regions.boxes.len(), 1);
-        assert_eq!(Vec::<f32>::try_from(&regions.mask).unwrap(), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(regions.features.size(), [1, size]);
         assert!(regions.features.get(0).abs().max().double_value(&[]) > 0.0);
-        assert_eq!(regions.features.narrow(0, 1, 6).abs().max().double_value(&[]), 0.0);
         // The same by hand.
         let described = detector.describe(&picture, &regions.boxes, features).unwrap();
         assert!(difference(&described, &regions.features.narrow(0, 0, 1)) < 1e-5);
     }
-    let error = detector.regions(&picture, &RegionConfig { min_score: 2.0, ..RegionConfig::default() }).unwrap_err();
-    assert!(error.to_string().starts_with("regions.min_score = 2"), "{error}");
+    let error =
+        detector.regions(&picture, &RegionConfig { score_threshold: 2.0, ..RegionConfig::default() }).unwrap_err();
+    assert!(error.to_string().starts_with("score_threshold = 2"), "{error}");
 }
 
 #[test]
@@ -528,7 +528,7 @@ fn pictures_of_any_shape_are_looked_at() {
     assert_eq!(detector.detect(&pictures).unwrap().len(), 4);
     for picture in &pictures {
         for features in [RegionFeatures::RoiAlign, RegionFeatures::Crop] {
-            let config = RegionConfig { min_score: 0.99, features, ..RegionConfig::default() };
+            let config = RegionConfig { score_threshold: 0.99, features, ..RegionConfig::default() };
             assert_eq!(detector.regions(picture, &config).unwrap().boxes.len(), 1);
         }
     }

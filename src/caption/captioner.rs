@@ -1,24 +1,27 @@
-//! A whole captioner: pictures in, sentences out.
+//! A whole captioner: pictures or features in, sentences out.
 
+use std::fmt;
+use std::ops::Deref;
 use std::path::Path;
 
 use image::RgbImage;
-use serde::Deserialize;
-use serde_json::json;
-use tch::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::Device;
 
-use super::{CaptionerConfig, Decoding, Generator};
-use crate::data::{Example, Vocabulary};
-use crate::train::pictures::Pictures;
-use crate::train::{CHECKPOINT_FILE, Run};
-use crate::nn::{Weights, read_tensors, write_tensors};
-use crate::vision::SmallCnn;
+use super::{CaptionEvaluation, CaptionerConfig, Decoding, Generator, evaluate};
+use crate::data::readable::{decode_readable, write_unreadable};
+use crate::data::{Dataset, Example, Split, Vocabulary};
+use crate::nn::Weights;
+use crate::train::{Model, read_model};
+use crate::vision::word_detector::SmallCnnConfig;
+use crate::vision::{EncoderConfig, FeatureBatch, FeatureCache, NamedEncoder};
 use crate::{Error, Result};
 
-/// How many pictures are captioned at a time.
+/// Pictures that are captioned at a time.
 const BATCH: usize = 64;
 
-/// What looks at pictures and what speaks of them, with the words it knows.
+/// What speaks of pictures, with the words it knows and the encoder whose features it reads.
 ///
 /// ```no_run
 /// use captionlab::caption::{Captioner, Decoding};
@@ -32,16 +35,58 @@ const BATCH: usize = 64;
 pub struct Captioner {
     config: CaptionerConfig,
     vocabulary: Vocabulary,
+    encoder: NamedEncoder,
     pub(super) weights: Weights,
-    encoder: SmallCnn,
     pub(super) generator: Generator,
 }
 
-/// What a file of weights says of the captioner that they are of.
-#[derive(Deserialize)]
-struct Description {
-    captioner: CaptionerConfig,
-    vocabulary: serde_json::Value,
+/// One caption for each example.
+///
+/// It is a slice of strings. The caption of a picture that could not be read is empty, and the picture is named in
+/// [`Captions::unreadable`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captions {
+    captions: Vec<String>,
+    unreadable: Vec<String>,
+    readable: Vec<usize>,
+}
+
+impl Captions {
+    /// Which pictures could not be read, and why.
+    pub fn unreadable(&self) -> &[String] {
+        &self.unreadable
+    }
+
+    /// The indices of the examples whose pictures could be read.
+    pub fn readable(&self) -> &[usize] {
+        &self.readable
+    }
+}
+
+impl Deref for Captions {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.captions
+    }
+}
+
+/// A caption a line, then the pictures that could not be read.
+impl fmt::Display for Captions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.captions.join("\n"))?;
+        write_unreadable(formatter, &self.unreadable)
+    }
+}
+
+/// The model description stored in a checkpoint's metadata.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Description {
+    captioner: Value,
+    vocabulary: Value,
+    /// Missing where the network that looks at pictures was trained together with the captioner: its weights are in the same file.
+    #[serde(default)]
+    encoder: Option<NamedEncoder>,
 }
 
 impl Captioner {
@@ -49,58 +94,75 @@ impl Captioner {
     ///
     /// # Errors
     /// [`Error::Config`] when a size is out of its range.
-    pub fn new(config: &CaptionerConfig, vocabulary: Vocabulary, seed: u64, device: Device) -> Result<Self> {
-        config.validate()?;
-        let mut weights = Weights::new(seed, device);
-        let encoder = SmallCnn::new(&config.encoder, "encoder", &mut weights)?;
-        let generator = Generator::new(config, config.encoder.feature_size, vocabulary.len(), &mut weights)?;
-        Ok(Self { config: config.clone(), vocabulary, weights, encoder, generator })
+    pub fn new(
+        config: &CaptionerConfig,
+        vocabulary: Vocabulary,
+        encoder: NamedEncoder,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self> {
+        Self::with(config.clone(), vocabulary, encoder, Weights::new(seed, device))
     }
 
-    /// Reads a captioner from the folder of a run (its last checkpoint) or from a file that [`Captioner::save`] wrote, onto
-    /// the CPU.
+    fn with(
+        config: CaptionerConfig,
+        vocabulary: Vocabulary,
+        encoder: NamedEncoder,
+        mut weights: Weights,
+    ) -> Result<Self> {
+        let generator = Generator::new(&config, encoder.width(), vocabulary.len(), &mut weights)?;
+        Ok(Self { config, vocabulary, encoder, weights, generator })
+    }
+
+    /// Reads a captioner from a file of weights, or from the folder of a run or a model, onto the CPU.
     ///
     /// # Errors
     /// [`Error::File`] when there is no such file, [`Error::Weights`] when it does not hold a captioner.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let path = if path.is_dir() { path.join(CHECKPOINT_FILE) } else { path.to_path_buf() };
-        let (tensors, metadata) = read_tensors(&path)?;
-        let other = |problem: String| Error::Weights {
-            path: path.clone(),
-            problem: format!("these are not the weights of a captioner: {problem}"),
-            help: "Name the folder of a captioner's run, or a file that Captioner::save wrote.".to_string(),
-        };
-        let description = metadata.get("description").cloned().unwrap_or_default();
-        let description: Description = serde_json::from_value(description).map_err(|error| other(error.to_string()))?;
-        let vocabulary = Vocabulary::from_json(&description.vocabulary.to_string());
-        let vocabulary = vocabulary.map_err(|error| other(error.to_string()))?;
-        let mut captioner = Self::new(&description.captioner, vocabulary, 0, Device::Cpu)?;
+        let (tensors, description, path) = read_model::<Description>(path.as_ref(), Self::KIND)?;
+        let mut captioner = Self::of_description(description, &path, Weights::to_assign(Device::Cpu))?;
         captioner.weights.assign(&tensors, &path)?;
         Ok(captioner)
     }
 
+    /// The captioner of a description, whose weights are still to be assigned; `path` is the file that it is from.
+    pub(super) fn of_description(description: Description, path: &Path, weights: Weights) -> Result<Self> {
+        let Description { captioner, vocabulary, encoder } = description;
+        let other = |problem: String| Error::Weights {
+            path: path.to_path_buf(),
+            problem: format!("not weights of the kind `captioner`: {problem}"),
+            help: "Name the folder of a run of a captioner, or a file of its weights.".to_string(),
+        };
+        let encoder = match encoder {
+            Some(encoder) => encoder,
+            None => {
+                let network: SmallCnnConfig = serde_json::from_value(captioner["encoder"].clone())
+                    .map_err(|error| other(format!("it names no encoder: {error}")))?;
+                NamedEncoder::inside(path, network)
+            }
+        };
+        let config = serde_json::from_value(captioner).map_err(|error| other(error.to_string()))?;
+        let vocabulary = Vocabulary::from_json(&vocabulary.to_string()).map_err(|error| other(error.to_string()))?;
+        Self::with(config, vocabulary, encoder, weights)
+    }
+
+    pub(super) fn description(&self) -> Value {
+        let vocabulary: Value = serde_json::from_str(&self.vocabulary.to_json()).unwrap_or_default();
+        json!({ "captioner": self.config, "vocabulary": vocabulary, "encoder": self.encoder })
+    }
+
     /// The same captioner on another device.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when the weights cannot be copied there.
     pub fn to_device(self, device: Device) -> Result<Self> {
         if device == self.weights.device() {
             return Ok(self);
         }
-        let mut moved = Self::new(&self.config, self.vocabulary, 0, device)?;
+        let weights = Weights::to_assign(device);
+        let mut moved = Self::with(self.config, self.vocabulary, self.encoder, weights)?;
         moved.weights.assign(&self.weights.named().into_iter().collect(), Path::new("captioner"))?;
         Ok(moved)
-    }
-
-    /// Writes the captioner, its configuration and its vocabulary to one `safetensors` file, whole or not at all.
-    ///
-    /// # Errors
-    /// [`Error::File`] when the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        write_tensors(path.as_ref(), &self.weights.named(), &json!({ "description": self.description() }))
-    }
-
-    pub(super) fn description(&self) -> serde_json::Value {
-        let vocabulary: serde_json::Value = serde_json::from_str(&self.vocabulary.to_json()).unwrap_or_default();
-        json!({ "kind": "captioner", "captioner": self.config, "vocabulary": vocabulary })
     }
 
     /// The sizes it was made with.
@@ -113,69 +175,88 @@ impl Captioner {
         &self.vocabulary
     }
 
-    /// How many numbers it has learnt.
-    pub fn parameter_count(&self) -> usize {
-        self.weights.trainable_count()
+    /// The encoder whose features it reads.
+    pub fn encoder(&self) -> &EncoderConfig {
+        self.encoder.config()
     }
 
-    /// Captions the pictures of examples, one sentence each.
+    pub(super) fn named_encoder(&self) -> &NamedEncoder {
+        &self.encoder
+    }
+
+    /// Captions the pictures of examples, one sentence each. Pictures that cannot be read are left out and named.
     ///
     /// # Errors
-    /// [`Error::Image`] for the first picture that cannot be decoded, [`Error::Config`] for a setting out of its range.
-    pub fn caption(&self, examples: &[Example], decoding: &Decoding) -> Result<Vec<String>> {
-        let mut captions = Vec::with_capacity(examples.len());
-        for part in examples.chunks(BATCH) {
-            let pictures = Pictures::decode(part, self.config.encoder.image_size)?;
-            captions.extend(self.caption_batches(&pictures, decoding, captions.len())?);
+    /// [`Error::Config`] for a setting out of its range, [`Error::Weights`] when the encoder that is here is another one than that
+    /// which the captioner was trained with.
+    pub fn caption(&self, examples: &[Example], decoding: &Decoding) -> Result<Captions> {
+        let mut result = Captions { captions: vec![String::new(); examples.len()], ..Captions::default() };
+        for (number, part) in examples.chunks(BATCH).enumerate() {
+            let first = number * BATCH;
+            let decoded = decode_readable(part, &mut result.unreadable);
+            let (places, pictures): (Vec<usize>, Vec<RgbImage>) = decoded.into_iter().unzip();
+            for (place, caption) in
+                places.iter().zip(self.caption_part(&pictures, decoding, first + result.readable.len())?)
+            {
+                result.captions[first + place] = caption;
+            }
+            result.readable.extend(places.iter().map(|place| first + place));
         }
-        Ok(captions)
+        Ok(result)
     }
 
     /// Captions pictures, one sentence each.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a picture without pixels, [`Error::Config`] for a setting out of its range.
+    /// As [`Captioner::caption`], and [`Error::Argument`] for a picture without pixels.
     pub fn caption_pictures(&self, pictures: &[RgbImage], decoding: &Decoding) -> Result<Vec<String>> {
-        self.caption_batches(&Pictures::of(pictures, self.config.encoder.image_size)?, decoding, 0)
-    }
-
-    /// Captions decoded pictures; the first of them is number `first` of all.
-    pub(super) fn caption_batches(
-        &self,
-        pictures: &Pictures,
-        decoding: &Decoding,
-        first: usize,
-    ) -> Result<Vec<String>> {
-        decoding.validate()?;
         let mut captions = Vec::with_capacity(pictures.len());
-        let indices: Vec<usize> = (0..pictures.len()).collect();
-        for part in indices.chunks(BATCH) {
-            let batch = pictures.batch(part, None, self.weights.device());
-            let features = tch::no_grad(|| self.features(&batch, false));
-            for words in self.generator.generate(&features, decoding, first + captions.len())? {
-                captions.push(self.vocabulary.decode(&words));
-            }
+        for part in pictures.chunks(BATCH) {
+            captions.extend(self.caption_part(part, decoding, captions.len())?);
         }
         Ok(captions)
     }
 
-    /// The parts of the same captioner for another thread; see [`SmallCnn::share`].
-    pub(super) fn share(&self, remembers: bool) -> (SmallCnn, Generator) {
-        (self.encoder.share(remembers), self.generator.share())
+    fn caption_part(&self, pictures: &[RgbImage], decoding: &Decoding, first: usize) -> Result<Vec<String>> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.caption_features(&FeatureBatch::of(&self.encoder.encode(pictures)?)?, decoding, first)
     }
 
-    /// Features of pictures: `[batch, side, side, 3]` bytes to `[batch, feature_size]`.
-    pub(super) fn features(&self, pictures: &Tensor, training: bool) -> Tensor {
-        self.encoder.forward(pictures, training)
+    /// Captions the pictures of those names by their cached features, one sentence each.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the cache is another encoder's, or lacks the features of a picture.
+    pub fn caption_cached(&self, cache: &FeatureCache, names: &[&str], decoding: &Decoding) -> Result<Vec<String>> {
+        self.encoder.check_cache(cache)?;
+        let mut captions = Vec::with_capacity(names.len());
+        for part in names.chunks(BATCH) {
+            captions.extend(self.caption_features(&cache.batch(part)?, decoding, captions.len())?);
+        }
+        Ok(captions)
+    }
+
+    /// Captions pictures by their features; the first of them has the number `first` of all.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a setting out of its range, [`Error::Argument`] for features of another dimension.
+    pub fn caption_features(&self, features: &FeatureBatch, decoding: &Decoding, first: usize) -> Result<Vec<String>> {
+        let words = self.generator.generate(&features.to_device(self.weights.device())?, decoding, first)?;
+        Ok(words.iter().map(|words| self.vocabulary.decode(words)).collect())
     }
 }
 
-impl Run {
-    /// The captioner as it was at the last checkpoint of this run: at its end, when the run has ended.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] when the run trains something else.
-    pub fn captioner(&self) -> Result<Captioner> {
-        Captioner::load(self.folder())
+impl Model for Captioner {
+    const KIND: &'static str = "captioner";
+    const SHIPPED: Option<&'static str> = Some("captioner-tiny");
+    type Evaluation = CaptionEvaluation;
+
+    fn load(path: &Path) -> Result<Self> {
+        Self::load(path)
+    }
+
+    fn evaluate(&self, dataset: &Dataset, split: Split) -> Result<CaptionEvaluation> {
+        evaluate(self, dataset, split)
     }
 }

@@ -5,136 +5,181 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{VocabularyConfig, lessons_are_small};
-use crate::train::{GradientClipping, OptimiserConfig, Run, RunSettings, Schedule};
-use crate::vision::SmallCnnConfig;
+use crate::error::{Within, check_below_one, check_range};
+use crate::nn::Cell;
+use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
+use crate::vision::EncoderConfig;
 use crate::{Error, Result};
 
-/// When the generator sees the image vector.
+/// At which steps the image vector is an input of the recurrent layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ImageEntry {
+pub enum ImageInjection {
     /// Beside the first word only, as in the paper, which found it to work better.
     FirstStep,
     /// Beside every word, as in the course.
     EveryStep,
 }
 
+/// How the features of a picture's regions become one image vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The features of the whole picture, which is the first region.
+    WholePicture,
+    /// The mean of the vectors of all regions.
+    Mean,
+    /// The largest value of each number over all regions: "somewhere there is a red ball".
+    Max,
+    /// Soft attention (Xu et al. 2015, *Show, Attend and Tell*, section 3.1.2): at each step a weighted mean of the vectors of all
+    /// regions, with weights that depend on the words so far. Needs [`ImageInjection::EveryStep`].
+    Attention,
+}
+
 /// The sizes of a captioner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CaptionerConfig {
-    /// The network that looks at the picture.
-    pub encoder: SmallCnnConfig,
-    /// Numbers in the vector of a word.
+    /// Embedding dimension of words, in `1..=16384`. Default: 64.
     pub word_size: usize,
-    /// Numbers in the image vector, which is a ReLU layer on the encoder's feature.
+    /// Dimension of the image vector, which is a ReLU layer on the encoder's features, in `1..=16384`. Default: 256.
     pub image_size: usize,
-    /// Numbers in the LSTM's state.
+    /// Dimension of the recurrent state, in `1..=16384`. Default: 128.
     pub hidden_size: usize,
-    pub image_entry: ImageEntry,
-    /// The share of a word vector's numbers that is dropped in training, in `0..1`.
+    /// The recurrent cell. Default: an LSTM.
+    pub cell: Cell,
+    /// At which steps the image vector is an input. Default: at every step.
+    #[serde(alias = "image_entry")]
+    pub injection: ImageInjection,
+    /// Scales the features of each region to the length √dimension first, so that encoders of any scale are alike. Default: false, as
+    /// in every captioner of before there was a choice.
+    pub normalise: bool,
+    /// How regions become one vector. Default: the whole picture alone, as in every captioner of before there was a choice.
+    pub pooling: Pooling,
+    /// Dropout probability of the numbers of word vectors, in `0..1`. Default: 0.1.
     pub word_dropout: f64,
-    /// The share of the image vector's numbers that is dropped in training, in `0..1`.
+    /// Dropout probability of the numbers of the image vector, in `0..1`. Default: 0.1.
     pub image_dropout: f64,
-    /// The share of the LSTM's outputs that is dropped before the words are scored, in `0..1`.
+    /// Dropout probability of the recurrent layer's outputs before the softmax, in `0..1`. Default: 0.1.
     pub output_dropout: f64,
 }
 
-impl CaptionerConfig {
-    /// The course's: an LSTM of 512 that sees the image at every step.
-    pub fn course() -> Self {
+impl Default for CaptionerConfig {
+    fn default() -> Self {
         Self {
-            encoder: SmallCnnConfig { image_size: 128, ..SmallCnnConfig::default() },
-            word_size: 512,
-            image_size: 512,
-            hidden_size: 512,
-            image_entry: ImageEntry::EveryStep,
-            word_dropout: 0.5,
-            image_dropout: 0.0,
-            output_dropout: 0.0,
-        }
-    }
-
-    /// The paper's: the image enters at the first step only, and everything but the recurrence has dropout.
-    pub fn paper() -> Self {
-        Self { image_entry: ImageEntry::FirstStep, image_dropout: 0.5, output_dropout: 0.5, ..Self::course() }
-    }
-
-    /// A small one for the project's own pictures, whose captions use some three hundred words.
-    pub fn scenes() -> Self {
-        Self {
-            encoder: SmallCnnConfig::default(),
             word_size: 64,
-            image_size: 128,
+            image_size: 256,
             hidden_size: 128,
-            image_entry: ImageEntry::EveryStep,
+            cell: Cell::Lstm,
+            injection: ImageInjection::EveryStep,
+            normalise: false,
+            pooling: Pooling::WholePicture,
             word_dropout: 0.1,
             image_dropout: 0.1,
             output_dropout: 0.1,
         }
     }
+}
 
+impl CaptionerConfig {
+    /// The course's: an LSTM of 512 that reads the image vector at every step.
+    pub fn course() -> Self {
+        Self {
+            word_size: 512,
+            image_size: 512,
+            hidden_size: 512,
+            injection: ImageInjection::EveryStep,
+            pooling: Pooling::Mean,
+            word_dropout: 0.5,
+            image_dropout: 0.0,
+            output_dropout: 0.0,
+            ..Self::default()
+        }
+    }
+
+    /// The paper's: the whole picture enters at the first step only, and everything but the recurrence has dropout.
+    pub fn paper() -> Self {
+        Self {
+            injection: ImageInjection::FirstStep,
+            pooling: Pooling::WholePicture,
+            image_dropout: 0.5,
+            output_dropout: 0.5,
+            ..Self::course()
+        }
+    }
+
+    /// A small one for the project's own pictures, whose captions use some three hundred words.
+    pub fn scenes() -> Self {
+        Self { normalise: true, pooling: Pooling::Attention, ..Self::default() }
+    }
+
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
-        self.encoder.validate()?;
-        for (field, value) in
-            [("word_size", self.word_size), ("image_size", self.image_size), ("hidden_size", self.hidden_size)]
-        {
-            if value == 0 || value > 16_384 {
-                return Err(Error::config(format!("captioner.{field}"), value, "must be in 1..=16384"));
+        check_range("word_size", self.word_size, 1..=16_384)?;
+        check_range("image_size", self.image_size, 1..=16_384)?;
+        check_range("hidden_size", self.hidden_size, 1..=16_384)?;
+        check_below_one("word_dropout", self.word_dropout)?;
+        check_below_one("image_dropout", self.image_dropout)?;
+        check_below_one("output_dropout", self.output_dropout)?;
+        match (self.pooling, self.injection) {
+            (Pooling::Attention, ImageInjection::FirstStep) => {
+                Err(Error::config("injection", "first_step", "must be every_step where pooling is attention"))
             }
+            _ => Ok(()),
         }
-        for (field, value) in [
-            ("word_dropout", self.word_dropout),
-            ("image_dropout", self.image_dropout),
-            ("output_dropout", self.output_dropout),
-        ] {
-            if !(0.0..1.0).contains(&value) {
-                return Err(Error::config(format!("captioner.{field}"), value, "must be in 0..1"));
-            }
-        }
-        Ok(())
     }
 }
 
-/// How a captioner is trained.
+/// How a captioner is trained: on features of an encoder, which are computed where they are not in the cache.
 ///
 /// ```
 /// use captionlab::caption::CaptionTraining;
+/// use captionlab::train::Trainable;
 /// let mut training = CaptionTraining::scenes();
 /// training.run.epochs = 5;
 /// training.validate()?;
 /// # Ok::<(), captionlab::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CaptionTraining {
+    /// The captioner. Default: [`CaptionerConfig::scenes`].
     pub captioner: CaptionerConfig,
-    /// The folder of an eye's run ([`train_eye`](super::train_eye)): its network looks at the pictures, and stays as it is.
-    /// Without one, a new network learns to look together with the words.
-    pub eye: Option<PathBuf>,
-    /// Which words of the training captions it learns.
+    /// What makes the features that the captioner reads. Default: `tiny`, the detector that ships with the project.
+    pub encoder: EncoderConfig,
+    /// Which words of the training captions it learns. Default: those seen at least twice.
     pub vocabulary: VocabularyConfig,
-    /// Longer captions are cut after so many words.
+    /// Longer captions are cut after this many words, in `1..=1000`. Default: 40.
     pub max_words: usize,
-    /// How many of a picture's captions are learnt at a time, drawn anew in each epoch.
+    /// How many of a picture's captions are learnt in a step, drawn anew in each epoch, in `1..=1000`. Default: 5.
     pub captions_per_picture: usize,
-    /// Pictures are moved by up to so many pixels, drawn at each step, so that fewer are learnt by heart. Never mirrored:
-    /// left and right are words.
-    pub shift_pixels: usize,
+    /// Default: Adam with a cosine schedule, for Scenes.
     pub run: RunSettings,
+    /// Where features are cached; `None` for `cached_features` of the project.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for CaptionTraining {
+    fn default() -> Self {
+        Self::scenes()
+    }
 }
 
 impl CaptionTraining {
-    /// The course's: RMSprop with 10⁻⁴, gradients clipped at norm 5, batches of 100, the 5,000 most frequent words.
+    /// The course's: features of cut-out regions, RMSprop with 10⁻⁴, gradients clipped at norm 5, batches of 100, the 5,000 most
+    /// frequent words.
     pub fn course() -> Self {
         Self {
             captioner: CaptionerConfig::course(),
-            eye: None,
+            encoder: EncoderConfig::new("course"),
             vocabulary: VocabularyConfig { min_count: 1, max_size: Some(5000) },
             max_words: 40,
             captions_per_picture: 1,
-            shift_pixels: 0,
             run: RunSettings::default(),
+            cache: None,
         }
     }
 
@@ -148,16 +193,16 @@ impl CaptionTraining {
         }
     }
 
-    /// For the lessons: small, Adam, all five captions of a picture at a time; best with an eye that has learnt before.
+    /// For the lessons: small, Adam, all five captions of a picture at a time.
     pub fn scenes() -> Self {
         Self {
             captioner: CaptionerConfig::scenes(),
+            encoder: EncoderConfig::new("tiny"),
             vocabulary: VocabularyConfig { min_count: 2, max_size: None },
             captions_per_picture: 5,
-            shift_pixels: 6,
             run: RunSettings {
-                epochs: 6,
-                batch_pictures: 64,
+                epochs: 10,
+                batch_size: 64,
                 workers: 2,
                 optimiser: OptimiserConfig::adam(3e-3),
                 schedule: Schedule::Cosine { warmup_steps: 50 },
@@ -167,47 +212,28 @@ impl CaptionTraining {
         }
     }
 
-    /// [`CaptionTraining::scenes`] with the eye of a run, cut to two epochs where the lessons are only tried out (see
-    /// [`lessons_are_small`]).
-    pub fn for_lessons(eye: &Run) -> Self {
-        let mut training = Self { eye: Some(eye.folder().to_path_buf()), ..Self::scenes() };
+    /// [`CaptionTraining::scenes`], cut to two epochs where the lessons are only tried out (see [`lessons_are_small`]).
+    pub fn for_lessons() -> Self {
+        let mut training = Self::scenes();
         if lessons_are_small() {
             training.run.epochs = 2;
         }
         training
     }
 
-    /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
-    pub fn validate(&self) -> Result<()> {
-        self.captioner.validate()?;
-        self.vocabulary.validate()?;
-        for (field, value, range) in
-            [("max_words", self.max_words, 1..=1000), ("captions_per_picture", self.captions_per_picture, 1..=1000)]
-        {
-            if !range.contains(&value) {
-                let expected = format!("must be in {}..={}", range.start(), range.end());
-                return Err(Error::config(field, value, expected));
-            }
-        }
-        validate_shift(self.shift_pixels, self.captioner.encoder.image_size)?;
-        self.run.validate()
-    }
-}
-
-pub(super) fn validate_shift(shift_pixels: usize, image_size: usize) -> Result<()> {
-    let bound = image_size / 2;
-    match shift_pixels <= bound {
-        true => Ok(()),
-        false => {
-            Err(Error::config("shift_pixels", shift_pixels, format!("must be in 0..={bound}, half of the picture")))
-        }
+    pub(super) fn check(&self) -> Result<()> {
+        self.captioner.validate().within("captioner")?;
+        self.encoder.validate().within("encoder")?;
+        check_range("max_words", self.max_words, 1..=1000)?;
+        check_range("captions_per_picture", self.captions_per_picture, 1..=1000)?;
+        self.run.validate().within("run")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Trainable;
 
     #[test]
     fn presets_are_valid_and_survive_being_saved() {
@@ -234,11 +260,19 @@ mod tests {
             ),
             (CaptionTraining { max_words: 0, ..good() }, "max_words"),
             (CaptionTraining { captions_per_picture: 0, ..good() }, "captions_per_picture"),
-            (CaptionTraining { shift_pixels: 49, ..good() }, "shift_pixels"),
-            (CaptionTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "workers"),
+            (CaptionTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "run.workers"),
         ] {
             let error = training.validate().expect_err(field).to_string();
             assert!(error.starts_with(&format!("{field} = ")), "{field}: {error}");
         }
+    }
+
+    #[test]
+    fn a_stored_configuration_survives_a_new_field_and_old_names_are_read() {
+        let old = r#"{"captioner": {"word_size": 8, "image_entry": "first_step"}, "max_words": 7}"#;
+        let training: CaptionTraining = serde_json::from_str(old).unwrap();
+        assert_eq!((training.captioner.word_size, training.max_words), (8, 7));
+        assert_eq!(training.captioner.injection, ImageInjection::FirstStep);
+        assert_eq!(training.captioner.pooling, Pooling::WholePicture);
     }
 }

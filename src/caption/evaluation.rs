@@ -1,4 +1,4 @@
-//! Whether captions are true, measured on scenes.
+//! How good captions are, and on scenes how true.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,8 +6,11 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Captioner, Decoding};
+use crate::data::readable::{check_any_readable, write_unreadable};
 use crate::data::scenes::{ClaimScore, Scene};
-use crate::data::{Dataset, Example, Split, Vocabulary};
+use crate::data::{Dataset, Example, HOW_TO_SPLIT, Split, Vocabulary};
+use crate::metrics::Cider;
+use crate::train::examples::examples_of;
 use crate::{Error, Result};
 
 /// How true captions are of their scenes, by their claims that something of a kind and a colour is there.
@@ -46,59 +49,103 @@ impl fmt::Display for Truth {
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaptionEvaluation {
+    /// How true the captions are, where the truth is known: on Scenes.
+    #[serde(flatten)]
+    pub scenes: Option<SceneTruth>,
+    /// CIDEr-D against all captions of each picture, on words as a [`Vocabulary`] splits them.
+    pub cider_d: f64,
+    /// CIDEr-D of always saying what is said most often of the training pictures.
+    pub most_frequent_cider_d: f64,
+    /// The split that was captioned.
+    pub split: Split,
+    /// How many pictures were captioned.
+    pub pictures: usize,
+    /// Pictures that could not be read, and why; they are left out.
+    pub unreadable: Vec<String>,
+}
+
+/// How true captions of scenes are, beside those of a model that never looks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SceneTruth {
     /// The captions of the captioner.
     #[serde(flatten)]
     pub truth: Truth,
     /// Always saying what is said most often of the training pictures.
     pub baseline: Truth,
-    /// What that is.
+    /// The caption that this is.
     pub baseline_caption: String,
-    /// Always saying what, of all that is said of the training pictures and makes a claim, is said most often.
+    /// Always saying, of the captions of training pictures that make a claim, the most frequent one.
     pub claiming_baseline: Truth,
-    /// What that is.
+    /// The caption that this is.
     pub claiming_baseline_caption: String,
-    /// How many unseen pictures were captioned.
-    pub pictures: usize,
 }
 
 impl fmt::Display for CaptionEvaluation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{} pictures that it has not seen", self.pictures)?;
-        writeln!(formatter, "captioner:       {}", self.truth)?;
-        writeln!(formatter, "always the same: {} (\"{}\")", self.baseline, self.baseline_caption)?;
-        write!(formatter, "the same, with a claim: {} (\"{}\")", self.claiming_baseline, self.claiming_baseline_caption)
+        writeln!(formatter, "{} {} pictures", self.pictures, self.split)?;
+        if let Some(scenes) = &self.scenes {
+            writeln!(formatter, "captioner:       {}", scenes.truth)?;
+            writeln!(formatter, "always the same: {} (\"{}\")", scenes.baseline, scenes.baseline_caption)?;
+            if scenes.claiming_baseline_caption != scenes.baseline_caption {
+                let SceneTruth { claiming_baseline, claiming_baseline_caption, .. } = scenes;
+                writeln!(formatter, "the same, with a claim: {claiming_baseline} (\"{claiming_baseline_caption}\")")?;
+            }
+        }
+        write!(formatter, "CIDEr-D {:.3}, always the same {:.3}", self.cider_d, self.most_frequent_cider_d)?;
+        write_unreadable(formatter, &self.unreadable)
     }
 }
 
-/// Measures how true the greedy captions of the scenes of a split are.
+/// Measures the greedy captions of the pictures of a split: CIDEr-D, and on Scenes how true they are.
 ///
 /// # Errors
-/// [`Error::Argument`] when the split has no pictures, or holds photographs: only of scenes is the truth known.
+/// [`Error::Argument`] when the split has no pictures with captions, or none of them can be read.
 pub fn evaluate(captioner: &Captioner, dataset: &Dataset, split: Split) -> Result<CaptionEvaluation> {
-    let examples: Vec<Example> =
-        dataset.examples.iter().filter(|example| example.split == Some(split)).cloned().collect();
-    let scenes: Vec<Scene> = examples.iter().filter_map(Scene::of).collect();
-    if examples.is_empty() || scenes.len() < examples.len() {
+    let examples: Vec<Example> = examples_of(dataset, split).into_iter().cloned().collect();
+    if examples.is_empty() {
         return Err(Error::argument(
-            format!("{}, split {split:?}: {} pictures, {} of them scenes", dataset.name, examples.len(), scenes.len()),
-            "Use a split of Dataset::scenes; the truth of photographs is not known.",
+            format!("{} has no {split} pictures with captions", dataset.name),
+            format!("Give its examples splits: {HOW_TO_SPLIT}."),
         ));
     }
     let captions = captioner.caption(&examples, &Decoding::greedy())?;
+    check_any_readable(captions.readable().len(), captions.unreadable())?;
+    let examples: Vec<&Example> = captions.readable().iter().map(|&index| &examples[index]).collect();
+    let said: Vec<&str> = captions.readable().iter().map(|&index| captions[index].as_str()).collect();
+
     let frequent = most_frequent_captions(dataset);
-    let always = |caption: &str| -> Result<Truth> { Ok(ClaimScore::of(&scenes, &vec![caption; scenes.len()])?.into()) };
     let baseline_caption = frequent.first().cloned().unwrap_or_default();
-    let mut claiming = frequent.iter().take(1000);
-    let claiming = claiming
-        .find(|caption| ClaimScore::of(&scenes[..1], &[caption.as_str()]).is_ok_and(|score| score.coloured > 0));
-    let claiming_baseline_caption = claiming.cloned().unwrap_or_default();
+    let words = |caption: &str| Vocabulary::words(caption).iter().map(ToString::to_string).collect::<Vec<String>>();
+    let references: Vec<Vec<Vec<String>>> =
+        examples.iter().map(|example| example.captions.iter().map(|caption| words(caption)).collect()).collect();
+    let cider = Cider::new(&references);
+    let mean = |caption: &dyn Fn(usize) -> Vec<String>| {
+        (0..examples.len()).map(|index| cider.cider_d(index, &caption(index))).sum::<f64>() / examples.len() as f64
+    };
+    let scenes: Option<Vec<Scene>> = examples.iter().map(|example| Scene::of(example)).collect();
     Ok(CaptionEvaluation {
-        truth: ClaimScore::of(&scenes, &captions)?.into(),
+        scenes: scenes.map(|scenes| truth_of(&scenes, &said, &frequent)).transpose()?,
+        cider_d: mean(&|index| words(said[index])),
+        most_frequent_cider_d: mean(&|_| words(&baseline_caption)),
+        split,
+        pictures: examples.len(),
+        unreadable: captions.unreadable().to_vec(),
+    })
+}
+
+/// How true captions of scenes are; `frequent` are the captions of training pictures, the most frequent first.
+fn truth_of(scenes: &[Scene], said: &[&str], frequent: &[String]) -> Result<SceneTruth> {
+    let always = |caption: &str| -> Result<Truth> { Ok(ClaimScore::of(scenes, &vec![caption; scenes.len()])?.into()) };
+    let makes_a_claim =
+        |caption: &&String| ClaimScore::of(&scenes[..1], &[caption.as_str()]).is_ok_and(|score| score.coloured > 0);
+    let baseline_caption = frequent.first().cloned().unwrap_or_default();
+    let claiming_baseline_caption = frequent.iter().take(1000).find(makes_a_claim).cloned().unwrap_or_default();
+    Ok(SceneTruth {
+        truth: ClaimScore::of(scenes, said)?.into(),
         baseline: always(&baseline_caption)?,
         baseline_caption,
         claiming_baseline: always(&claiming_baseline_caption)?,
         claiming_baseline_caption,
-        pictures: scenes.len(),
     })
 }
 

@@ -1,14 +1,15 @@
-//! The part of a captioner that speaks: from a feature to a sentence.
+//! The network of a captioner: from features to the probabilities of words.
 
 use tch::{Kind, Tensor};
 
-use crate::nn::lstm::{Lstm, LstmState};
-use super::{CaptionerConfig, Decoding, ImageEntry, PackedCaptions};
+use super::decode::{beam_search, sample};
+use super::{CaptionerConfig, Decoding, ImageInjection, PackedCaptions, Pooling};
 use crate::data::{Random, Vocabulary};
-use crate::nn::Weights;
+use crate::nn::{Linear, Recurrent, RecurrentState, Weights, dropout, network};
+use crate::vision::FeatureBatch;
 use crate::{Error, Result};
 
-/// Puts a picture's feature into words. What made the feature is of no concern to it.
+/// Puts the features of a picture into words. What made the features is of no concern to it.
 ///
 /// Its weights are named as PyTorch modules name theirs: `image_projection.weight`, `word_embedding.weight`,
 /// `lstm.weight_ih_l0` (whose input is the word vector, then the image vector), `output.weight`.
@@ -16,30 +17,80 @@ use crate::{Error, Result};
 pub struct Generator {
     config: CaptionerConfig,
     feature_size: usize,
-    image_weight: Tensor,
-    image_bias: Tensor,
+    image_projection: Linear,
+    attention: Option<Attention>,
     word_embedding: Tensor,
-    lstm: Lstm,
-    output_weight: Tensor,
-    output_bias: Tensor,
+    recurrent: Recurrent,
+    output: Linear,
 }
 
-/// The LSTM's gates as far as they come from the image, and its memory, while captions are being made.
-struct Speaking {
-    image_gates: Tensor,
+network!(Generator { image_projection, attention, word_embedding, recurrent, output; config, feature_size });
+
+/// Additive attention: region `i` scores `wᵀ tanh(v_i + W_q h)`, and the weights are the softmax of the scores over the regions.
+#[derive(Debug)]
+struct Attention {
+    query: Linear,
+    score: Linear,
+}
+
+network!(Attention { query, score });
+
+impl Attention {
+    /// The weighted mean of the regions' vectors.
+    ///
+    /// # Shapes
+    /// - `vectors`: `[rows, regions, image_size]`
+    /// - `mask`: `[rows, regions]`
+    /// - `hidden`: `[rows, hidden]`
+    /// - result: `[rows, image_size]`
+    fn context(&self, vectors: &Tensor, mask: &Tensor, hidden: &Tensor) -> Tensor {
+        let scores = self.score.forward(&(vectors + self.query.forward(hidden).unsqueeze(1)).tanh()).squeeze_dim(2);
+        let weights = scores.masked_fill(&mask.eq(0.0), f64::NEG_INFINITY).softmax(1, Kind::Float);
+        weights.unsqueeze(1).bmm(vectors).squeeze_dim(1)
+    }
+}
+
+/// What of a picture goes into the gates.
+enum Image {
+    /// One vector at all steps: its share of the gates, `[rows, gates · hidden]`.
+    Gates(Tensor),
+    /// The vectors of the regions, `[rows, regions, image_size]`, and which there are, `[rows, regions]`.
+    Regions { vectors: Tensor, mask: Tensor },
+}
+
+impl Image {
+    fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
+        match self {
+            Self::Gates(gates) => Self::Gates(change(gates)),
+            Self::Regions { vectors, mask } => Self::Regions { vectors: change(vectors), mask: change(mask) },
+        }
+    }
+}
+
+/// The state of captions that are being decoded, a row each.
+pub(super) struct DecoderState {
+    image: Image,
     bias: Tensor,
     word_weight: Tensor,
-    state: LstmState,
+    recurrent: RecurrentState,
 }
 
-/// The first words of a caption, and the sum of their log probabilities.
-struct Beginning {
-    words: Vec<i64>,
-    score: f64,
+impl DecoderState {
+    pub(super) fn rows(&self) -> usize {
+        self.recurrent.hidden.size()[0] as usize
+    }
+
+    /// Keeps these rows, in this order; a row may be kept several times.
+    pub(super) fn select(&mut self, rows: &[usize]) {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let rows = Tensor::from_slice(&rows).to_device(self.recurrent.hidden.device());
+        self.image = self.image.map(|part| part.index_select(0, &rows));
+        self.recurrent = self.recurrent.select(&rows);
+    }
 }
 
 impl Generator {
-    /// A generator of `vocabulary_size` words for features of `feature_size` numbers.
+    /// A generator of `vocabulary_size` words for features of that dimension.
     ///
     /// # Errors
     /// [`Error::Config`] when a size is out of its range.
@@ -50,273 +101,203 @@ impl Generator {
         weights: &mut Weights,
     ) -> Result<Self> {
         config.validate()?;
-        let (words, word_size) = (vocabulary_size as i64, config.word_size as i64);
-        let (features, image_size) = (feature_size as i64, config.image_size as i64);
-        let hidden = config.hidden_size as i64;
-        // As PyTorch's Linear, and word vectors small enough that no word is loud from the start.
-        let output_bound = 1.0 / (config.hidden_size as f64).sqrt();
+        let CaptionerConfig { word_size, image_size, hidden_size, cell, .. } = *config;
+        // As PyTorch's Linear.
+        let output_bound = 1.0 / (hidden_size as f64).sqrt();
         Ok(Self {
             config: config.clone(),
             feature_size,
-            image_weight: weights.for_relu("image_projection.weight", &[image_size, features]),
-            image_bias: weights.constant("image_projection.bias", &[image_size], 0.0, true),
-            word_embedding: weights.uniform("word_embedding.weight", &[words, word_size], 1.0),
-            lstm: Lstm::new(config.word_size + config.image_size, config.hidden_size, "lstm", weights),
-            output_weight: weights.uniform("output.weight", &[words, hidden], output_bound),
-            output_bias: weights.constant("output.bias", &[words], 0.0, true),
+            image_projection: Linear::for_relu("image_projection", feature_size, image_size, weights),
+            attention: (config.pooling == Pooling::Attention).then(|| Attention {
+                query: Linear::new("attention.query", hidden_size, image_size, weights),
+                score: Linear::new("attention.score", image_size, 1, weights),
+            }),
+            word_embedding: weights.uniform("word_embedding.weight", &[vocabulary_size as i64, word_size as i64], 1.0),
+            recurrent: Recurrent::new(cell, word_size + image_size, hidden_size, "lstm", weights),
+            output: Linear::within("output", hidden_size, vocabulary_size, output_bound, weights),
         })
     }
 
-    /// The same generator for another thread.
-    pub(crate) fn share(&self) -> Self {
-        Self {
-            config: self.config.clone(),
-            feature_size: self.feature_size,
-            image_weight: self.image_weight.shallow_clone(),
-            image_bias: self.image_bias.shallow_clone(),
-            word_embedding: self.word_embedding.shallow_clone(),
-            lstm: self.lstm.share(),
-            output_weight: self.output_weight.shallow_clone(),
-            output_bias: self.output_bias.shallow_clone(),
-        }
-    }
-
-    /// Lets the generator start from how frequent words are: the bias of a word becomes its log probability, as in the
-    /// paper, which then need not be learnt. `counts` are by number in the vocabulary; a word never seen counts as a tenth.
-    pub fn start_from_counts(&mut self, counts: &[usize]) -> Result<()> {
+    /// Initialises the softmax bias with the log unigram probabilities of words, as in the paper, so that they need not be learnt.
+    /// `counts` are by id; a word that was never counted counts as a tenth.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when there is not one count for each word.
+    pub fn init_output_bias(&mut self, counts: &[usize]) -> Result<()> {
         let total: f64 = counts.iter().map(|&count| (count as f64).max(0.1)).sum();
         let logs: Vec<f32> = counts.iter().map(|&count| ((count as f64).max(0.1) / total).ln() as f32).collect();
-        tch::no_grad(|| self.output_bias.f_copy_(&Tensor::from_slice(&logs)))?;
+        if let Some(bias) = &mut self.output.bias {
+            tch::no_grad(|| bias.f_copy_(&Tensor::from_slice(&logs)))?;
+        }
         Ok(())
     }
 
-    /// The mean cross entropy of the captions' words, in nats: how surprised the generator is by the right next word.
+    /// The log probability of each token of captions, given the picture and the tokens before it (teacher forcing).
     ///
-    /// With `random` (in training), words, image and outputs are dropped as configured, by masks drawn from it.
+    /// With `random` (in training), word vectors, image vectors and outputs are dropped as configured, by masks drawn from it.
     ///
     /// # Shapes
-    /// - `features`: `[pictures, feature_size]`
-    /// - result: no dimensions
-    pub fn loss(&self, features: &Tensor, captions: &PackedCaptions, mut random: Option<&mut Random>) -> Tensor {
-        let mut drop = |tensor: Tensor, share: f64| match &mut random {
-            Some(random) if share > 0.0 => &tensor * dropout_mask(&tensor, share, random),
-            _ => tensor,
-        };
-        let device = features.device();
-        let word_size = self.config.word_size as i64;
-        let image_size = self.config.image_size as i64;
-
-        // The image's share of the gates is computed once a picture, not once a word.
-        let image = drop(self.image_vector(features), self.config.image_dropout);
-        let image_gates = image.linear(&self.lstm.weight_ih.narrow(1, word_size, image_size), None::<&Tensor>);
-        let pictures = captions.pictures.to_device(device);
-        let words = self.word_embedding.index_select(0, &captions.inputs.to_device(device));
-        let words = drop(words, self.config.word_dropout);
-        let word_gates = words.linear(&self.lstm.weight_ih.narrow(1, 0, word_size), Some(&self.lstm.bias()));
-        let gates = match self.config.image_entry {
-            ImageEntry::EveryStep => word_gates + image_gates.index_select(0, &pictures),
-            ImageEntry::FirstStep => {
-                let first = captions.captions() as i64;
-                let rest = captions.tokens() as i64 - first;
-                let seen = word_gates.narrow(0, 0, first) + image_gates.index_select(0, &pictures.narrow(0, 0, first));
-                Tensor::cat(&[seen, word_gates.narrow(0, first, rest)], 0)
-            }
-        };
-        let hidden = drop(self.lstm.forward(&gates, &captions.steps), self.config.output_dropout);
-        let scores = hidden.linear(&self.output_weight, Some(&self.output_bias));
-        scores.cross_entropy_for_logits(&captions.targets.to_device(device))
-    }
-
-    /// Captions as numbers of words, without specials: one for each row of `features`.
-    ///
-    /// `first` is the number of the first row among all that are captioned with these settings: each row draws its words
-    /// from its own sequence, so a caption does not depend on what else is in the batch.
+    /// - `features`: of the pictures that the captions belong to, `[pictures, regions, feature_size]`
+    /// - result: `[tokens]`, packed as the captions are
     ///
     /// # Errors
-    /// [`Error::Config`] when a setting is out of its range, [`Error::Argument`] when the features are of another size.
-    pub fn generate(&self, features: &Tensor, decoding: &Decoding, first: usize) -> Result<Vec<Vec<i64>>> {
+    /// [`Error::Argument`] when the features have another dimension.
+    pub fn log_probabilities(
+        &self,
+        features: &FeatureBatch,
+        captions: &PackedCaptions,
+        mut random: Option<&mut Random>,
+    ) -> Result<Tensor> {
+        let CaptionerConfig { injection, word_dropout, image_dropout, output_dropout, .. } = self.config;
+        let device = features.features.device();
+        let image = self.image(features, |vector| dropout(vector, image_dropout, random.as_deref_mut()))?;
+        let pictures = captions.pictures.to_device(device);
+        let words = self.word_embedding.index_select(0, &captions.inputs.to_device(device));
+        let words = dropout(words, word_dropout, random.as_deref_mut());
+        let word_gates = words.linear(&self.word_weight(), Some(&self.recurrent.bias()));
+        let first = captions.captions() as i64;
+        let hidden = match (&image, injection) {
+            (Image::Gates(gates), ImageInjection::EveryStep) => {
+                self.recurrent.forward(&(word_gates + gates.index_select(0, &pictures)), &captions.steps)
+            }
+            (Image::Gates(gates), ImageInjection::FirstStep) => {
+                let rest = captions.tokens() as i64 - first;
+                let seen = word_gates.narrow(0, 0, first) + gates.index_select(0, &pictures.narrow(0, 0, first));
+                let gates = Tensor::cat(&[seen, word_gates.narrow(0, first, rest)], 0);
+                self.recurrent.forward(&gates, &captions.steps)
+            }
+            (Image::Regions { .. }, _) => {
+                // The captions that are active at a step are the first ones.
+                let rows = image.map(|part| part.index_select(0, &pictures.narrow(0, 0, first)));
+                self.recurrent.forward_with(&word_gates, &captions.steps, |gates, state| {
+                    let active = state.hidden.size()[0];
+                    gates + self.gates_of(&rows.map(|part| part.narrow(0, 0, active)), state)
+                })
+            }
+        };
+        let hidden = dropout(hidden, output_dropout, random);
+        let log_probabilities = self.output.forward(&hidden).f_log_softmax(1, Kind::Float)?;
+        let targets = captions.targets.to_device(device).unsqueeze(1);
+        Ok(log_probabilities.f_gather(1, &targets, false)?.squeeze_dim(1))
+    }
+
+    /// The mean cross entropy of the captions' tokens, in nats, without dimensions: how surprised the generator is by the right
+    /// next word.
+    ///
+    /// # Errors
+    /// As [`Generator::log_probabilities`].
+    pub fn loss(
+        &self,
+        features: &FeatureBatch,
+        captions: &PackedCaptions,
+        random: Option<&mut Random>,
+    ) -> Result<Tensor> {
+        Ok(-self.log_probabilities(features, captions, random)?.mean(Kind::Float))
+    }
+
+    /// Captions as ids of words, without specials: one for each picture.
+    ///
+    /// `first` is the number of the first picture among all that are captioned with these settings: each draws its words from its
+    /// own random sequence, so a caption does not depend on what else is in the batch.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a setting is out of its range, [`Error::Argument`] when the features have another dimension.
+    pub fn generate(&self, features: &FeatureBatch, decoding: &Decoding, first: usize) -> Result<Vec<Vec<i64>>> {
         decoding.validate()?;
-        if features.size().len() != 2 || features.size()[1] != self.feature_size as i64 {
-            return Err(Error::argument(
-                format!(
-                    "features are {:?}, and the generator needs [pictures, {}]",
-                    features.size(),
-                    self.feature_size
-                ),
-                "Use the features that it was trained on.",
-            ));
-        }
-        tch::no_grad(|| match decoding.beam {
-            1 => self.generate_rows(features, decoding, first),
-            _ => (0..features.size()[0]).map(|row| self.search(&features.narrow(0, row, 1), decoding)).collect(),
+        tch::no_grad(|| {
+            let state = self.initial_state(features)?;
+            match decoding.beam {
+                1 => sample(self, state, decoding, first),
+                _ => beam_search(self, state, decoding),
+            }
         })
     }
 
-    fn generate_rows(&self, features: &Tensor, decoding: &Decoding, first: usize) -> Result<Vec<Vec<i64>>> {
-        let rows = features.size()[0] as usize;
-        let mut captions = vec![Vec::new(); rows];
-        if rows == 0 {
-            return Ok(captions);
+    /// What of the pictures goes into the gates: a ReLU layer on the features of each region, pooled over the regions; `drop` is
+    /// dropout.
+    fn image(
+        &self,
+        FeatureBatch { features, mask, .. }: &FeatureBatch,
+        drop: impl FnOnce(Tensor) -> Tensor,
+    ) -> Result<Image> {
+        let size = features.size();
+        if size.len() != 3 || size[2] != self.feature_size as i64 {
+            return Err(Error::argument(
+                format!(
+                    "the features are {size:?}, and the generator reads [pictures, regions, {}]",
+                    self.feature_size
+                ),
+                "Use the features of the encoder that it was trained with.",
+            ));
         }
-        let mut randoms: Vec<Random> =
-            (0..rows).map(|row| Random::stream(decoding.seed, (first + row) as u64)).collect();
-        // The rows of the tensors are those captions that have not ended yet.
-        let mut going_on: Vec<usize> = (0..rows).collect();
-        let mut speaking = self.start_speaking(features);
-        let mut words = vec![Vocabulary::START; rows];
-        for step in 0..decoding.max_words {
-            let scores = self.speak(&mut speaking, &words, step);
-            let chosen = choose(&scores, decoding.temperature, &going_on, &mut randoms)?;
-            let mut kept = Vec::with_capacity(going_on.len());
-            for (index, &word) in chosen.iter().enumerate() {
-                if word != Vocabulary::END {
-                    captions[going_on[index]].push(word);
-                    kept.push(index);
-                }
+        let features = &match self.config.normalise {
+            true => {
+                features
+                    * (features.norm_scalaropt_dim(2.0, [2i64], true).clamp_min(1e-6).reciprocal()
+                        * (size[2] as f64).sqrt())
             }
-            if kept.is_empty() {
-                break;
+            false => features.shallow_clone(),
+        };
+        let vectors = |features: &Tensor| self.image_projection.forward(features).relu();
+        let masked = || vectors(features) * mask.unsqueeze(2);
+        let sum = |tensor: &Tensor, keep: bool| tensor.sum_dim_intlist([1i64].as_slice(), keep, Kind::Float);
+        let vector = match self.config.pooling {
+            Pooling::WholePicture => vectors(&features.select(1, 0)),
+            Pooling::Mean => sum(&masked(), false) / sum(mask, true),
+            // After a ReLU, 0 is the least there is: a row without a region never wins.
+            Pooling::Max => masked().amax([1], false),
+            Pooling::Attention => {
+                return Ok(Image::Regions { vectors: drop(vectors(features)), mask: mask.shallow_clone() });
             }
-            words = kept.iter().map(|&index| chosen[index]).collect();
-            if kept.len() < going_on.len() {
-                let rows: Vec<i64> = kept.iter().map(|&index| index as i64).collect();
-                let rows = Tensor::from_slice(&rows).to_device(features.device());
-                speaking.image_gates = speaking.image_gates.index_select(0, &rows);
-                speaking.state.hidden = speaking.state.hidden.index_select(0, &rows);
-                speaking.state.cell = speaking.state.cell.index_select(0, &rows);
-                going_on = kept.iter().map(|&index| going_on[index]).collect();
-            }
-        }
-        Ok(captions)
+        };
+        Ok(Image::Gates(self.image_gates(&drop(vector))))
     }
 
-    /// The most probable caption of one picture that a beam search finds, `features` being `[1, feature_size]`.
-    ///
-    /// A caption's score is the sum of its words' log probabilities, as in the paper's own code: it does not favour long
-    /// captions.
-    fn search(&self, features: &Tensor, decoding: &Decoding) -> Result<Vec<i64>> {
-        let mut speaking = self.start_speaking(features);
-        let image_gates = speaking.image_gates.shallow_clone();
-        let mut live = vec![Beginning { words: Vec::new(), score: 0.0 }];
-        let mut best: Option<Beginning> = None;
-        for step in 0..decoding.max_words {
-            let words: Vec<i64> = live.iter().map(|begun| *begun.words.last().unwrap_or(&Vocabulary::START)).collect();
-            speaking.image_gates = image_gates.repeat([live.len() as i64, 1]);
-            let scores = self.speak(&mut speaking, &words, step).f_log_softmax(1, Kind::Double)?;
-            let most = scores.size()[1].min(decoding.beam as i64);
-            let (scores, words) = scores.f_topk(most, 1, true, true)?;
-            let scores: Vec<f64> = Vec::try_from(scores.f_flatten(0, 1)?.f_to_device(tch::Device::Cpu)?)?;
-            let words: Vec<i64> = Vec::try_from(words.f_flatten(0, 1)?.f_to_device(tch::Device::Cpu)?)?;
-            // Each beginning with each of its most probable next words, the best first.
-            let mut next: Vec<(usize, i64, f64)> = (0..words.len())
-                .map(|place| {
-                    let row = place / most as usize;
-                    (row, words[place], live[row].score + scores[place])
-                })
-                .collect();
-            // What no caption says is impossible, and not only improbable.
-            next.retain(|(_, _, score)| score.is_finite());
-            next.sort_by(|one, other| other.2.total_cmp(&one.2));
-            next.truncate(decoding.beam);
-            let mut rows = Vec::with_capacity(next.len());
-            let mut longer = Vec::with_capacity(next.len());
-            for (row, word, score) in next {
-                if word == Vocabulary::END {
-                    if best.as_ref().is_none_or(|best| score > best.score) {
-                        best = Some(Beginning { words: live[row].words.clone(), score });
-                    }
-                } else {
-                    let words = live[row].words.iter().copied().chain([word]).collect();
-                    rows.push(row as i64);
-                    longer.push(Beginning { words, score });
-                }
+    /// The share of the picture in the gates of a step.
+    fn gates_of(&self, image: &Image, state: &RecurrentState) -> Tensor {
+        match (image, &self.attention) {
+            (Image::Gates(gates), _) => gates.shallow_clone(),
+            (Image::Regions { vectors, mask }, Some(attention)) => {
+                self.image_gates(&attention.context(vectors, mask, &state.hidden))
             }
-            live = longer;
-            // Going on can only make a caption less probable.
-            let may_win = |begun: &Beginning| best.as_ref().is_none_or(|best| begun.score > best.score);
-            if !live.iter().any(may_win) {
-                break;
-            }
-            let rows = Tensor::from_slice(&rows).to_device(features.device());
-            speaking.state.hidden = speaking.state.hidden.index_select(0, &rows);
-            speaking.state.cell = speaking.state.cell.index_select(0, &rows);
-        }
-        // Where nothing has ended in time, the best beginning.
-        Ok(best.or_else(|| live.into_iter().next()).map(|begun| begun.words).unwrap_or_default())
-    }
-
-    fn image_vector(&self, features: &Tensor) -> Tensor {
-        features.linear(&self.image_weight, Some(&self.image_bias)).relu()
-    }
-
-    fn start_speaking(&self, features: &Tensor) -> Speaking {
-        let (word_size, image_size) = (self.config.word_size as i64, self.config.image_size as i64);
-        let image_weight = self.lstm.weight_ih.narrow(1, word_size, image_size);
-        Speaking {
-            image_gates: self.image_vector(features).linear(&image_weight, None::<&Tensor>),
-            bias: self.lstm.bias(),
-            word_weight: self.lstm.weight_ih.narrow(1, 0, word_size),
-            state: self.lstm.start(features.size()[0]),
+            (Image::Regions { .. }, None) => unreachable!("regions are kept for attention alone"),
         }
     }
 
-    /// Says `words`, one a row, and gives the scores of the words that may follow, `[rows, vocabulary]`.
-    fn speak(&self, speaking: &mut Speaking, words: &[i64], step: usize) -> Tensor {
+    fn word_weight(&self) -> Tensor {
+        self.recurrent.weight_ih.narrow(1, 0, self.config.word_size as i64)
+    }
+
+    fn image_gates(&self, image: &Tensor) -> Tensor {
+        let CaptionerConfig { word_size, image_size, .. } = self.config;
+        image.linear(&self.recurrent.weight_ih.narrow(1, word_size as i64, image_size as i64), None::<&Tensor>)
+    }
+
+    fn initial_state(&self, features: &FeatureBatch) -> Result<DecoderState> {
+        Ok(DecoderState {
+            image: self.image(features, |vector| vector)?,
+            bias: self.recurrent.bias(),
+            word_weight: self.word_weight(),
+            recurrent: self.recurrent.initial_state(features.features.size()[0]),
+        })
+    }
+
+    /// Reads `words`, one a row, and returns the logits of the words that may follow, `[rows, vocabulary]`.
+    pub(super) fn step(&self, state: &mut DecoderState, words: &[i64], step: usize) -> Tensor {
         let words = Tensor::from_slice(words).to_device(self.word_embedding.device());
         let vectors = self.word_embedding.index_select(0, &words);
-        let mut gates = vectors.linear(&speaking.word_weight, Some(&speaking.bias));
-        if step == 0 || self.config.image_entry == ImageEntry::EveryStep {
-            gates += &speaking.image_gates;
+        let mut gates = vectors.linear(&state.word_weight, Some(&state.bias));
+        if step == 0 || self.config.injection == ImageInjection::EveryStep {
+            gates += self.gates_of(&state.image, &state.recurrent);
         }
-        speaking.state = self.lstm.step(&gates, &speaking.state);
-        let scores = speaking.state.hidden.linear(&self.output_weight, Some(&self.output_bias));
+        state.recurrent = self.recurrent.step(&gates, &state.recurrent);
+        let logits = self.output.forward(&state.recurrent.hidden);
         // No caption says what stands for padding, a start or a word that is not known.
         for special in [Vocabulary::PAD, Vocabulary::START, Vocabulary::UNKNOWN] {
-            let _ = scores.narrow(1, special, 1).fill_(f64::NEG_INFINITY);
+            let _ = logits.narrow(1, special, 1).fill_(f64::NEG_INFINITY);
         }
-        scores
+        logits
     }
-}
-
-/// One word for each row of `scores`.
-fn choose(scores: &Tensor, temperature: f64, rows: &[usize], randoms: &mut [Random]) -> Result<Vec<i64>> {
-    if temperature == 0.0 {
-        return Ok(Vec::try_from(scores.f_argmax(1, false)?.f_to_device(tch::Device::Cpu)?)?);
-    }
-    let probabilities = (scores / temperature).f_softmax(1, Kind::Float)?.f_to_device(tch::Device::Cpu)?;
-    let width = probabilities.size()[1] as usize;
-    let flat: Vec<f32> = Vec::try_from(probabilities.f_flatten(0, 1)?)?;
-    let draw = |(row, probabilities): (&usize, &[f32])| {
-        let total: f32 = probabilities.iter().sum();
-        let mut left = randoms[*row].unit() * total;
-        let mut chosen = Vocabulary::END;
-        for (word, &probability) in (0..).zip(probabilities) {
-            if probability > 0.0 {
-                chosen = word;
-                left -= probability;
-                if left < 0.0 {
-                    break;
-                }
-            }
-        }
-        chosen
-    };
-    Ok(rows.iter().zip(flat.chunks_exact(width)).map(draw).collect())
-}
-
-/// Zero for the dropped share of numbers, and `1 ÷ (1 − share)` for the others, shaped as `tensor`. The share is rounded to
-/// a 65,536th.
-fn dropout_mask(tensor: &Tensor, share: f64, random: &mut Random) -> Tensor {
-    let threshold = (share * 65_536.0).round() as u16;
-    let count = tensor.numel();
-    let mut kept = Vec::with_capacity(count + 3);
-    while kept.len() < count {
-        let bits = random.next_u64();
-        kept.extend([0, 16, 32, 48].map(|shift| u8::from((bits >> shift) as u16 >= threshold)));
-    }
-    kept.truncate(count);
-    let mask = Tensor::from_slice(&kept).reshape(tensor.size()).to_device(tensor.device());
-    mask.to_kind(Kind::Float) / (1.0 - share)
 }
 
 #[cfg(test)]
@@ -324,43 +305,53 @@ mod tests {
     use super::*;
     use tch::Device;
 
-    fn small(image_entry: ImageEntry) -> (Weights, Generator) {
+    fn small(injection: ImageInjection) -> (Weights, Generator) {
         let config = CaptionerConfig {
             word_size: 6,
             image_size: 5,
             hidden_size: 8,
-            image_entry,
+            injection,
             word_dropout: 0.5,
-            ..CaptionerConfig::scenes()
+            ..CaptionerConfig::default()
         };
         let mut weights = Weights::new(4, Device::Cpu);
         let generator = Generator::new(&config, 7, 12, &mut weights).unwrap();
         (weights, generator)
     }
 
-    fn features(rows: i64) -> Tensor {
-        Weights::new(8, Device::Cpu).uniform("features", &[rows, 7], 2.0).detach()
+    fn features(rows: i64) -> FeatureBatch {
+        FeatureBatch::whole_pictures(&Weights::new(8, Device::Cpu).uniform("features", &[rows, 7], 2.0).detach())
+    }
+
+    /// The features of some of the pictures.
+    fn narrow(batch: &FeatureBatch, first: i64, count: i64) -> FeatureBatch {
+        FeatureBatch::whole_pictures(&batch.features.select(1, 0).narrow(0, first, count))
     }
 
     /// The loss by libtorch's LSTM, one caption at a time, with the image vector where the configuration wants it.
-    fn loss_by_the_kernel(generator: &Generator, features: &Tensor, captions: &[(usize, &[i64])]) -> f64 {
+    fn loss_by_the_kernel(
+        weights: &Weights,
+        generator: &Generator,
+        features: &FeatureBatch,
+        captions: &[(usize, &[i64])],
+    ) -> f64 {
         let (mut sum, mut tokens) = (0.0, 0);
         for (picture, words) in captions {
             let inputs: Vec<i64> = [Vocabulary::START].into_iter().chain(words.iter().copied()).collect();
             let targets: Vec<i64> = words.iter().copied().chain([Vocabulary::END]).collect();
             let vectors = generator.word_embedding.index_select(0, &Tensor::from_slice(&inputs));
-            let image = generator.image_vector(&features.narrow(0, *picture as i64, 1));
+            let features = narrow(features, *picture as i64, 1).features.select(1, 0);
+            let image = generator.image_projection.forward(&features).relu();
             let images = image.repeat([inputs.len() as i64, 1]);
-            if generator.config.image_entry == ImageEntry::FirstStep {
+            if generator.config.injection == ImageInjection::FirstStep {
                 let _ = images.narrow(0, 1, words.len() as i64).zero_();
             }
             let input = Tensor::cat(&[vectors, images], 1).unsqueeze(1);
-            let start = generator.lstm.start(1);
-            let (hidden, cell) = (start.hidden.unsqueeze(0), start.cell.unsqueeze(0));
-            let lstm = &generator.lstm;
-            let parameters = [&lstm.weight_ih, &lstm.weight_hh, &lstm.bias_ih, &lstm.bias_hh];
-            let (output, ..) = input.lstm(&[&hidden, &cell], &parameters, true, 1, 0.0, false, false, false);
-            let scores = output.squeeze_dim(1).linear(&generator.output_weight, Some(&generator.output_bias));
+            let zeros = Tensor::zeros([1, 1, 8], (Kind::Float, Device::Cpu));
+            let parameters = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
+            let parameters = parameters.map(|name| weights.get(&format!("lstm.{name}_l0")).unwrap());
+            let (output, ..) = input.lstm(&[&zeros, &zeros], &parameters, true, 1, 0.0, false, false, false);
+            let scores = generator.output.forward(&output.squeeze_dim(1));
             let loss = scores.cross_entropy_for_logits(&Tensor::from_slice(&targets));
             sum += loss.double_value(&[]) * targets.len() as f64;
             tokens += targets.len();
@@ -370,19 +361,20 @@ mod tests {
 
     #[test]
     fn the_loss_is_that_of_libtorchs_lstm_fed_with_word_and_image() {
-        for entry in [ImageEntry::EveryStep, ImageEntry::FirstStep] {
-            let (_weights, generator) = small(entry);
+        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+            let (weights, generator) = small(injection);
             let captions: [(usize, &[i64]); 4] = [(0, &[4, 5, 6]), (1, &[7]), (0, &[]), (2, &[8, 9, 10, 11, 4])];
-            let expected = tch::no_grad(|| loss_by_the_kernel(&generator, &features(3), &captions));
-            let loss = generator.loss(&features(3), &PackedCaptions::new(&captions, 40), None).double_value(&[]);
-            assert!((loss - expected).abs() < 1e-5, "{entry:?}: {loss}, not {expected}");
+            let expected = tch::no_grad(|| loss_by_the_kernel(&weights, &generator, &features(3), &captions));
+            let loss =
+                generator.loss(&features(3), &PackedCaptions::new(&captions, 40), None).unwrap().double_value(&[]);
+            assert!((loss - expected).abs() < 1e-5, "{injection:?}: {loss}, not {expected}");
         }
     }
 
     #[test]
     fn a_wide_beam_finds_the_most_probable_caption_of_all() {
-        for entry in [ImageEntry::EveryStep, ImageEntry::FirstStep] {
-            let (_weights, generator) = small(entry);
+        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+            let (_weights, generator) = small(injection);
             let features = features(3);
             let words: Vec<i64> = (4..12).collect();
             // All captions of at most two words.
@@ -393,11 +385,11 @@ mod tests {
             let found = generator.generate(&features, &wide, 0).unwrap();
             let greedy = generator.generate(&features, &Decoding { max_words: 3, ..Decoding::greedy() }, 0).unwrap();
             for picture in 0..3 {
-                let picture_features = features.narrow(0, picture as i64, 1);
+                let picture_features = narrow(&features, picture as i64, 1);
                 let score = |caption: &Vec<i64>| log_probability(&generator, &picture_features, caption);
                 let best = all.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
                 // Captions of three words have no end yet, and are taken only where nothing has ended.
-                assert!(score(&found[picture]) >= best - 1e-9, "{entry:?}, picture {picture}");
+                assert!(score(&found[picture]) >= best - 1e-9, "{injection:?}, picture {picture}");
                 if greedy[picture].len() < 3 {
                     assert!(score(&found[picture]) >= score(&greedy[picture]) - 1e-9);
                 }
@@ -406,12 +398,12 @@ mod tests {
     }
 
     /// The log probability of a caption and its end, word by word.
-    fn log_probability(generator: &Generator, features: &Tensor, caption: &[i64]) -> f64 {
-        let mut speaking = generator.start_speaking(features);
+    fn log_probability(generator: &Generator, features: &FeatureBatch, caption: &[i64]) -> f64 {
+        let mut state = generator.initial_state(features).unwrap();
         let ended: Vec<i64> = caption.iter().copied().chain([Vocabulary::END]).collect();
         let said = [Vocabulary::START].into_iter().chain(caption.iter().copied());
         let steps = said.zip(&ended).enumerate().map(|(step, (word, &next))| {
-            let scores = tch::no_grad(|| generator.speak(&mut speaking, &[word], step));
+            let scores = tch::no_grad(|| generator.step(&mut state, &[word], step));
             scores.log_softmax(1, Kind::Double).double_value(&[0, next])
         });
         steps.sum()
@@ -419,8 +411,8 @@ mod tests {
 
     #[test]
     fn a_greedy_caption_is_word_by_word_the_least_surprising() {
-        for entry in [ImageEntry::EveryStep, ImageEntry::FirstStep] {
-            let (_weights, generator) = small(entry);
+        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+            let (_weights, generator) = small(injection);
             let features = features(3);
             let decoding = Decoding { max_words: 4, ..Decoding::greedy() };
             let captions = generator.generate(&features, &decoding, 0).unwrap();
@@ -431,10 +423,10 @@ mod tests {
                     let surprise = |word: i64| {
                         let words: Vec<i64> = caption[..place].iter().copied().chain([word, 4]).collect();
                         let packed = PackedCaptions::new(&[(picture, words.as_slice())], place);
-                        generator.loss(&features, &packed, None).double_value(&[])
+                        generator.loss(&features, &packed, None).unwrap().double_value(&[])
                     };
                     let best = (4..12).min_by(|a, b| surprise(*a).total_cmp(&surprise(*b))).unwrap();
-                    assert_eq!(said, best, "{entry:?}, picture {picture}, place {place} of {caption:?}");
+                    assert_eq!(said, best, "{injection:?}, picture {picture}, place {place} of {caption:?}");
                 }
             }
         }
@@ -442,18 +434,18 @@ mod tests {
 
     #[test]
     fn draws_depend_on_the_seed_and_not_on_the_batch() {
-        let (_weights, generator) = small(ImageEntry::EveryStep);
+        let (_weights, generator) = small(ImageInjection::EveryStep);
         let features = features(5);
         let drawn = |seed| generator.generate(&features, &Decoding::temperature(1.0, seed), 0).unwrap();
         assert_eq!(drawn(1), drawn(1));
         assert_ne!(drawn(1), drawn(2));
-        let alone = generator.generate(&features.narrow(0, 3, 1), &Decoding::temperature(1.0, 1), 3).unwrap();
+        let alone = generator.generate(&narrow(&features, 3, 1), &Decoding::temperature(1.0, 1), 3).unwrap();
         assert_eq!(alone[0], drawn(1)[3]);
     }
 
     #[test]
     fn a_low_temperature_says_what_greedy_says_and_a_high_one_varies() {
-        let (_weights, generator) = small(ImageEntry::EveryStep);
+        let (_weights, generator) = small(ImageInjection::EveryStep);
         let features = features(5);
         let greedy = generator.generate(&features, &Decoding::greedy(), 0).unwrap();
         assert_eq!(generator.generate(&features, &Decoding::temperature(1e-7, 7), 0).unwrap(), greedy);
@@ -466,8 +458,8 @@ mod tests {
 
     #[test]
     fn the_first_biases_are_log_probabilities() {
-        let (weights, mut generator) = small(ImageEntry::EveryStep);
-        generator.start_from_counts(&[0, 0, 10, 0, 70, 20, 0, 0, 0, 0, 0, 0]).unwrap();
+        let (weights, mut generator) = small(ImageInjection::EveryStep);
+        generator.init_output_bias(&[0, 0, 10, 0, 70, 20, 0, 0, 0, 0, 0, 0]).unwrap();
         let bias: Vec<f32> = Vec::try_from(weights.get("output.bias").unwrap().detach()).unwrap();
         let total = 100.9f32;
         assert!(
@@ -477,23 +469,128 @@ mod tests {
     }
 
     #[test]
-    fn dropout_drops_its_share_and_keeps_the_mean() {
-        let tensor = Tensor::ones([300, 101], (Kind::Float, Device::Cpu));
-        for share in [0.2, 0.5, 0.9] {
-            let mask = dropout_mask(&tensor, share, &mut Random::new(1));
-            assert_eq!(mask.size(), [300, 101]);
-            assert!((mask.mean(Kind::Float).double_value(&[]) - 1.0).abs() < 0.05);
-            let dropped = mask.eq(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
-            assert!((dropped - share).abs() < 0.01, "{share}: {dropped}");
+    fn a_beam_of_several_pictures_is_that_of_each_and_a_beam_of_one_is_greedy() {
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let features = features(5);
+        let generate =
+            |features: &FeatureBatch, decoding: &Decoding| generator.generate(features, decoding, 0).unwrap();
+        for width in [2, 3, 7] {
+            let together = generate(&features, &Decoding::beam(width));
+            let alone =
+                (0..5).map(|picture| generate(&narrow(&features, picture, 1), &Decoding::beam(width)).remove(0));
+            assert_eq!(together, alone.collect::<Vec<_>>(), "width {width}");
+        }
+        let state = generator.initial_state(&features).unwrap();
+        let one = tch::no_grad(|| beam_search(&generator, state, &Decoding::greedy())).unwrap();
+        assert_eq!(one, generate(&features, &Decoding::greedy()));
+    }
+
+    #[test]
+    fn temperatures_at_the_ends_of_their_range_still_make_captions() {
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let features = features(5);
+        let greedy = generator.generate(&features, &Decoding::greedy(), 0).unwrap();
+        for temperature in [1e-7, 1e-30, 1e-37, 1e-39, 1e-300, f64::MIN_POSITIVE, 5e-324] {
+            let captions = generator.generate(&features, &Decoding::temperature(temperature, 7), 0).unwrap();
+            assert_eq!(captions, greedy, "{temperature:e}");
+        }
+        for temperature in [1e3, 1e38, 1e39, 1e300, f64::MAX] {
+            let captions = generator.generate(&features, &Decoding::temperature(temperature, 7), 0).unwrap();
+            assert!(captions.iter().any(|caption| !caption.is_empty()), "{temperature:e}");
+            assert!(captions.iter().flatten().all(|&word| word > Vocabulary::UNKNOWN), "{temperature:e}");
+        }
+    }
+
+    #[test]
+    fn attention_weighs_the_regions_anew_at_each_step_and_never_one_that_is_not_there() {
+        let config = CaptionerConfig {
+            image_size: 5,
+            hidden_size: 8,
+            pooling: Pooling::Attention,
+            word_dropout: 0.0,
+            ..CaptionerConfig::scenes()
+        };
+        let mut weights = Weights::new(4, Device::Cpu);
+        let generator = Generator::new(&config, 7, 12, &mut weights).unwrap();
+        let features = Weights::new(8, Device::Cpu).uniform("features", &[2, 4, 7], 2.0).detach();
+        let mask = Tensor::from_slice2(&[[1f32, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]]);
+        let batch = |features: &Tensor| {
+            FeatureBatch::new(features.copy(), mask.copy(), Tensor::zeros([2, 4, 4], (Kind::Float, Device::Cpu)))
+        };
+        let captions: [(usize, &[i64]); 3] = [(0, &[4, 5, 6]), (1, &[7]), (0, &[8, 9])];
+        let packed = PackedCaptions::new(&captions, 40);
+        let all = generator.log_probabilities(&batch(&features), &packed, None).unwrap();
+        // The teacher-forced sum is what decoding step by step gives.
+        let steps: f64 = captions
+            .iter()
+            .map(|(picture, words)| {
+                let one = FeatureBatch::new(
+                    features.narrow(0, *picture as i64, 1),
+                    mask.narrow(0, *picture as i64, 1),
+                    Tensor::zeros([1, 4, 4], (Kind::Float, Device::Cpu)),
+                );
+                let mut state = generator.initial_state(&one).unwrap();
+                let said = [Vocabulary::START].into_iter().chain(words.iter().copied());
+                let next = words.iter().copied().chain([Vocabulary::END]);
+                said.zip(next)
+                    .enumerate()
+                    .map(|(step, (word, next))| {
+                        let hidden = || generator.output.forward(&state_hidden(&generator, &mut state, word, step));
+                        tch::no_grad(hidden).log_softmax(1, Kind::Double).double_value(&[0, next])
+                    })
+                    .sum::<f64>()
+            })
+            .sum();
+        assert!((all.sum(Kind::Double).double_value(&[]) - steps).abs() < 1e-4);
+        // What stands where no region is changes nothing; another region does.
+        let mut other = features.copy();
+        let _ = other.narrow(1, 3, 1).fill_(9.0);
+        let _ = other.get(1).narrow(0, 1, 3).fill_(-9.0);
+        assert_eq!(generator.log_probabilities(&batch(&other), &packed, None).unwrap(), all);
+        other = features.copy();
+        let _ = other.get(0).narrow(0, 2, 1).fill_(3.0);
+        assert_ne!(generator.log_probabilities(&batch(&other), &packed, None).unwrap(), all);
+    }
+
+    /// The hidden state after a word, all of whose logits are still there.
+    fn state_hidden(generator: &Generator, state: &mut DecoderState, word: i64, step: usize) -> Tensor {
+        let _ = generator.step(state, &[word], step);
+        state.recurrent.hidden.shallow_clone()
+    }
+
+    #[test]
+    fn regions_are_pooled_without_those_that_are_not_there() {
+        let features = Weights::new(8, Device::Cpu).uniform("features", &[2, 4, 7], 2.0).detach();
+        let mask = Tensor::from_slice2(&[[1f32, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]]);
+        let boxes = Tensor::zeros([2, 4, 4], (Kind::Float, Device::Cpu));
+        for pooling in [Pooling::WholePicture, Pooling::Mean, Pooling::Max] {
+            let config = CaptionerConfig { image_size: 5, pooling, normalise: false, ..CaptionerConfig::scenes() };
+            let mut weights = Weights::new(4, Device::Cpu);
+            let generator = Generator::new(&config, 7, 12, &mut weights).unwrap();
+            let batch = FeatureBatch::new(features.copy(), mask.copy(), boxes.copy());
+            let Image::Gates(gates) = generator.image(&batch, |vector| vector).unwrap() else { panic!("one vector") };
+            let each = generator.image_projection.forward(&features).relu();
+            let rows = |picture: i64, count: i64| each.get(picture).narrow(0, 0, count);
+            let expected = match pooling {
+                Pooling::WholePicture => [rows(0, 1).get(0), rows(1, 1).get(0)],
+                Pooling::Mean => {
+                    [rows(0, 3), rows(1, 1)].map(|rows| rows.mean_dim([0i64].as_slice(), false, Kind::Float))
+                }
+                Pooling::Max => [rows(0, 3), rows(1, 1)].map(|rows| rows.amax([0], false)),
+                Pooling::Attention => unreachable!(),
+            };
+            let expected = generator.image_gates(&Tensor::stack(&expected, 0));
+            let difference = (gates - expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-6, "{pooling:?}: {difference}");
         }
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let (_weights, generator) = small(ImageEntry::EveryStep);
-        let wrong = Tensor::zeros([2, 6], (Kind::Float, Device::Cpu));
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let wrong = FeatureBatch::whole_pictures(&Tensor::zeros([2, 6], (Kind::Float, Device::Cpu)));
         let error = generator.generate(&wrong, &Decoding::greedy(), 0).unwrap_err().to_string();
-        assert!(error.contains("[pictures, 7]"), "{error}");
+        assert!(error.contains("[pictures, regions, 7]"), "{error}");
         for (decoding, field) in [
             (Decoding { temperature: -1.0, ..Decoding::greedy() }, "decoding.temperature"),
             (Decoding { temperature: f64::NAN, ..Decoding::greedy() }, "decoding.temperature"),
@@ -502,6 +599,6 @@ mod tests {
             let error = generator.generate(&features(1), &decoding, 0).unwrap_err().to_string();
             assert!(error.starts_with(field), "{error}");
         }
-        assert!(generator.generate(&features(1).narrow(0, 0, 0), &Decoding::greedy(), 0).unwrap().is_empty());
+        assert!(generator.generate(&narrow(&features(1), 0, 0), &Decoding::greedy(), 0).unwrap().is_empty());
     }
 }

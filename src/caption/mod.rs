@@ -1,32 +1,29 @@
-//! The captioner: a picture's feature, and a recurrent network that puts it into words.
+//! The captioner: a picture's features, and a recurrent network that puts them into words.
 //!
 //! ```text
-//! picture ──▶ encoder ──▶ feature ──▶ image vector ─┐
-//!                                                    ├─▶ LSTM ──▶ scores of the next word
-//!                              word so far ──▶ embedding ─┘
+//! picture ──▶ encoder ──▶ features ──▶ image vector ─┐
+//!                                                     ├─▶ LSTM ──▶ logits of the next word
+//!                               word so far ──▶ embedding ─┘
 //! ```
 //!
-//! Karpathy & Fei-Fei (2015) show the image vector to the network at the first step only; the course shows it at every step
-//! ([`ImageEntry`]). Everything else of the two is a [`CaptionTraining`] as well: [`CaptionTraining::paper`],
-//! [`CaptionTraining::course`], and [`CaptionTraining::scenes`], a small one.
+//! A captioner reads features, never pictures: those that an [`Encoder`](crate::vision::Encoder) computes once and a
+//! [`FeatureCache`](crate::vision::FeatureCache) keeps. Its checkpoint names that encoder, so it captions pictures too.
 //!
-//! The encoder may learn on its own first, which words people use of a picture ([`train_eye`]); the captioner then learns to
-//! make sentences of what it sees.
+//! Karpathy & Fei-Fei (2015) show the image vector to the network at the first step only; the course shows it at every step
+//! ([`ImageInjection`]). Everything else of the two is a [`CaptionTraining`] as well: [`CaptionTraining::paper`],
+//! [`CaptionTraining::course`], and [`CaptionTraining::scenes`], a small one.
 
 mod captioner;
-mod captions;
 mod config;
-mod decoding;
+mod decode;
 mod evaluation;
-mod eye;
 mod generator;
+mod packed;
 mod training;
 
-pub use captioner::Captioner;
-pub use captions::PackedCaptions;
-pub use config::{CaptionTraining, CaptionerConfig, ImageEntry};
-pub use decoding::Decoding;
-pub use evaluation::{CaptionEvaluation, Truth, evaluate};
-pub use eye::{Eye, EyeTraining, train_eye};
+pub use captioner::{Captioner, Captions};
+pub use config::{CaptionTraining, CaptionerConfig, ImageInjection, Pooling};
+pub use decode::Decoding;
+pub use evaluation::{CaptionEvaluation, SceneTruth, Truth, evaluate};
 pub use generator::Generator;
-pub use training::train;
+pub use packed::PackedCaptions;

@@ -1,195 +1,90 @@
-//! Training a captioner on a data set.
+//! Training a captioner on the features of a data set.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::Value;
+use tch::Tensor;
 
-use super::eye::Looking;
-use super::{CaptionTraining, Captioner, Decoding, Eye, EyeTraining, PackedCaptions};
+use super::{CaptionTraining, Captioner, Decoding, Generator, PackedCaptions};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
-use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
-use crate::train::pictures::stretched;
-use crate::train::{
-    CHECKPOINT_FILE, Checkpoint, Position, Progress, Run, Sample, StepPart, Task,
-};
-use crate::nn::{Weights, read_tensors};
-use crate::vision::DetectorTraining;
-use crate::vision::faster_rcnn::Detecting;
+use crate::metrics::Cider;
+use crate::nn::{Network, Weights};
+use crate::train::examples::{SplitExamples, examples_of, training_examples};
+use crate::train::supervised::{Inputs, Objective, Supervised};
+use crate::train::{CHECKPOINT_FILE, Progress, Resumed, RunSettings, Task, Trainable};
+use crate::vision::features::{FeatureInputs, FeatureLoading, load_features};
+use crate::vision::{FeatureBatch, NamedEncoder};
 use crate::{Error, Result};
 
-/// Starts to train a captioner on the training examples of a data set, in a new folder of its own.
-///
-/// ```no_run
-/// use captionlab::caption::{self, CaptionTraining, Decoding};
-/// use captionlab::data::Dataset;
-/// let dataset = Dataset::open("flickr30k")?;
-/// let mut run = caption::train(&dataset, &CaptionTraining::course())?;
-/// run.wait()?;
-/// let captions = run.captioner()?.caption(&dataset.examples[..8], &Decoding::greedy())?;
-/// # Ok::<(), captionlab::Error>(())
-/// ```
-///
-/// # Errors
-/// [`Error::Config`] for a setting out of its range, [`Error::Argument`] when the data set has no training examples,
-/// [`Error::Run`] when the named folder holds a run already, [`Error::File`] when it cannot be written.
-pub fn train(dataset: &Dataset, training: &CaptionTraining) -> Result<Run> {
-    training.validate()?;
-    let mut training = training.clone();
-    // The eye's own sizes are the encoder's.
-    let eye = match &training.eye {
-        Some(folder) => {
-            let (tensors, _) = read_tensors(&folder.join(CHECKPOINT_FILE))?;
-            training.captioner.encoder = Eye::load(folder)?.config().clone();
-            Some((folder, tensors))
-        }
-        None => None,
-    };
-    training.validate()?;
-    let examples = training_examples(dataset)?;
-    let captions: Vec<&str> = examples.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
-    let vocabulary = Vocabulary::build(&captions, &training.vocabulary)?;
-    let mut captioner = Captioner::new(&training.captioner, vocabulary, training.run.seed, training.run.device)?;
-    captioner.generator.start_from_counts(&target_counts(captioner.vocabulary(), &captions))?;
-    if let Some((folder, tensors)) = eye {
-        captioner.weights.assign_prefix("encoder.", &tensors, folder)?;
-    }
-    let settings = training.run.clone();
-    Run::start("captioner", Box::new(Training::new(dataset, &training, captioner)), settings)
-}
+impl Trainable for CaptionTraining {
+    type Model = Captioner;
 
-impl Run {
-    /// Goes on with a run from its last checkpoint, as if it had never stopped.
-    ///
-    /// `dataset` is the one that it was started with; its pictures are read again.
-    ///
-    /// # Errors
-    /// [`Error::Run`] when the folder holds no run, or another process trains it; [`Error::Argument`] when the data set is
-    /// another one.
-    pub fn resume(folder: impl AsRef<Path>, dataset: &Dataset) -> Result<Run> {
-        let folder = folder.as_ref();
-        let description = Checkpoint::read(folder)?.description;
-        let training = description.get("training").cloned().unwrap_or_default();
-        let kind = description.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default();
-        #[cfg(feature = "clip-text")]
-        if kind == crate::vision::clip::CLIP_KIND {
-            return crate::vision::clip::resume_clip(folder, &description, dataset);
-        }
-        let other = |error: serde_json::Error| Error::Run {
-            problem: format!(
-                "{} is no run of a captioner, an eye or a detector that can go on: {error}",
-                folder.display()
-            ),
-            help: "Name the folder of such a run; one of another version of captionlab is to be trained anew."
-                .to_string(),
-        };
-        if description.get("data") != Some(&data_description(dataset)) {
-            let was = description.get("data").cloned().unwrap_or_default();
-            return Err(Error::argument(
-                format!("{} was started with another data set than {}: {was}", folder.display(), dataset.name),
-                "Resume it with the data set that it was started with; its examples and captions must be the same.",
-            ));
-        }
-        if kind == "detector" {
-            let training: DetectorTraining = serde_json::from_value(training).map_err(other)?;
-            return Run::go_on(folder, Box::new(Detecting::new(dataset, &training)?), training.run);
-        }
-        if kind == "eye" {
-            let training: EyeTraining = serde_json::from_value(training).map_err(other)?;
-            training.validate()?;
-            let task = Looking::resume(folder, dataset, &training)?;
-            return Run::go_on(folder, Box::new(task), training.run);
-        }
-        let training: CaptionTraining = serde_json::from_value(training).map_err(other)?;
-        training.validate()?;
-        let captioner = Captioner::load(folder)?.to_device(training.run.device)?;
-        let task = Training::new(dataset, &training, captioner);
-        Run::go_on(folder, Box::new(task), training.run)
+    fn run(&self) -> &RunSettings {
+        &self.run
     }
-}
 
-/// How often each word is to be said in the captions, by number, `<end>` and `<unknown>` included.
-fn target_counts(vocabulary: &Vocabulary, captions: &[&str]) -> Vec<usize> {
-    let mut counts = vec![0; vocabulary.len()];
-    for caption in captions {
-        for word in vocabulary.encode(caption).into_iter().chain([Vocabulary::END]) {
-            if let Some(count) = counts.get_mut(word as usize) {
-                *count += 1;
+    fn run_mut(&mut self) -> &mut RunSettings {
+        &mut self.run
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn task(&self, dataset: &Dataset, resumed: Option<Resumed<'_>>) -> Result<Box<dyn Task>> {
+        let train = training_examples(dataset)?;
+        let validation = examples_of(dataset, Split::Validation);
+        let encoder = NamedEncoder::load(&self.encoder)?;
+        let captioner = match resumed {
+            None => {
+                let captions: Vec<&str> =
+                    train.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
+                let vocabulary = Vocabulary::build(&captions, &self.vocabulary)?;
+                let mut captioner =
+                    Captioner::new(&self.captioner, vocabulary, encoder.clone(), self.run.seed, self.run.device)?;
+                let counts = captioner.vocabulary().target_counts(&captions);
+                captioner.generator.init_output_bias(&counts)?;
+                captioner
             }
-        }
+            Some(resumed) => {
+                let weights = Weights::to_assign(self.run.device);
+                let path = resumed.folder.join(CHECKPOINT_FILE);
+                let captioner = Captioner::of_description(resumed.description()?, &path, weights)?;
+                encoder.check_same(captioner.named_encoder()).map_err(|error| Error::Run {
+                    problem: format!("{} cannot be resumed: {error}", resumed.folder.display()),
+                    help: "Its checkpoint can be loaded and used; to train on, start a new run.".to_string(),
+                })?;
+                captioner
+            }
+        };
+        let vocabulary = captioner.vocabulary().clone();
+        let target = |example: &Example| Ok(example.captions.iter().map(|text| vocabulary.encode(text)).collect());
+        let features = FeatureLoading { encoder, cache: self.cache.clone(), data: FeatureLoading::place_of(dataset) };
+        let objective = CaptionObjective { training: self.clone(), captioner, features };
+        Ok(Box::new(Supervised::new(objective, &self.run, &train, &validation, target)?))
     }
-    counts
 }
 
-/// The captions of a picture, as numbers of words.
+/// What a captioner learns, and from what.
+struct CaptionObjective {
+    training: CaptionTraining,
+    captioner: Captioner,
+    features: FeatureLoading,
+}
+
+/// The captions of a picture, as ids of words.
 type Captions = Vec<Vec<i64>>;
 
-/// A captioner in training.
-struct Training {
-    training: CaptionTraining,
-    description: serde_json::Value,
-    captioner: Captioner,
-    train: Part<Captions>,
-    validation: Part<Captions>,
-    samples: Part<Captions>,
-    order: Order,
-}
+impl Objective for CaptionObjective {
+    type Target = Captions;
+    type Inputs = FeatureInputs;
+    type Draw = PackedCaptions;
+    type Handle = Generator;
 
-impl Training {
-    fn new(dataset: &Dataset, training: &CaptionTraining, captioner: Captioner) -> Self {
-        let vocabulary = captioner.vocabulary();
-        let encode =
-            |example: &Example| -> Captions { example.captions.iter().map(|text| vocabulary.encode(text)).collect() };
-        let validation = examples_of(dataset, Split::Validation);
-        let unseen = if validation.is_empty() { examples_of(dataset, Split::Test) } else { validation.clone() };
-        let shown = if unseen.is_empty() { examples_of(dataset, Split::Train) } else { unseen };
-        let mut description = captioner.description();
-        description["training"] = json!(training);
-        description["data"] = data_description(dataset);
-        Self {
-            description,
-            train: Part::new(examples_of(dataset, Split::Train), encode),
-            validation: Part::new(spread(&validation, training.run.validation_pictures), encode),
-            samples: Part::new(spread(&shown, training.run.sample_pictures), encode),
-            training: training.clone(),
-            captioner,
-            order: Order::default(),
-        }
-    }
+    const ITEMS: &'static str = "pairs";
 
-    /// The loss on validation pictures, a mean over words; `None` when the run is to stop.
-    fn validation_loss(&self, progress: &Progress) -> Result<Option<f64>> {
-        let (mut sum, mut tokens) = (0.0, 0);
-        let indices: Vec<usize> = (0..self.validation.len()).collect();
-        for part in indices.chunks(self.training.run.batch_pictures.max(64)) {
-            if progress.should_stop() {
-                return Ok(None);
-            }
-            let captions: Vec<(usize, &[i64])> = part
-                .iter()
-                .enumerate()
-                .flat_map(|(row, &index)| {
-                    self.validation.targets[index].iter().map(move |words| (row, words.as_slice()))
-                })
-                .collect();
-            let captions = PackedCaptions::new(&captions, self.training.max_words);
-            let pictures = self.validation.pictures.batch(part, None, self.training.run.device);
-            let loss = tch::no_grad(|| {
-                self.captioner.generator.loss(&self.captioner.features(&pictures, false), &captions, None)
-            });
-            sum += loss.f_double_value(&[])? * captions.tokens() as f64;
-            tokens += captions.tokens();
-        }
-        Ok(Some(sum / tokens.max(1) as f64))
-    }
-}
-
-impl Task for Training {
-    fn items(&self) -> &'static str {
-        "pairs"
-    }
-
-    fn description(&self) -> serde_json::Value {
-        self.description.clone()
+    fn model_description(&self) -> Value {
+        self.captioner.description()
     }
 
     fn weights(&self) -> &Weights {
@@ -200,65 +95,224 @@ impl Task for Training {
         &mut self.captioner.weights
     }
 
-    fn prepare(&mut self, progress: &Progress) -> Result<()> {
-        let parts = [&mut self.train, &mut self.validation, &mut self.samples];
-        let side = self.training.captioner.encoder.image_size;
-        load_parts(parts, side, &stretched(side), self.training.run.memory_limit, progress)
+    fn load(&self, parts: [&mut SplitExamples<Captions, FeatureInputs>; 3], progress: &Progress) -> Result<()> {
+        load_features(parts, &self.features, &self.training.run, progress)
     }
 
-    fn steps_per_epoch(&self) -> u64 {
-        self.train.len().div_ceil(self.training.run.batch_pictures) as u64
+    fn draw(&self, targets: &[&Captions], mut random: Option<&mut Random>) -> PackedCaptions {
+        let mut captions: Vec<(usize, &[i64])> = Vec::new();
+        for (row, of_picture) in targets.iter().enumerate() {
+            let mut of_picture: Vec<&[i64]> = of_picture.iter().map(Vec::as_slice).collect();
+            if let Some(random) = &mut random {
+                random.shuffle(&mut of_picture);
+                of_picture.truncate(self.training.captions_per_picture);
+            }
+            captions.extend(of_picture.into_iter().map(|words| (row, words)));
+        }
+        PackedCaptions::new(&captions, self.training.max_words)
     }
 
-    fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)> {
-        let training = &self.training;
-        let batch = self.order.batch(position, training.run.seed, self.train.len(), training.run.batch_pictures);
-        let mut random = Draw::Step.random(training.run.seed, position.step);
-        let parts: Vec<(&[usize], PackedCaptions)> = batch
-            .chunks(batch.len().div_ceil(workers))
-            .map(|batch| {
-                let mut captions: Vec<(usize, &[i64])> =
-                    Vec::with_capacity(batch.len() * training.captions_per_picture);
-                for (row, &index) in batch.iter().enumerate() {
-                    let mut of_picture: Vec<&[i64]> = self.train.targets[index].iter().map(Vec::as_slice).collect();
-                    random.shuffle(&mut of_picture);
-                    let drawn = of_picture.into_iter().take(training.captions_per_picture);
-                    captions.extend(drawn.map(|words| (row, words)));
-                }
-                (batch, PackedCaptions::new(&captions, training.max_words))
-            })
-            .collect();
-        let items = parts.iter().map(|(_, captions)| captions.captions()).sum();
-        let tokens: usize = parts.iter().map(|(_, captions)| captions.tokens()).sum();
-        let pictures = &self.train.pictures;
-        let part = |(number, (batch, captions)): (usize, (&[usize], PackedCaptions))| -> StepPart<'_> {
-            let (encoder, generator) = self.captioner.share(number == 0);
-            let (batch, mut random) = (batch.to_vec(), Random::new(random.next_u64()));
-            Box::new(move || {
-                let pictures = pictures.batch(&batch, Some((training.shift_pixels, &mut random)), training.run.device);
-                // An eye that has learnt before is left as it is.
-                let features = match &training.eye {
-                    Some(_) => tch::no_grad(|| encoder.forward(&pictures, false)),
-                    None => encoder.forward(&pictures, true),
-                };
-                let share = captions.tokens() as f64 / tokens as f64;
-                Ok(generator.loss(&features, &captions, Some(&mut random)) * share)
-            })
-        };
-        Ok((parts.into_iter().enumerate().map(part).collect(), items))
+    fn items(&self, captions: &PackedCaptions) -> usize {
+        captions.captions()
     }
 
-    fn end_of_epoch(&mut self, progress: &Progress) -> Result<Option<(Option<f64>, Vec<Sample>)>> {
-        let validation_loss = match self.validation.len() {
-            0 => None,
-            _ => match self.validation_loss(progress)? {
-                None => return Ok(None),
-                loss => loss,
+    fn weight(&self, captions: &PackedCaptions) -> f64 {
+        captions.tokens() as f64
+    }
+
+    fn handle(&self, update_statistics: bool) -> Generator {
+        self.captioner.generator.worker_handle(update_statistics)
+    }
+
+    fn loss(
+        generator: &Generator,
+        features: &FeatureBatch,
+        captions: &PackedCaptions,
+        random: Option<&mut Random>,
+    ) -> Result<Tensor> {
+        generator.loss(features, captions, random)
+    }
+
+    /// CIDEr-D of the greedy captions, on words as the vocabulary splits them.
+    fn metrics(&self, validation: &SplitExamples<Captions, FeatureInputs>) -> Result<BTreeMap<String, f64>> {
+        let cider = Cider::of_ids(&validation.targets);
+        let mut sum = 0.0;
+        let indices: Vec<usize> = (0..validation.len()).collect();
+        for part in indices.chunks(self.training.run.batch_size) {
+            let batch = validation.inputs()?.batch(part, None)?;
+            let captions = self.captioner.generator.generate(&batch, &Decoding::greedy(), 0)?;
+            sum += part.iter().zip(&captions).map(|(&index, words)| cider.cider_d_of_ids(index, words)).sum::<f64>();
+        }
+        Ok([("cider_d".to_string(), sum / validation.len() as f64)].into())
+    }
+
+    fn texts(&self, samples: &SplitExamples<Captions, FeatureInputs>) -> Result<Vec<String>> {
+        let indices: Vec<usize> = (0..samples.len()).collect();
+        let mut captions = Vec::with_capacity(indices.len());
+        for part in indices.chunks(self.training.run.batch_size) {
+            let batch = samples.inputs()?.batch(part, None)?;
+            captions.extend(self.captioner.caption_features(&batch, &Decoding::greedy(), 0)?);
+        }
+        Ok(captions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::caption::CaptionerConfig;
+    use crate::data::ImageSource;
+    use crate::data::scenes::ScenesConfig;
+    use crate::train::{Model, Run, save_model};
+    use crate::vision::word_detector::SmallCnnConfig;
+    use crate::vision::{EncoderConfig, ExtractConfig, Extraction, FeatureCache, StorageDtype, WordDetectorTraining};
+
+    fn scenes() -> Dataset {
+        Dataset::scenes(&ScenesConfig { train: 48, validation: 8, test: 6, seed: 1 }).unwrap()
+    }
+
+    fn small(folder: &Path, name: &str) -> CaptionTraining {
+        let scenes = CaptionTraining::scenes();
+        CaptionTraining {
+            captioner: CaptionerConfig { word_size: 8, image_size: 12, hidden_size: 16, ..CaptionerConfig::scenes() },
+            run: RunSettings { epochs: 2, batch_size: 8, folder: Some(folder.join(name)), ..scenes.run },
+            cache: Some(folder.join("features")),
+            ..scenes
+        }
+    }
+
+    /// Replaces the picture of an example by a file that is none.
+    fn spoil(example: &mut Example, folder: &Path) {
+        let broken = folder.join("broken.jpg");
+        std::fs::write(&broken, "no picture").unwrap();
+        example.image = ImageSource::File(broken);
+    }
+
+    #[test]
+    fn it_learns_from_features_resumes_to_the_same_bits_and_captions_pictures_as_it_captions_features() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        let mut whole = Run::start(&small(folder.path(), "whole"), &dataset).unwrap();
+        whole.wait().unwrap();
+        let curves = whole.curves();
+        assert!(curves.validation_loss[1].1 < curves.validation_loss[0].1, "{curves:?}");
+        assert_eq!(curves.metrics["cider_d"].len(), 2);
+        assert_eq!(whole.samples()[1].samples.len(), 8);
+
+        let mut stopped = Run::start(&small(folder.path(), "stopped"), &dataset).unwrap();
+        while stopped.status().step == 0 && stopped.status().epoch < 2 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        stopped.stop().unwrap();
+        let place = stopped.folder().to_path_buf();
+        drop(stopped);
+        let mut resumed = Run::resume::<CaptionTraining>(&place, &dataset).unwrap();
+        resumed.wait().unwrap();
+        let captioner: Captioner = whole.model().unwrap();
+        let other: Captioner = resumed.model().unwrap();
+        for ((name, weight), (_, other)) in captioner.weights.named().iter().zip(other.weights.named()) {
+            assert_eq!(weight, &other, "{name}");
+        }
+
+        let test = dataset.split(Split::Test);
+        let extract = ExtractConfig { folder: Some(folder.path().join("features")), ..ExtractConfig::default() };
+        let mut features = Extraction::start(&dataset, captioner.encoder(), &extract).unwrap();
+        features.wait().unwrap();
+        // What the training needed was found.
+        assert_eq!(features.report().unwrap().found, 56);
+        let names: Vec<&str> = test.iter().map(|example| example.name.as_str()).collect();
+        let cache = features.cache().unwrap();
+        for decoding in [Decoding::greedy(), Decoding::beam(3), Decoding::temperature(0.7, 5)] {
+            let captions = captioner.caption(&test, &decoding).unwrap();
+            assert_eq!(*captions, captioner.caption_cached(&cache, &names, &decoding).unwrap());
+        }
+
+        save_model(whole.folder(), folder.path().join("saved")).unwrap();
+        let saved = <Captioner as Model>::load(&folder.path().join("saved")).unwrap();
+        assert_eq!((saved.config(), saved.vocabulary()), (captioner.config(), captioner.vocabulary()));
+        let evaluation = saved.evaluate(&dataset, Split::Test).unwrap();
+        let truth = evaluation.scenes.as_ref().unwrap().truth;
+        assert_eq!((evaluation.pictures, evaluation.unreadable.len()), (6, 0));
+        assert!((0.0..=1.0).contains(&truth.claim_precision) && evaluation.cider_d >= 0.0, "{evaluation}");
+        let json = serde_json::to_value(&evaluation).unwrap();
+        assert!(json["claim_precision"].is_number() && json["baseline"]["claim_recall"].is_number(), "{json}");
+    }
+
+    #[test]
+    fn pictures_that_cannot_be_read_are_left_out_of_training_captioning_and_evaluation() {
+        let (folder, mut dataset) = (tempfile::tempdir().unwrap(), scenes());
+        spoil(&mut dataset.examples[3], folder.path());
+        let last = dataset.examples.len() - 1;
+        spoil(&mut dataset.examples[last], folder.path());
+        let mut run = Run::start(&small(folder.path(), "run"), &dataset).unwrap();
+        run.wait().unwrap();
+        assert_eq!(run.notes().len(), 2, "{:?}", run.notes());
+        assert!(run.notes()[1].contains("broken.jpg"), "{:?}", run.notes());
+        let captioner: Captioner = run.model().unwrap();
+        let captions = captioner.caption(&dataset.split(Split::Test), &Decoding::greedy()).unwrap();
+        assert_eq!((captions.len(), captions.readable(), captions[5].as_str()), (6, &[0, 1, 2, 3, 4][..], ""));
+        assert!(captions.to_string().contains("broken.jpg") && captions.unreadable().len() == 1);
+        let evaluation = captioner.evaluate(&dataset, Split::Test).unwrap();
+        assert_eq!((evaluation.pictures, evaluation.unreadable.len()), (5, 1));
+        assert!(evaluation.to_string().contains("1 pictures could not be read"), "{evaluation}");
+        dataset.examples.iter_mut().for_each(|example| spoil(example, folder.path()));
+        let error = captioner.evaluate(&dataset, Split::Test).unwrap_err().to_string();
+        assert!(error.contains("none of the 6 pictures could be read"), "{error}");
+    }
+
+    #[test]
+    fn features_of_another_encoder_are_refused() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        let training = small(folder.path(), "run");
+        let mut run = Run::start(&training, &dataset).unwrap();
+        run.wait().unwrap();
+        let captioner: Captioner = run.model().unwrap();
+        let place = run.folder().to_path_buf();
+        drop(run);
+        let other = EncoderConfig { storage: StorageDtype::Single, ..EncoderConfig::new("tiny") };
+        let extract = ExtractConfig { folder: training.cache.clone(), ..ExtractConfig::default() };
+        let mut features = Extraction::start(&dataset, &other, &extract).unwrap();
+        features.wait().unwrap();
+        let cache: FeatureCache = features.cache().unwrap();
+        let error = captioner.caption_cached(&cache, &["scene-000000"], &Decoding::greedy()).unwrap_err().to_string();
+        assert!(error.contains("were not made by the encoder tiny"), "{error}");
+
+        // The encoder of that name has changed since.
+        let path = place.join(CHECKPOINT_FILE);
+        let (tensors, mut metadata) = crate::nn::read_tensors(&path).unwrap();
+        metadata["description"]["encoder"]["identity"] = "00".into();
+        crate::nn::write_tensors(&path, &tensors.into_iter().collect::<Vec<_>>(), &metadata).unwrap();
+        let captioner = Captioner::load(&place).unwrap();
+        let error = captioner.caption(&dataset.examples[..1], &Decoding::greedy()).unwrap_err().to_string();
+        assert!(error.contains("the encoder tiny") && error.contains("trained with"), "{error}");
+        let error = Run::resume::<CaptionTraining>(&place, &dataset).unwrap_err().to_string();
+        assert!(error.contains("cannot be resumed"), "{error}");
+    }
+
+    #[test]
+    fn a_word_detector_is_an_encoder_like_the_others() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        let eye = WordDetectorTraining {
+            encoder: SmallCnnConfig { image_size: 32, channels: vec![8, 8], strides: vec![4, 2], feature_size: 20 },
+            shift_pixels: 2,
+            run: RunSettings {
+                epochs: 1,
+                folder: Some(folder.path().join("eye")),
+                ..WordDetectorTraining::scenes().run
             },
+            ..WordDetectorTraining::scenes()
         };
-        let captions = self.captioner.caption_batches(&self.samples.pictures, &Decoding::greedy(), 0)?;
-        let names = self.samples.examples.iter().map(|example| example.name.clone());
-        let samples = names.zip(captions).map(|(name, text)| Sample { name, text }).collect();
-        Ok(Some((validation_loss, samples)))
+        let mut eye = Run::start(&eye, &dataset).unwrap();
+        eye.wait().unwrap();
+        let training =
+            CaptionTraining { encoder: EncoderConfig::word_detector(eye.folder()), ..small(folder.path(), "mouth") };
+        let mut run = Run::start(&training, &dataset).unwrap();
+        run.wait().unwrap();
+        let captioner: Captioner = run.model().unwrap();
+        assert_eq!(captioner.named_encoder().width(), 20);
+        assert_eq!(captioner.caption(&dataset.split(Split::Test), &Decoding::greedy()).unwrap().len(), 6);
+        let error = Captioner::load(eye.folder()).unwrap_err().to_string();
+        assert!(error.contains("not weights of the kind `captioner`: these are of the kind `eye`"), "{error}");
     }
 }

@@ -62,16 +62,17 @@ impl Dataset {
     /// | [`Layout::Folder`] | a CSV of an image and a caption a row, with or without a header | a column `split`, or lists |
     ///
     /// Where one folder holds several of them, the one that stands first in this table is read, because it brings its
-    /// splits, and the others are named in the notes; name the file itself to read another. Captions may also lie in
-    /// `annotations/` or in the only subfolder that has any.
+    /// splits, and the others are named in the notes; name the file itself to read another. Captions may also lie up to three
+    /// folders further down, in the only folder that has any.
     ///
     /// Lists are text files beside the captions, one image name a line, with or without `.jpg`: `train_images.txt`,
     /// `val_images.txt`, `test_images.txt`, or `train.txt` …, or `Flickr_8k.trainImages.txt` …. They are read where the
     /// layout itself brings no splits. Where there are neither, [`Dataset::with_random_split`] draws them.
     ///
-    /// Images are looked for beside the captions and in folders up to two levels below. Where *none* is there, the data set
-    /// opens for work on its text alone. Where only some are missing, these are left out and listed in
-    /// [`Dataset::notes`], like everything else that was repaired, repeated or left out.
+    /// Images are looked for beside the captions and in folders up to four levels below, however their names are spelled:
+    /// `./photos/a.jpg`, `photos\a.jpg`, with `é` as one character or two. Where *none* is there, the data set opens for work on
+    /// its text alone. Where only some are missing, in a format that is not read, or in doubt since several files have their
+    /// name, these are left out and listed in [`Dataset::notes`], like everything else that was repaired, repeated or left out.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) where something cannot be read; [`Error::Data`](crate::Error::Data) naming the

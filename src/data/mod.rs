@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tensors")]
 mod batch;
+mod bounding_box;
 mod dataset;
 #[cfg(feature = "tables")]
 mod frame;
@@ -13,6 +14,8 @@ mod letters;
 mod loader;
 mod names;
 mod random;
+#[cfg(feature = "tensors")]
+pub(crate) mod readable;
 pub mod scenes;
 mod splits;
 pub mod statistics;
@@ -22,6 +25,7 @@ mod word_map;
 
 #[cfg(feature = "tensors")]
 pub use batch::pad;
+pub use bounding_box::BoundingBox;
 pub use dataset::{Dataset, Layout, captions_of};
 pub(crate) use dataset::{Tally, counted};
 pub use images::Preprocess;
@@ -29,7 +33,7 @@ pub(crate) use layouts::{captions_by_name, is_captions_of_images};
 pub use lessons::lessons_are_small;
 #[cfg(feature = "tensors")]
 pub use loader::{Batch, ImageLoader, LoadSummary, LoaderConfig, Skipped};
-pub(crate) use names::normal_name;
+pub(crate) use names::Id;
 pub use random::Random;
 pub use scenes::ScenesConfig;
 #[cfg(feature = "tensors")]
@@ -40,6 +44,7 @@ pub use vocabulary::{Coverage, Vocabulary, VocabularyConfig};
 
 pub(crate) use word_map::WordMap;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use image::RgbImage;
@@ -56,13 +61,15 @@ pub enum Split {
     Test,
 }
 
-/// A rectangle in pixels of the original image, corners `(left, top)` and `(right, bottom)`.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct BoundingBox {
-    pub left: f32,
-    pub top: f32,
-    pub right: f32,
-    pub bottom: f32,
+/// `train`, `validation` or `test`.
+impl fmt::Display for Split {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
 }
 
 /// A thing in an image: its box and what it is.

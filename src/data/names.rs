@@ -1,6 +1,9 @@
-//! Names of images, as tables and disks spell them.
+//! Names and ids of images, as tables, disks and other tools spell them.
 
 use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de};
 
 use super::letters::composed;
 
@@ -15,9 +18,73 @@ pub(crate) fn normal_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(name.split('/').filter(|part| is_plain(part)).collect::<Vec<_>>().join("/"))
 }
 
+/// The id of an image or of a caption, a number or a text: 11, 11.0 (which data frames make of it once one is missing), "11" and
+/// "11.0" are one id, and so are `a.jpg` and `./a.jpg`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Id(pub(crate) String);
+
+impl Id {
+    pub(crate) fn of_text(text: &str) -> Self {
+        let text = text.trim();
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        Self(match text.split_once('.') {
+            Some((whole, zeros)) if is_number(whole) && zeros.bytes().all(|digit| digit == b'0') => whole.to_owned(),
+            _ => normal_name(text).into_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Id;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an id, a number or a text")
+            }
+
+            fn visit_u64<E>(self, id: u64) -> Result<Id, E> {
+                Ok(Id(id.to_string()))
+            }
+
+            fn visit_i64<E>(self, id: i64) -> Result<Id, E> {
+                Ok(Id(id.to_string()))
+            }
+
+            fn visit_f64<E>(self, id: f64) -> Result<Id, E> {
+                Ok(Id(id.to_string()))
+            }
+
+            fn visit_str<E>(self, id: &str) -> Result<Id, E> {
+                Ok(Id::of_text(id))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_one_however_tools_write_them() {
+        let ids = r#"[11, 11.0, 1.1e1, "11", "11.0", " 11 ", -3, "-3", 1.5, "a.jpg", "./a.jpg", "1.jpg"]"#;
+        let ids: Vec<Id> = serde_json::from_str(ids).unwrap();
+        let ids: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
+        assert_eq!(ids, ["11", "11", "11", "11", "11", "11", "-3", "-3", "1.5", "a.jpg", "a.jpg", "1.jpg"]);
+        let error = serde_json::from_str::<Id>("null").unwrap_err().to_string();
+        assert!(error.starts_with("invalid type: null, expected an id, a number or a text at line 1"), "{error}");
+    }
 
     #[test]
     fn names_of_one_place_are_equal() {

@@ -13,7 +13,7 @@ const LARGEST_FILE: u64 = 2 << 30;
 const GZIP_MARK: &[u8] = b"\x1f\x8b";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The text of a file of UTF-8, plain or gzipped, without its byte order mark.
+/// The text of a file of UTF-8, or of UTF-16 with a byte order mark, plain or gzipped, without its mark.
 ///
 /// # Errors
 /// [`Error::File`] where it cannot be read; [`Error::Data`] where it is a folder, empty, too large, a broken archive, or
@@ -56,10 +56,31 @@ fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
     } else {
         file.take(limit.saturating_sub(2)).read_to_end(&mut bytes).map_err(cannot_read)?;
     }
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(Error::data(path, 1, "the text is UTF-16, not UTF-8", "Save it as UTF-8."));
+    let unit = match bytes.first_chunk() {
+        Some(b"\xff\xfe") => u16::from_le_bytes,
+        Some(b"\xfe\xff") => u16::from_be_bytes,
+        _ => return Ok(bytes),
+    };
+    let is_cut = bytes.len() as u64 >= limit;
+    utf16(&bytes[2..], unit, is_cut)
+        .map_err(|line| Error::data(path, line, "the text begins as UTF-16, and is broken here", "Save it as UTF-8."))
+}
+
+/// Text of UTF-16, as some programs of Windows write it, in UTF-8; or the line in which it is broken.
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16, is_cut: bool) -> Result<Vec<u8>, u64> {
+    let (pairs, odd) = bytes.as_chunks();
+    let mut text = String::with_capacity(bytes.len());
+    for character in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
+        match character {
+            Ok(character) => text.push(character),
+            Err(_) if is_cut => {}
+            Err(_) => return Err(1 + text.matches('\n').count() as u64),
+        }
     }
-    Ok(bytes)
+    match odd {
+        [_] if !is_cut => Err(1 + text.matches('\n').count() as u64),
+        _ => Ok(text.into_bytes()),
+    }
 }
 
 fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<String> {

@@ -240,6 +240,41 @@ impl Vocabulary {
         coverage
     }
 
+    /// How often each token has to be predicted in captions, by id: words, `<unknown>`, and `<end>` once a caption.
+    pub fn target_counts<S: AsRef<str>>(&self, captions: &[S]) -> Vec<usize> {
+        let mut counts = vec![0; self.len()];
+        for caption in captions {
+            for token in self.encode(caption.as_ref()).into_iter().chain([Self::END]) {
+                if let Some(count) = usize::try_from(token).ok().and_then(|token| counts.get_mut(token)) {
+                    *count += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    /// The entropy of single tokens in captions, in nats: the least mean cross entropy of a model that knows how frequent they are
+    /// and nothing else.
+    ///
+    /// ```
+    /// use captionlab::data::{Vocabulary, VocabularyConfig};
+    /// let captions = ["red", "blue"];
+    /// let vocabulary = Vocabulary::build(&captions, &VocabularyConfig { min_count: 1, max_size: None })?;
+    /// // A half of the tokens is `<end>`, a quarter each word.
+    /// let expected = 0.5 * 2f64.ln() + 2.0 * 0.25 * 4f64.ln();
+    /// assert!((vocabulary.unigram_entropy(&captions) - expected).abs() < 1e-12);
+    /// # Ok::<(), captionlab::Error>(())
+    /// ```
+    pub fn unigram_entropy<S: AsRef<str>>(&self, captions: &[S]) -> f64 {
+        let counts = self.target_counts(captions);
+        let total = counts.iter().sum::<usize>() as f64;
+        let term = |&count: &usize| {
+            let share = count as f64 / total;
+            -share * share.ln()
+        };
+        counts.iter().filter(|&&count| count > 0).map(term).sum()
+    }
+
     /// The vocabulary as JSON, for a file of its own or for the metadata of a checkpoint.
     pub fn to_json(&self) -> String {
         let stored = Stored {

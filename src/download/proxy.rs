@@ -122,7 +122,8 @@ mod tests {
     fn the_proxy_of_the_protocol_comes_before_that_of_all() {
         let (web, socks) = ("http://127.0.0.1:7890", "socks5://127.0.0.1:7891");
         let http = |name: &str| Some(format!("the proxy http://127.0.0.1:7890 of {name}"));
-        let cases: [(&[(&str, &str)], &str, Option<String>); 14] = [
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Variables, &str, Option<String>); 14] = [
             (&[], "https://host/file", None),
             (&[("https_proxy", web), ("all_proxy", socks)], "https://host/file", http("https_proxy")),
             (&[("ALL_PROXY", socks), ("HTTPS_PROXY", web)], "https://host/file", http("HTTPS_PROXY")),

@@ -8,13 +8,13 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
 use super::CaptionToScore;
-use crate::data::{Tally, captions_by_name, counted, is_captions_of_images, normal_name, read_text};
+use crate::data::{Id, Tally, captions_by_name, counted, is_captions_of_images, read_text};
 use crate::{Error, Result};
 
-/// A caption of COCO's files; the id is a number or a text.
+/// A caption of COCO's files.
 #[derive(Deserialize)]
 struct Record {
-    image_id: serde_json::Value,
+    image_id: Id,
     caption: OneOrMany,
 }
 
@@ -166,63 +166,38 @@ fn of_json(path: &Path, text: &str) -> Result<Read> {
         or a data set's JSON.";
     // The message of serde_json ends with the line and the column.
     let malformed = |error: serde_json::Error| Error::data(path, error.line() as u64, error.to_string(), help);
-    let of_records = |records: Vec<Record>| -> Result<Read> {
+    let of_records = |records: Vec<Record>| {
         let mut captions = Vec::with_capacity(records.len());
-        for (number, record) in (1..).zip(records) {
-            let id = id(&record.image_id).ok_or_else(|| {
-                let problem = format!("the image_id of record {number} is {}, no number and no text", record.image_id);
-                Error::data(path, None, problem, "Give each caption the id of its image.")
-            })?;
-            record.caption.add_to(&id, &mut captions);
-        }
-        Ok((captions, Vec::new()))
+        records.into_iter().for_each(|record| record.caption.add_to(&record.image_id.0, &mut captions));
+        (captions, Vec::new())
     };
     if text.trim_start().starts_with('[') {
-        return of_records(serde_json::from_str(text).map_err(malformed)?);
+        return serde_json::from_str(text).map(of_records).map_err(malformed);
     }
     let keys = Deserializer::from_str(text).into_iter::<HashMap<String, IgnoredAny>>().next();
     let keys = keys.transpose().map_err(malformed)?.unwrap_or_default();
     let has = |key| keys.contains_key(key);
     if has("image_id") && has("caption") {
         let records = Deserializer::from_str(text).into_iter::<Record>();
-        return of_records(records.collect::<Result<_, _>>().map_err(malformed)?);
+        return records.collect::<Result<_, _>>().map(of_records).map_err(malformed);
     }
     if has("annotations") {
-        return of_records(serde_json::from_str::<Annotations>(text).map_err(malformed)?.annotations);
+        return serde_json::from_str(text).map(|file: Annotations| of_records(file.annotations)).map_err(malformed);
     }
     if has("images") {
         return of_data_set(path);
     }
     let by_image: BTreeMap<String, OneOrMany> = serde_json::from_str(text).map_err(malformed)?;
     let mut captions = Vec::new();
-    by_image.into_iter().for_each(|(image, of_image)| of_image.add_to(&id_of_text(&image), &mut captions));
+    by_image.into_iter().for_each(|(image, of_image)| of_image.add_to(&Id::of_text(&image).0, &mut captions));
     Ok((captions, Vec::new()))
-}
-
-/// An id as it is compared; `None` for what is neither a number nor a text.
-fn id(id: &serde_json::Value) -> Option<String> {
-    match id {
-        serde_json::Value::String(text) => Some(id_of_text(text)),
-        // As data frames write whole numbers once one is missing.
-        serde_json::Value::Number(number) => Some(id_of_text(&number.to_string())),
-        _ => None,
-    }
-}
-
-fn id_of_text(text: &str) -> String {
-    let text = text.trim();
-    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-    match text.split_once('.') {
-        Some((whole, zeros)) if is_number(whole) && zeros.bytes().all(|digit| digit == b'0') => whole.to_owned(),
-        _ => normal_name(text).into_owned(),
-    }
 }
 
 /// A data set's captions. Which of its images are there makes no difference.
 fn of_data_set(path: &Path) -> Result<Read> {
     let (images, notes) = captions_by_name(path)?;
     let captions = images.into_iter().flat_map(|(name, captions)| {
-        let id = id_of_text(&name);
+        let Id(id) = Id::of_text(&name);
         captions.into_iter().map(move |caption| (id.clone(), caption))
     });
     Ok((captions.collect(), notes))
@@ -394,7 +369,10 @@ mod tests {
             ("[{\"image_id\": 7,\n \"caption\": }]", "line 2"),
             (r#"[{"image_id": 7}]"#, "missing field `caption`"),
             (r#"{"a": 1}"#, "a caption is to be a text, or a list of them"),
-            (r#"[{"image_id": null, "caption": "a"}]"#, "the image_id of record 1 is null, no number and no text"),
+            (
+                r#"[{"image_id": null, "caption": "a"}]"#,
+                "invalid type: null, expected an id, a number or a text at line 1",
+            ),
             ("\u{feff}[1]", "invalid type"),
         ] {
             let error = read_files(&[("a.json", ANNOTATIONS), ("results.json", results)]).unwrap_err().to_string();

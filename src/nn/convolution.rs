@@ -1,19 +1,19 @@
-//! A convolution with the normalisation that follows it.
+//! Convolutions, with a bias or with the batch normalisation that follows them.
 
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::Weights;
+use super::{Statistic, Weights, network};
 
 /// How channels are normalised after each convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalisation {
-    /// Batch normalisation (Ioffe & Szegedy 2015): over the batch in training, by what was usual afterwards.
+    /// Batch normalisation (Ioffe & Szegedy 2015): by the statistics of the batch in training, by the running ones afterwards.
     Batch,
-    /// By what was usual when the weights were trained, always; nothing of it is trained. `epsilon` is added to variances: 0 for
+    /// Frozen batch normalisation: by the running statistics always; nothing of it is trained. `epsilon` is added to variances: 0 for
     /// torchvision's Faster R-CNN of 2019, 10⁻⁵ elsewhere.
     Frozen { epsilon: f64 },
 }
@@ -43,12 +43,23 @@ pub(crate) struct NormalisedConvolution {
     weight: Tensor,
     scale: Tensor,
     shift: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
+    running_mean: Statistic,
+    running_var: Statistic,
     normalisation: Normalisation,
     stride: i64,
-    /// Both as one convolution, for use after training.
-    folded: Mutex<Option<Folded>>,
+    folded: FoldedCache,
+}
+
+network!(NormalisedConvolution { weight, scale, shift, running_mean, running_var; normalisation, stride, folded });
+
+/// Convolution and normalisation as one convolution, for inference. A clone starts empty.
+#[derive(Debug, Default)]
+struct FoldedCache(Mutex<Option<Folded>>);
+
+impl Clone for FoldedCache {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 #[derive(Debug)]
@@ -74,27 +85,11 @@ impl NormalisedConvolution {
             weight: weights.for_relu(&format!("{convolution}.weight"), &[outputs, inputs, side, side]),
             scale: weights.constant(&format!("{norm}.weight"), &[outputs], 1.0, trainable),
             shift: weights.constant(&format!("{norm}.bias"), &[outputs], 0.0, trainable),
-            running_mean: weights.constant(&format!("{norm}.running_mean"), &[outputs], 0.0, false),
-            running_var: weights.constant(&format!("{norm}.running_var"), &[outputs], 1.0, false),
+            running_mean: Statistic(weights.constant(&format!("{norm}.running_mean"), &[outputs], 0.0, false)),
+            running_var: Statistic(weights.constant(&format!("{norm}.running_var"), &[outputs], 1.0, false)),
             normalisation,
             stride,
-            folded: Mutex::new(None),
-        }
-    }
-
-    /// The same for another thread: it uses the same weights. What is usual is remembered with the others' only when it
-    /// `remembers`; of several that train at the same time, one may.
-    pub(crate) fn share(&self, remembers: bool) -> Self {
-        let usual = |tensor: &Tensor| if remembers { tensor.shallow_clone() } else { tensor.copy() };
-        Self {
-            weight: self.weight.shallow_clone(),
-            scale: self.scale.shallow_clone(),
-            shift: self.shift.shallow_clone(),
-            running_mean: usual(&self.running_mean),
-            running_var: usual(&self.running_var),
-            normalisation: self.normalisation,
-            stride: self.stride,
-            folded: Mutex::new(None),
+            folded: FoldedCache::default(),
         }
     }
 
@@ -114,8 +109,8 @@ impl NormalisedConvolution {
         let map = convolve(&self.weight, None);
         match self.normalisation {
             Normalisation::Batch => {
-                *self.folded.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
+                *self.folded.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                let (mean, var) = (Some(&self.running_mean.0), Some(&self.running_var.0));
                 let epsilon = self.normalisation.epsilon();
                 map.batch_norm(Some(&self.scale), Some(&self.shift), mean, var, true, 0.1, epsilon, false)
             }
@@ -128,15 +123,15 @@ impl NormalisedConvolution {
 
     /// What each channel is multiplied by, and what is then added.
     fn affine(&self) -> (Tensor, Tensor) {
-        let scale = &self.scale * (&self.running_var + self.normalisation.epsilon()).rsqrt();
-        let shift = &self.shift - &self.running_mean * &scale;
+        let scale = &self.scale * (&self.running_var.0 + self.normalisation.epsilon()).rsqrt();
+        let shift = &self.shift - &self.running_mean.0 * &scale;
         (scale, shift)
     }
 
     fn folded(&self, kind: Kind) -> (Tensor, Tensor) {
-        let parts = [&self.weight, &self.scale, &self.shift, &self.running_mean, &self.running_var];
+        let parts = [&self.weight, &self.scale, &self.shift, &self.running_mean.0, &self.running_var.0];
         let version = parts.iter().map(|part| part.internal_version()).sum();
-        let mut known = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.folded.0.lock().unwrap_or_else(PoisonError::into_inner);
         let folded = match &mut *known {
             Some(folded) if folded.version == version && folded.weight.kind() == kind => folded,
             known => known.insert(tch::no_grad(|| {
@@ -148,6 +143,45 @@ impl NormalisedConvolution {
         (folded.weight.shallow_clone(), folded.bias.shallow_clone())
     }
 }
+
+/// A convolution with a bias that keeps width and height, computed in the dtype of the map.
+#[derive(Debug)]
+pub(crate) struct Convolution {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+network!(Convolution { weight, bias });
+
+impl Convolution {
+    pub(crate) fn new(name: &str, inputs: i64, outputs: i64, side: i64, weights: &mut Weights) -> Self {
+        let bound = (3.0 / (inputs * side * side) as f64).sqrt();
+        Self::within(name, [outputs, inputs, side, side], bound, weights)
+    }
+
+    /// As [`Convolution::new`], with weights that start so small that the output starts near 0.
+    pub(crate) fn small(name: &str, inputs: i64, outputs: i64, side: i64, weights: &mut Weights) -> Self {
+        Self::within(name, [outputs, inputs, side, side], SMALL, weights)
+    }
+
+    fn within(name: &str, shape: [i64; 4], bound: f64, weights: &mut Weights) -> Self {
+        Self {
+            weight: weights.uniform(&format!("{name}.weight"), &shape, bound),
+            bias: weights.constant(&format!("{name}.bias"), &shape[..1], 0.0, true),
+        }
+    }
+
+    /// # Shapes
+    /// - `map`: `[batch, inputs, height, width]`
+    /// - result: `[batch, outputs, height, width]`
+    pub(crate) fn forward(&self, map: &Tensor) -> Tensor {
+        let (weight, bias) = (self.weight.to_kind(map.kind()), self.bias.to_kind(map.kind()));
+        map.conv2d(&weight, Some(&bias), 1, weight.size()[2] / 2, 1, 1)
+    }
+}
+
+/// The bound of a uniform distribution of standard deviation 0.01.
+const SMALL: f64 = 0.017_320_508;
 
 /// The same map, with the channels of a place beside each other in memory, where that is faster: convolutions then give such maps
 /// too. On processors it takes a sixth less time with ResNet-50; elsewhere the map is left as it is.

@@ -1,23 +1,23 @@
-//! What networks compute with.
+//! The dtype of inference.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
-/// The numbers that a network computes with as it looks at pictures. It learns in single precision, always.
+/// The dtype of inference. Training always uses single precision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Arithmetic {
+pub enum ComputeDtype {
     /// 32 bits, 24 of them for the digits: what the networks see equals the references.
     #[default]
     Single,
     /// 16 bits, 8 of them for the digits, in convolutions and linear maps; sums are kept with more, and so are boxes and scores.
-    /// Where [`Arithmetic::is_native`], networks of the published sizes are two to three times as fast. Features differ by about a
+    /// Where [`ComputeDtype::is_native`], networks of the published sizes are two to three times as fast. Features differ by about a
     /// hundredth of their length.
     #[serde(rename = "bfloat16")]
     BFloat16,
 }
 
-impl Arithmetic {
+impl ComputeDtype {
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Single => Kind::Float,

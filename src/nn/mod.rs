@@ -1,13 +1,23 @@
 //! What every network here is made of: named weights and their files, layers, and the dtype that they compute with.
 
 pub(crate) mod convolution;
+mod dropout;
 mod dtype;
-pub(crate) mod lstm;
+mod linear;
+mod network;
+mod norm;
+mod recurrent;
 pub(crate) mod weights;
 
 pub use convolution::Normalisation;
-pub use dtype::Arithmetic;
-pub(crate) use weights::{TORCH_SCRIPT, read_weights_and_metadata, unwrapped};
+pub(crate) use dropout::dropout;
+pub use dtype::ComputeDtype;
+pub(crate) use linear::Linear;
+pub(crate) use network::{Network, Statistic, TensorMap, network};
+pub(crate) use norm::LayerNorm;
+pub use recurrent::Cell;
+pub(crate) use recurrent::{Recurrent, RecurrentState};
 pub use weights::{
     DOWNLOADS_FOLDER, MODEL_FILE, Weights, downloaded, read_tensors, read_weights, shipped, write_tensors,
 };
+pub(crate) use weights::{TORCH_SCRIPT, files_of, read_weights_and_metadata, unwrapped};

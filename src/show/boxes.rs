@@ -80,8 +80,7 @@ fn draw(boxed: &BoxedImage, side: u32, names: &[&str]) -> Result<RgbImage> {
     let mut tags: Vec<[f32; 4]> = Vec::new();
     // Large boxes first, so that small ones lie on top of them.
     let mut order: Vec<&(BoundingBox, String)> = boxed.boxes.iter().collect();
-    let area = |bounds: &BoundingBox| (bounds.right - bounds.left) * (bounds.bottom - bounds.top);
-    order.sort_by(|(one, _), (other, _)| area(other).total_cmp(&area(one)));
+    order.sort_by(|(one, _), (other, _)| other.area().total_cmp(&one.area()));
     for (bounds, name) in &order {
         let ink = Mark::new(names.binary_search(&kind(name)).unwrap_or_default()).ink();
         let (left, right) = ((bounds.left * scale).max(0.0), (bounds.right * scale).min(width));

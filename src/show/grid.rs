@@ -57,6 +57,8 @@ impl Default for GridConfig {
 }
 
 impl GridConfig {
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] for a setting out of its range.
     pub fn validate(&self) -> Result<()> {

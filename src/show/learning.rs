@@ -39,7 +39,8 @@ mod tests {
     #[test]
     fn a_noisy_training_loss_is_smoothed_and_the_validation_loss_is_not() {
         let noisy = (0..800).map(|step| (f64::from(step) / 100.0, if step % 2 == 0 { 1.0 } else { 3.0 })).collect();
-        let losses = Curves { training_loss: noisy, validation_loss: vec![(1.0, 2.5), (2.0, 2.2)] };
+        let losses =
+            Curves { training_loss: noisy, validation_loss: vec![(1.0, 2.5), (2.0, 2.2)], ..Curves::default() };
         assert_eq!(means(&losses.training_loss).len(), 80);
         assert!(means(&losses.training_loss).iter().all(|mean| mean.1 == 2.0));
         let figure = learning_curves("It learns", "loss", &losses).unwrap();
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_short_run_is_shown_as_it_is_and_an_empty_one_is_refused() {
-        let losses = Curves { training_loss: vec![(0.5, 3.0), (1.0, 2.0)], validation_loss: vec![] };
+        let losses = Curves { training_loss: vec![(0.5, 3.0), (1.0, 2.0)], ..Curves::default() };
         assert_eq!(means(&losses.training_loss), losses.training_loss);
         assert!(!learning_curves("It learns", "loss", &losses).unwrap().alternative.contains("validation"));
         assert!(learning_curves("It learns", "loss", &Curves::default()).is_err());

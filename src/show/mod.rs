@@ -6,7 +6,7 @@
 //! | to show | call |
 //! |---|---|
 //! | pictures with their captions | [`captioned_grid`] |
-//! | what stands where in pictures | [`boxed_images`] |
+//! | what stands where in pictures | [`boxed_images`], [`regions`] |
 //! | how a value goes along | [`curves`], [`curves_with`] for logarithmic axes |
 //! | the losses of a training | [`learning_curves`] |
 //! | how values are spread | [`histogram`] |
@@ -42,6 +42,8 @@ mod histogram;
 #[cfg(feature = "tensors")]
 mod learning;
 mod palette;
+#[cfg(feature = "tensors")]
+mod regions;
 #[cfg(feature = "scores")]
 mod scores;
 mod style;
@@ -62,6 +64,8 @@ pub use grid::{CaptionedImage, GridConfig, captioned_grid};
 pub use histogram::histogram;
 #[cfg(feature = "tensors")]
 pub use learning::learning_curves;
+#[cfg(feature = "tensors")]
+pub use regions::regions;
 #[cfg(feature = "scores")]
 pub use scores::{matched_ngrams, meteor_alignment, score_curves};
 pub use table::Table;

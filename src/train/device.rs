@@ -13,13 +13,29 @@ pub fn device_name(device: Device) -> String {
     }
 }
 
-fn device_from_name(name: &str) -> Option<Device> {
+/// The device of a name: `cpu`, `cuda`, `cuda:0`, `mps`.
+pub fn device_from_name(name: &str) -> Option<Device> {
     match name {
         "cpu" => Some(Device::Cpu),
         "cuda" => Some(Device::Cuda(0)),
         "mps" => Some(Device::Mps),
         "vulkan" => Some(Device::Vulkan),
         other => other.strip_prefix("cuda:")?.parse().ok().map(Device::Cuda),
+    }
+}
+
+/// Checks that this machine has a device.
+///
+/// # Errors
+/// What is missing.
+pub fn check_device(device: Device) -> Result<(), String> {
+    match device {
+        Device::Cuda(index) if index as i64 >= tch::Cuda::device_count() => {
+            Err(format!("this machine has {} GPUs that libtorch can use", tch::Cuda::device_count()))
+        }
+        Device::Mps if !tch::utils::has_mps() => Err("this machine has no MPS that libtorch can use".to_string()),
+        Device::Vulkan if !tch::utils::has_vulkan() => Err("this libtorch has no Vulkan".to_string()),
+        _ => Ok(()),
     }
 }
 

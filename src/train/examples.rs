@@ -1,11 +1,11 @@
 //! The examples that a model is trained on, and in which order.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
-use super::pictures::{Cut, Pictures};
-use super::{Position, Progress};
+use super::Position;
 use crate::data::{Dataset, Example, HOW_TO_SPLIT, Random, Split};
 use crate::{Error, Result};
 
@@ -26,132 +26,118 @@ pub(crate) fn examples_of(dataset: &Dataset, split: Split) -> Vec<&Example> {
     dataset.examples.iter().filter(|example| example.split == Some(split) && !example.captions.is_empty()).collect()
 }
 
-/// What tells one data set from another: FNV-1a over names, splits and captions.
-pub(crate) fn data_description(dataset: &Dataset) -> serde_json::Value {
-    let mut hash = 0xCBF2_9CE4_8422_2325u64;
+/// What tells one data set from another: hashes of names, splits and captions, and of boxes and labels.
+pub(super) fn data_description(dataset: &Dataset) -> serde_json::Value {
+    let mut fingerprint = 0xCBF2_9CE4_8422_2325u64;
+    // FNV-1a, as in every run until now.
     let mut take = |text: &str| {
         for byte in text.bytes().chain([0xFF]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+            fingerprint = (fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
     };
+    let mut regions = Sha256::new();
     for example in &dataset.examples {
         take(&example.name);
-        take(&format!("{:?}", example.split));
+        take(match example.split {
+            None => "None",
+            Some(Split::Train) => "Some(Train)",
+            Some(Split::Validation) => "Some(Validation)",
+            Some(Split::Test) => "Some(Test)",
+        });
         example.captions.iter().for_each(|caption| take(caption));
+        regions.update(json!(example.regions).to_string());
     }
-    json!({ "name": dataset.name, "examples": dataset.examples.len(), "fingerprint": format!("{hash:016x}") })
+    let regions: String = regions.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "name": dataset.name,
+        "examples": dataset.examples.len(),
+        "fingerprint": format!("{fingerprint:016x}"),
+        "regions": regions,
+    })
 }
 
-/// Examples with what is to be learnt of each, and, once they are loaded, their pictures.
-pub(crate) struct Part<Target> {
+/// Examples with what is to be learnt of each, and, once they are loaded, what the network reads of them.
+pub(crate) struct SplitExamples<Target, Inputs> {
     pub(crate) examples: Vec<Example>,
     pub(crate) targets: Vec<Target>,
-    pub(crate) pictures: Pictures,
-    /// Width and height of the pictures before they were resized.
-    pub(crate) sizes: Vec<(u32, u32)>,
+    inputs: Option<Arc<Inputs>>,
 }
 
-impl<Target> Part<Target> {
-    pub(crate) fn new(examples: Vec<&Example>, target: impl Fn(&Example) -> Target) -> Self {
-        Self {
-            targets: examples.iter().map(|example| target(example)).collect(),
-            examples: examples.into_iter().cloned().collect(),
-            pictures: Pictures::default(),
-            sizes: Vec::new(),
-        }
-    }
-
-    /// With what is to be learnt of each example, in their order.
-    pub(crate) fn with_targets(examples: Vec<&Example>, targets: Vec<Target>) -> Self {
-        let examples = examples.into_iter().cloned().collect();
-        Self { targets, examples, pictures: Pictures::default(), sizes: Vec::new() }
+impl<Target: Clone, Inputs> SplitExamples<Target, Inputs> {
+    /// # Errors
+    /// What `target` fails with.
+    pub(super) fn new(examples: &[&Example], target: impl Fn(&Example) -> Result<Target>) -> Result<Self> {
+        Ok(Self {
+            targets: examples.iter().map(|example| target(example)).collect::<Result<_>>()?,
+            examples: examples.iter().map(|&example| example.clone()).collect(),
+            inputs: None,
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
         self.targets.len()
     }
 
-    /// Leaves only the examples of these numbers, in this order.
-    fn keep(&mut self, indices: &[usize])
-    where
-        Target: Clone,
-    {
+    /// Keeps only the examples of these indices, in this order, with their inputs.
+    pub(crate) fn keep(&mut self, indices: &[usize], inputs: Inputs) {
         self.targets = indices.iter().map(|&index| self.targets[index].clone()).collect();
         self.examples = indices.iter().map(|&index| self.examples[index].clone()).collect();
+        self.inputs = Some(Arc::new(inputs));
+    }
+
+    /// What the network reads of the examples.
+    ///
+    /// # Errors
+    /// [`Error::Run`] before they are loaded.
+    pub(crate) fn inputs(&self) -> Result<&Arc<Inputs>> {
+        self.inputs.as_ref().ok_or_else(|| Error::Run {
+            problem: "the examples are not loaded".to_string(),
+            help: "Report this: it is a fault of captionlab.".to_string(),
+        })
+    }
+
+    /// The targets of some examples.
+    pub(super) fn targets_of(&self, indices: &[usize]) -> Vec<&Target> {
+        indices.iter().map(|&index| &self.targets[index]).collect()
     }
 }
 
-/// Decodes the pictures of parts; examples whose pictures cannot be read are left out, and named.
-pub(crate) fn load_parts<Target: Clone>(
-    parts: [&mut Part<Target>; 3],
-    side: usize,
-    cut: Cut<'_>,
-    memory_limit: u64,
-    progress: &Progress,
-) -> Result<()> {
-    let total: usize = parts.iter().map(|part| part.len()).sum();
-    let mut before = 0;
-    let mut problems = Vec::new();
-    for part in parts {
-        let loaded = Pictures::load(&part.examples, side, cut, memory_limit, |done| {
-            progress.preparing(before + done, total);
-            !progress.should_stop()
-        })?;
-        before += part.len();
-        part.keep(&loaded.examples);
-        part.pictures = loaded.pictures;
-        part.sizes = loaded.sizes;
-        problems.extend(loaded.problems);
-    }
-    // A picture may be in several parts: those that samples are written for are validation pictures too.
-    let mut named = HashSet::new();
-    problems.retain(|problem| named.insert(problem.to_string()));
-    if !problems.is_empty() {
-        progress.note(format!("{} pictures could not be read and are left out:", problems.len()));
-        problems.into_iter().for_each(|problem| progress.note(problem));
-    }
-    Ok(())
-}
-
-/// The independent sequences that are drawn from the seed of a training.
-pub(crate) enum Draw {
-    /// The order of the pictures in an epoch.
+/// The independent random sequences that are drawn from the seed of a training.
+pub(super) enum RngStream {
+    /// The order of the examples in an epoch.
     Order,
-    /// Everything in a step: captions, shifts, dropout.
+    /// What is learnt in a step, and dropout.
     Step,
+    /// How the inputs of a step are augmented.
+    Inputs,
 }
 
-impl Draw {
-    pub(crate) fn random(self, seed: u64, index: u64) -> Random {
+impl RngStream {
+    pub(super) fn random(self, seed: u64, index: u64) -> Random {
         let sequence = match self {
-            Draw::Order => 1,
-            Draw::Step => 2,
+            Self::Order => 1,
+            Self::Step => 2,
+            Self::Inputs => 3,
         };
         Random::stream(Random::stream(seed, sequence).next_u64(), index)
     }
 }
 
-/// The order of the training pictures in the epoch under way, and which epoch that is.
+/// The order of the training examples in the epoch under way, and which epoch that is.
 #[derive(Default)]
-pub(crate) struct Order {
+pub(super) struct EpochOrder {
     epoch: Option<u64>,
     order: Vec<usize>,
 }
 
-impl Order {
-    /// The `size` pictures of `pictures`, fewer at the end of an epoch, of the step that follows `position`.
-    pub(crate) fn batch(&mut self, position: Position, seed: u64, pictures: usize, size: usize) -> Vec<usize> {
+impl EpochOrder {
+    /// The `size` examples of `examples`, fewer at the end of an epoch, of the step that follows `position`.
+    pub(super) fn batch(&mut self, position: Position, seed: u64, examples: usize, size: usize) -> Vec<usize> {
         if self.epoch != Some(position.epoch) {
-            self.order = (0..pictures).collect();
-            Draw::Order.random(seed, position.epoch).shuffle(&mut self.order);
+            self.order = (0..examples).collect();
+            RngStream::Order.random(seed, position.epoch).shuffle(&mut self.order);
             self.epoch = Some(position.epoch);
         }
         self.order.iter().copied().skip(position.step_in_epoch as usize * size).take(size).collect()
     }
-}
-
-/// At most `most` items, evenly spread.
-pub(crate) fn spread<'a>(items: &[&'a Example], most: usize) -> Vec<&'a Example> {
-    let count = items.len().min(most);
-    (0..count).map(|index| items[index * items.len() / count]).collect()
 }

@@ -1,5 +1,6 @@
 //! The log of a run: one line of JSON a step and an epoch, cut back to the checkpoint when the run resumes.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(crate) enum Entry {
         epoch: u64,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         validation_loss: Option<f64>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        metrics: BTreeMap<String, f64>,
         samples: Vec<Sample>,
     },
 }
@@ -121,7 +124,12 @@ mod tests {
         let (mut log, entries) = Log::open(folder.path(), 0).unwrap();
         assert!(entries.is_empty());
         let samples = vec![Sample { name: "a.jpg".into(), text: "a dog".into() }];
-        let epoch = Entry::Epoch { epoch: 1, validation_loss: Some(0.1 + 0.2), samples };
+        let epoch = Entry::Epoch {
+            epoch: 1,
+            validation_loss: Some(0.1 + 0.2),
+            metrics: [("cider_d".to_string(), 0.7)].into(),
+            samples,
+        };
         log.append(&step(1)).unwrap();
         log.append(&epoch).unwrap();
         let bytes = log.sync().unwrap();

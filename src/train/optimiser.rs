@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::error::check_below_one;
 use crate::{Error, Result};
 
 /// Which optimiser, and its settings. The arithmetic is that of `torch.optim`.
@@ -67,16 +68,15 @@ impl OptimiserConfig {
         }
     }
 
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
-        let share = |field: &str, value: f64| match (0.0..1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(Error::config(format!("optimiser.{field}"), value, "must be in 0..1")),
-        };
+        let share = check_below_one;
         let positive = |field: &str, value: f64| match value.is_finite() && value > 0.0 {
             true => Ok(()),
-            false => Err(Error::config(format!("optimiser.{field}"), value, "must be greater than 0")),
+            false => Err(Error::config(field, value, "must be greater than 0")),
         };
         positive("learning_rate", self.learning_rate())?;
         match *self {
@@ -113,6 +113,8 @@ pub enum GradientClipping {
 }
 
 impl GradientClipping {
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] when the limit is not greater than 0.
     pub fn validate(&self) -> Result<()> {
@@ -191,33 +193,23 @@ impl Optimiser {
     }
 
     /// Handles to the weights, in order.
-    pub(super) fn weights(&self) -> Vec<Tensor> {
+    pub fn weights(&self) -> Vec<Tensor> {
         self.parameters.iter().map(|parameter| parameter.weight.shallow_clone()).collect()
     }
 
-    /// Forgets the gradients of the last step.
-    pub fn zero_gradients(&mut self) {
-        for parameter in &mut self.parameters {
-            parameter.weight.zero_grad();
-        }
-    }
-
-    /// One step down the gradients, at `learning_rate_share` of the configured learning rate. Weights that have no
-    /// gradient stay as they are.
-    pub fn step(&mut self, learning_rate_share: f64) -> Result<()> {
-        let gradients = self.parameters.iter().map(|parameter| parameter.weight.f_grad()).collect::<Result<_, _>>()?;
-        self.follow(gradients, learning_rate_share)
-    }
-
-    /// As [`Optimiser::step`], down gradients that are given in the order of the weights.
-    pub(super) fn follow(&mut self, gradients: Vec<Tensor>, learning_rate_share: f64) -> Result<()> {
+    /// One step down `gradients`, given in the order of the weights, at `factor` times the configured learning rate. Weights without
+    /// a gradient stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when a gradient has another shape than its weight.
+    pub fn apply(&mut self, gradients: Vec<Tensor>, factor: f64) -> Result<()> {
         self.steps += 1;
         tch::no_grad(|| {
             let with_gradient = self.parameters.iter_mut().zip(gradients).filter(|(_, gradient)| gradient.defined());
             let (with_gradient, mut gradients): (Vec<_>, Vec<_>) = with_gradient.unzip();
             self.clip.apply(&mut gradients)?;
             for (parameter, gradient) in with_gradient.into_iter().zip(&mut gradients) {
-                parameter.step(&self.config, self.steps, learning_rate_share, gradient)?;
+                parameter.step(&self.config, self.steps, factor, gradient)?;
             }
             Ok(())
         })
@@ -325,9 +317,9 @@ mod tests {
         tch::no_grad(|| weight.copy_(&Tensor::from_slice(weights)));
         let mut optimiser = Optimiser::new(config, clip, store.trainable()).unwrap();
         for _ in 0..steps {
-            optimiser.zero_gradients();
-            (&weight * Tensor::from_slice(scales)).square().sum(Kind::Float).backward();
-            optimiser.step(1.0).unwrap();
+            let loss = (&weight * Tensor::from_slice(scales)).square().sum(Kind::Float);
+            let gradients = Tensor::run_backward(&[loss], &optimiser.weights(), false, false);
+            optimiser.apply(gradients, 1.0).unwrap();
         }
         Vec::try_from(weight.detach()).unwrap()
     }
@@ -408,9 +400,9 @@ print(json.dumps(results))";
                         optimiser = Optimiser::new(config, GradientClipping::None, store.trainable()).unwrap();
                         optimiser.restore(steps, &saved, Path::new("checkpoint")).unwrap();
                     }
-                    optimiser.zero_gradients();
-                    weight.cos().sum(Kind::Float).backward();
-                    optimiser.step(0.5).unwrap();
+                    let loss = weight.cos().sum(Kind::Float);
+                    let gradients = Tensor::run_backward(&[loss], &optimiser.weights(), false, false);
+                    optimiser.apply(gradients, 0.5).unwrap();
                 }
                 Vec::try_from(weight.detach()).unwrap()
             };

@@ -1,9 +1,14 @@
 //! Decoded pictures in memory, as bytes, and batches of them.
 
+use std::collections::HashSet;
+
 use image::RgbImage;
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
+use super::examples::SplitExamples;
+use super::supervised::Inputs;
+use super::{Progress, RunSettings};
 use crate::data::images::{Filter, decode_source, resize};
 use crate::data::{Example, Random};
 use crate::{Error, Result};
@@ -13,22 +18,36 @@ use crate::{Error, Result};
 pub(crate) struct Pictures {
     side: usize,
     bytes: Vec<u8>,
+    /// Width and height of each before it was resized.
+    sizes: Vec<(u32, u32)>,
 }
 
-/// What came of decoding many pictures.
-#[derive(Debug, Default)]
-pub(crate) struct Loaded {
+/// Pictures as a network reads them in training.
+#[derive(Debug)]
+pub(crate) struct PictureInputs {
     pub(crate) pictures: Pictures,
-    /// Which examples the pictures are of, in order: those that could be decoded.
-    pub(crate) examples: Vec<usize>,
-    /// Their width and height before they were resized.
-    pub(crate) sizes: Vec<(u32, u32)>,
-    /// Why the others could not.
-    pub(crate) problems: Vec<String>,
+    /// Most pixels that a picture is moved by in training, each way.
+    shift_pixels: usize,
+    device: Device,
 }
 
-/// How a picture becomes a square of the side that is asked for.
-pub(crate) type Cut<'a> = &'a (dyn Fn(&RgbImage) -> Result<RgbImage> + Sync);
+impl Inputs for PictureInputs {
+    /// `[batch, side, side, 3]`, bytes.
+    type Batch = Tensor;
+
+    fn batch(&self, indices: &[usize], random: Option<&mut Random>) -> Result<Tensor> {
+        Ok(self.pictures.batch(indices, random.map(|random| (self.shift_pixels, random)), self.device))
+    }
+}
+
+/// How pictures become squares in memory.
+pub(crate) struct PictureLoading<'a> {
+    pub(crate) side: usize,
+    /// How a picture becomes a square of that side.
+    pub(crate) cut: &'a (dyn Fn(&RgbImage) -> Result<RgbImage> + Sync),
+    /// Most pixels that a picture is moved by in training, each way.
+    pub(crate) shift_pixels: usize,
+}
 
 /// All of a picture, stretched to a square.
 pub(crate) fn stretched(side: usize) -> impl Fn(&RgbImage) -> Result<RgbImage> + Sync {
@@ -36,69 +55,86 @@ pub(crate) fn stretched(side: usize) -> impl Fn(&RgbImage) -> Result<RgbImage> +
 }
 
 /// How many pictures are decoded between two looks at whether to go on.
-const PART: usize = 128;
+const CHUNK: usize = 128;
 
-impl Pictures {
-    /// Decodes the pictures of examples, and cuts them to `side` × `side`. `go_on` is told how many are done, and says
-    /// whether to go on.
-    pub(crate) fn load(
-        examples: &[Example],
-        side: usize,
-        cut: Cut<'_>,
-        memory_limit: u64,
-        mut go_on: impl FnMut(usize) -> bool,
-    ) -> Result<Loaded> {
-        let bytes = (examples.len() as u64).saturating_mul(3 * (side * side) as u64);
-        if bytes > memory_limit {
-            return Err(Error::config(
-                "memory_limit",
-                memory_limit,
-                format!(
-                    "{} pictures of {side}×{side} take {bytes} bytes; raise the limit, or use a smaller \
-                     `captioner.encoder.image_size`",
-                    examples.len()
-                ),
-            ));
-        }
-        let mut loaded =
-            Loaded { pictures: Self { side, bytes: Vec::with_capacity(bytes as usize) }, ..Loaded::default() };
-        for (part, chunk) in examples.chunks(PART).enumerate() {
-            if !go_on(part * PART) {
+/// Decodes the pictures of the examples of all parts; examples whose pictures cannot be read are left out, with a note.
+///
+/// # Errors
+/// [`Error::Config`] when they need more memory than the settings allow.
+pub(crate) fn load_pictures<Target: Clone>(
+    parts: [&mut SplitExamples<Target, PictureInputs>; 3],
+    loading: &PictureLoading<'_>,
+    settings: &RunSettings,
+    progress: &Progress,
+) -> Result<()> {
+    let side = loading.side;
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let bytes = (total as u64).saturating_mul(3 * (side * side) as u64);
+    if bytes > settings.memory_limit {
+        let expected = format!(
+            "{total} pictures of {side}×{side} take {bytes} bytes; raise the limit, or use fewer or smaller ones"
+        );
+        return Err(Error::config("run.memory_limit", settings.memory_limit, expected));
+    }
+    let mut before = 0;
+    let mut problems = Vec::new();
+    for part in parts {
+        let (mut pictures, mut readable) = (Pictures { side, ..Pictures::default() }, Vec::new());
+        for (number, chunk) in part.examples.chunks(CHUNK).enumerate() {
+            progress.preparing(before + number * CHUNK, total);
+            if progress.should_stop() {
                 break;
             }
             let load = |example: &Example| {
                 let picture = decode_source(&example.image)?;
-                Ok((cut(&picture)?, picture.dimensions()))
+                Ok(((loading.cut)(&picture)?, picture.dimensions()))
             };
             let decoded: Vec<Result<(RgbImage, (u32, u32))>> = chunk.par_iter().map(load).collect();
-            for (index, picture) in decoded.into_iter().enumerate() {
+            for (place, picture) in decoded.into_iter().enumerate() {
                 match picture {
                     Ok((picture, size)) => {
-                        loaded.sizes.push(size);
-                        loaded.pictures.bytes.extend_from_slice(picture.as_raw());
-                        loaded.examples.push(part * PART + index);
+                        pictures.bytes.extend_from_slice(picture.as_raw());
+                        pictures.sizes.push(size);
+                        readable.push(number * CHUNK + place);
                     }
-                    Err(error) => loaded.problems.push(error.to_string()),
+                    Err(error) => problems.push(error.to_string()),
                 }
             }
         }
-        Ok(loaded)
+        before += part.len();
+        let inputs = PictureInputs { pictures, shift_pixels: loading.shift_pixels, device: settings.device };
+        part.keep(&readable, inputs);
     }
+    // A picture may be in several parts: those that samples are taken of are validation pictures too.
+    let mut named = HashSet::new();
+    problems.retain(|problem| named.insert(problem.clone()));
+    progress.left_out(&problems);
+    Ok(())
+}
 
-    /// Decodes the pictures of a few examples, all of which must be readable.
-    pub(crate) fn decode(examples: &[Example], side: usize) -> Result<Self> {
-        let decode = |example: &Example| decode_source(&example.image);
-        Self::of(&examples.par_iter().map(decode).collect::<Result<Vec<_>>>()?, side)
-    }
-
+impl Pictures {
     /// Pictures that are decoded already, resized to `side` × `side`.
     pub(crate) fn of(pictures: &[RgbImage], side: usize) -> Result<Self> {
         let resized: Vec<RgbImage> = pictures.par_iter().map(|picture| fit(picture, side)).collect::<Result<_>>()?;
-        Ok(Self { side, bytes: resized.iter().flat_map(|picture| picture.as_raw().iter().copied()).collect() })
+        let bytes = resized.iter().flat_map(|picture| picture.as_raw().iter().copied()).collect();
+        Ok(Self { side, bytes, sizes: pictures.iter().map(RgbImage::dimensions).collect() })
+    }
+
+    /// Width and height of the pictures before they were resized.
+    pub(crate) fn sizes(&self) -> &[(u32, u32)] {
+        &self.sizes
+    }
+
+    /// One of the pictures, as it was resized.
+    pub(crate) fn picture(&self, index: usize) -> RgbImage {
+        let size = 3 * self.side * self.side;
+        let bytes = self.bytes[index * size..(index + 1) * size].to_vec();
+        RgbImage::from_raw(self.side as u32, self.side as u32, bytes)
+            .expect("a picture has as many bytes as its size says")
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() / (3 * self.side * self.side).max(1)
+        self.sizes.len()
     }
 
     /// A batch, `[batch, side, side, 3]`, bytes.
@@ -152,7 +188,6 @@ fn offset(most: usize, random: &mut Random) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ImageSource;
 
     /// A picture each of whose bytes is different.
     fn ramp(side: u32) -> RgbImage {
@@ -181,27 +216,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_picture_that_cannot_be_decoded_is_left_out_and_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let good = folder.path().join("good.png");
-        ramp(8).save(&good).unwrap();
-        let example = |path: std::path::PathBuf| Example {
-            name: path.display().to_string(),
-            image: ImageSource::File(path),
-            captions: vec!["a ramp".into()],
-            split: None,
-            regions: vec![],
-            links: vec![],
-        };
-        let examples = [example(folder.path().join("missing.png")), example(good)];
-        let loaded = Pictures::load(&examples, 8, &stretched(8), 1 << 20, |_| true).unwrap();
-        assert_eq!(loaded.examples, [1]);
-        assert_eq!(loaded.pictures.len(), 1);
-        assert!(loaded.problems[0].contains("missing.png"), "{:?}", loaded.problems);
-        let error = Pictures::load(&examples, 8, &stretched(8), 100, |_| true).unwrap_err().to_string();
-        assert!(error.starts_with("memory_limit = 100"), "{error}");
     }
 }

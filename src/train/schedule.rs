@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// The learning rate over the steps of a training, as a share of the optimiser's.
+/// The learning rate over the steps of a training: a factor of the optimiser's (Goyal et al. 2017 for the warm-up, Loshchilov & Hutter 2017 for the cosine).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
@@ -23,8 +23,8 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The share, in `0.0..=1.0`, at `step` (from 0) of `total` steps.
-    pub fn share(self, step: u64, total: u64) -> f64 {
+    /// The factor of the learning rate, in `0.0..=1.0`, at `step` (from 0) of `total` steps.
+    pub fn factor(self, step: u64, total: u64) -> f64 {
         let warmup_steps = match self {
             Self::Constant => return 1.0,
             Self::Cosine { warmup_steps } | Self::Linear { warmup_steps } => warmup_steps,
@@ -58,7 +58,7 @@ mod tests {
             (Schedule::Linear { warmup_steps: 10 }, 200, 0.0),
             (Schedule::Linear { warmup_steps: 200 }, 99, 0.5),
         ] {
-            let given = schedule.share(step, 100);
+            let given = schedule.factor(step, 100);
             assert!((given - share).abs() < 1e-12, "{schedule:?} at step {step}: {given}, not {share}");
         }
     }

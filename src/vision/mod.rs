@@ -1,10 +1,10 @@
-//! Networks that look at pictures, and the features that they make of them.
+//! Networks that look at pictures, each with its own training, and the features that encoders make of pictures.
 
 pub mod clip;
 pub mod faster_rcnn;
 pub mod features;
 mod resnet;
-mod small_cnn;
+pub mod word_detector;
 
 pub use clip::{Clip, ClipConfig};
 pub use faster_rcnn::{
@@ -12,7 +12,8 @@ pub use faster_rcnn::{
     RegionFeatures, Regions,
 };
 pub use features::{
-    Encoder, EncoderConfig, ExtractConfig, Extraction, FeatureBatch, FeatureCache, PictureFeatures, Precision, extract,
+    Encoder, EncoderConfig, ExtractConfig, ExtractReport, Extraction, FeatureBatch, FeatureCache, NamedEncoder,
+    PictureFeatures, StorageDtype, extract,
 };
 pub use resnet::{Block, ResNet, ResNetConfig};
-pub use small_cnn::{SmallCnn, SmallCnnConfig};
+pub use word_detector::{WordDetector, WordDetectorTraining};

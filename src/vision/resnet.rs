@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::nn::convolution::{Geometry, NormalisedConvolution, channels_last};
-use crate::nn::{Arithmetic, Normalisation, Weights, read_weights};
+use crate::nn::{ComputeDtype, Linear, Normalisation, Weights, network, read_weights};
 use crate::{Error, Result};
 
 /// What a stage of a [`ResNet`] is made of.
@@ -63,22 +63,20 @@ impl ResNetConfig {
         Self { layers: [3, 4, 23, 3], ..Self::resnet50() }
     }
 
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
         if self.layers.iter().any(|blocks| !(1..=64).contains(blocks)) {
-            return Err(Error::config(
-                "resnet.layers",
-                format!("{:?}", self.layers),
-                "every stage must have 1 to 64 blocks",
-            ));
+            return Err(Error::config("layers", format!("{:?}", self.layers), "every stage must have 1 to 64 blocks"));
         }
         if !(1..=1024).contains(&self.width) {
-            return Err(Error::config("resnet.width", self.width, "must be in 1..=1024"));
+            return Err(Error::config("width", self.width, "must be in 1..=1024"));
         }
         match self.classes {
             Some(classes) if !(1..=1_000_000).contains(&classes) => {
-                Err(Error::config("resnet.classes", classes, "must be in 1..=1000000"))
+                Err(Error::config("classes", classes, "must be in 1..=1000000"))
             }
             _ => Ok(()),
         }
@@ -96,9 +94,11 @@ pub struct ResNet {
     config: ResNetConfig,
     stem: NormalisedConvolution,
     stages: Vec<Vec<Residual>>,
-    classifier: Option<(Tensor, Tensor)>,
-    arithmetic: Arithmetic,
+    classifier: Option<Linear>,
+    dtype: ComputeDtype,
 }
+
+network!(ResNet { stem, stages, classifier; config, dtype });
 
 /// A block: convolutions, and what is added to what they give.
 #[derive(Debug)]
@@ -107,6 +107,8 @@ struct Residual {
     /// Gives the input the shape of the output, where they differ.
     downsample: Option<NormalisedConvolution>,
 }
+
+network!(Residual { convolutions, downsample });
 
 impl Residual {
     fn new(
@@ -151,13 +153,6 @@ impl Residual {
         };
         map.relu_()
     }
-
-    fn share(&self, remembers: bool) -> Self {
-        Self {
-            convolutions: self.convolutions.iter().map(|layer| layer.share(remembers)).collect(),
-            downsample: self.downsample.as_ref().map(|layer| layer.share(remembers)),
-        }
-    }
 }
 
 impl ResNet {
@@ -185,15 +180,8 @@ impl ResNet {
             };
             stages.push((0..blocks).map(&mut block).collect());
         }
-        let classifier = config.classes.map(|classes| {
-            let (classes, inputs) = (classes as i64, inputs as i64);
-            let bound = 1.0 / (inputs as f64).sqrt();
-            (
-                weights.uniform(&format!("{prefix}fc.weight"), &[classes, inputs], bound),
-                weights.uniform(&format!("{prefix}fc.bias"), &[classes], bound),
-            )
-        });
-        Ok(Self { config: config.clone(), stem, stages, classifier, arithmetic: Arithmetic::default() })
+        let classifier = config.classes.map(|classes| Linear::new(&format!("{prefix}fc"), inputs, classes, weights));
+        Ok(Self { config: config.clone(), stem, stages, classifier, dtype: ComputeDtype::default() })
     }
 
     /// A network with the weights of a file: torchvision's `resnet50-11ad3fa6.pth` loads as it is, with the feature `pytorch`.
@@ -202,29 +190,16 @@ impl ResNet {
     /// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it does not hold the weights of such a network.
     pub fn with_weights(config: &ResNetConfig, path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
-        let mut weights = Weights::new(0, device);
+        let mut weights = Weights::to_assign(device);
         let network = Self::new(config, "", &mut weights)?;
         weights.assign(&read_weights(path)?, path)?;
         Ok(network)
     }
 
-    /// The same network for another thread: it uses the same weights. What is usual in its channels is remembered with the
-    /// others' only when it `remembers`; of several that train at the same time, one may.
-    pub(crate) fn share(&self, remembers: bool) -> Self {
-        let stage = |blocks: &Vec<Residual>| blocks.iter().map(|block| block.share(remembers)).collect();
-        Self {
-            config: self.config.clone(),
-            stem: self.stem.share(remembers),
-            stages: self.stages.iter().map(stage).collect(),
-            classifier: self.classifier.as_ref().map(|(weight, bias)| (weight.shallow_clone(), bias.shallow_clone())),
-            arithmetic: self.arithmetic,
-        }
-    }
-
-    /// The same network, which looks at pictures with other numbers.
+    /// Runs the network in another dtype.
     #[must_use]
-    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
-        Self { arithmetic, ..self }
+    pub fn with_dtype(self, dtype: ComputeDtype) -> Self {
+        Self { dtype, ..self }
     }
 
     /// The sizes it was made with.
@@ -247,7 +222,7 @@ impl ResNet {
     pub(super) fn stages_as_computed(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
         let pictures = match training {
             true => pictures.shallow_clone(),
-            false => channels_last(&pictures.to_kind(self.arithmetic.kind())),
+            false => channels_last(&pictures.to_kind(self.dtype.kind())),
         };
         let map = self.stem.forward(&pictures, training).relu_();
         let mut map = map.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
@@ -279,9 +254,9 @@ impl ResNet {
     /// # Errors
     /// [`Error::Argument`] for a network without classes.
     pub fn classify(&self, pictures: &Tensor, training: bool) -> Result<Tensor> {
-        let Some((weight, bias)) = &self.classifier else {
+        let Some(classifier) = &self.classifier else {
             return Err(Error::argument("this network tells no classes apart", "Give it some: `classes: Some(1000)`."));
         };
-        Ok(self.features(pictures, training).linear(weight, Some(bias)))
+        Ok(classifier.forward(&self.features(pictures, training)))
     }
 }

@@ -20,7 +20,9 @@ pub fn make_environment(paths: &Paths) -> Result<()> {
     let shared = paths.shared_venv()?;
     make_shared(paths, &shared)?;
     let venv = paths.venv();
-    if fs::read_to_string(venv.join(COMPLETE)).is_ok_and(|made_from| made_from == shared.to_string_lossy()) {
+    if fs::read_to_string(venv.join(COMPLETE)).is_ok_and(|made_from| made_from == shared.to_string_lossy())
+        && !is_cut_short(&venv)
+    {
         ready("Python environment .venv");
         return Ok(());
     }
@@ -98,6 +100,13 @@ fn link_environment(shared: &Path, venv: &Path) -> Result<()> {
     fs::write(venv.join(COMPLETE), shared.to_string_lossy().as_bytes())?;
     fs::remove_file(venv.join(PARTIAL))?;
     Ok(())
+}
+
+/// Whether the scripts of an environment were made with first lines that systems do not read whole.
+fn is_cut_short(venv: &Path) -> bool {
+    let text = fs::read_to_string(venv.join("bin/pip")).unwrap_or_default();
+    let interpreter = text.strip_prefix("#!").and_then(|rest| rest.lines().next()).unwrap_or_default();
+    interpreter.starts_with(&*venv.to_string_lossy()) && first_lines(interpreter).starts_with("#!/bin/sh")
 }
 
 /// The text of a script of an environment, for the same environment elsewhere.
@@ -190,6 +199,21 @@ mod tests {
                 let said = String::from_utf8_lossy(&output.stdout).into_owned();
                 assert!(output.status.success() && said.starts_with("ran ['a b']"), "{}: {output:?}", script.display());
             }
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn scripts_that_were_cut_short_are_made_anew() {
+        let root = std::env::temp_dir().join(format!("captionlab-cut-{}", std::process::id()));
+        for (folder, is_cut) in [("plain", false), ("my lessons", true)] {
+            let venv = root.join(folder);
+            fs::create_dir_all(venv.join("bin")).unwrap();
+            let python = venv.join("bin/python3").display().to_string();
+            fs::write(venv.join("bin/pip"), format!("#!{python}\nimport pip\n")).unwrap();
+            assert_eq!(is_cut_short(&venv), is_cut, "{folder}");
+            fs::write(venv.join("bin/pip"), first_lines(&python) + "import pip\n").unwrap();
+            assert!(!is_cut_short(&venv), "{folder}");
         }
         fs::remove_dir_all(root).unwrap();
     }

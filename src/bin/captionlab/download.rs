@@ -9,10 +9,9 @@ use captionlab::download::{
 use captionlab::vision::features::import_course;
 use captionlab::{Error, Result};
 use clap::Args;
-use indicatif::ProgressBar;
 
-use crate::extract::style;
-use crate::terminal::{say, warn};
+use crate::progress::Bar;
+use crate::terminal::say;
 
 /// The course's features have no address of their own.
 const COURSE: &str = "course-features";
@@ -97,18 +96,15 @@ fn course_features(options: &DownloadOptions, project: &Path) -> Result<()> {
         false => PathBuf::from(from),
         true => {
             let file = SourceFile { name: "cached_features.zip", url: "", megabytes: 0, sha256: "", unpack: false };
-            let folder = project.join(captionlab::vision::DOWNLOADS_FOLDER);
+            let folder = project.join(captionlab::nn::DOWNLOADS_FOLDER);
             fetch(&file, Some(from), &folder)?;
             folder.join(file.name)
         }
     };
-    let bar = ProgressBar::new(0).with_style(style("{bar:30} {pos} of {len} pictures, {eta} to go"));
+    let bar = Bar::new("{bar:30} {pos} of {len} pictures, {eta} to go");
     let cache = options.out.as_ref().map(|out| out.join("cached_features"));
-    let import = import_course(&path, cache.as_deref(), |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
+    let import = import_course(&path, cache.as_deref(), |done, all| bar.at(done as u64, all as u64, ""));
+    drop(bar);
     // Of what was downloaded only that stays which may be imported later.
     if is_url(from) && (import.is_ok() || !is_archive(&path)) {
         std::fs::remove_file(&path).ok();
@@ -143,19 +139,14 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
         // An archive needs room for what is in it too.
         about_bytes: file.megabytes * if file.unpack { 2_000_000 } else { 1_000_000 },
     };
-    let bar = ProgressBar::new(0).with_style(style("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go"));
+    let bar = Bar::new("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go");
     let downloaded = download(&wanted, &DownloadConfig::default(), |event| match event {
-        DownloadEvent::Bytes { done, total } => {
-            bar.set_length(total.unwrap_or(file.megabytes * 1_000_000));
-            bar.set_position(done);
-        }
+        DownloadEvent::Bytes { done, total } => bar.at(done, total.unwrap_or(file.megabytes * 1_000_000), ""),
         DownloadEvent::Waiting { problem, wait } => {
-            bar.suspend(|| warn(format_args!("{problem}; trying again in {} s", wait.as_secs())));
-            // What was waited says nothing about how fast it goes.
-            bar.reset_eta();
+            bar.interrupt(format_args!("{problem}; trying again in {} s", wait.as_secs()));
         }
     });
-    bar.finish_and_clear();
+    drop(bar);
     match downloaded? {
         Downloaded::AlreadyHere => say(format_args!("{}: here already", path.display()))?,
         Downloaded::Fetched(bytes) => say(format_args!("{}: {} downloaded", path.display(), bytes_text(bytes)))?,
@@ -183,11 +174,8 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
             ),
         ));
     }
-    let bar = ProgressBar::new(0).with_style(style("{bar:30} {pos} of {len} files unpacked"));
-    let files = unzip(archive, folder, |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
+    let bar = Bar::new("{bar:30} {pos} of {len} files unpacked");
+    let files = unzip(archive, folder, |done, all| bar.at(done as u64, all as u64, ""));
+    drop(bar);
     say(format_args!("{}: {} files unpacked", folder.display(), files?))
 }

@@ -6,13 +6,13 @@ use std::str::FromStr;
 use captionlab::Device;
 use captionlab::data::Dataset;
 use captionlab::data::scenes::ScenesConfig;
-use captionlab::vision::features::ExtractProgress;
-use captionlab::nn::Arithmetic;
-use captionlab::vision::{Encoder, EncoderConfig, ExtractConfig, Precision, RegionConfig, extract};
+use captionlab::nn::ComputeDtype;
+use captionlab::train::{check_device, device_from_name};
+use captionlab::vision::{Encoder, EncoderConfig, ExtractConfig, RegionConfig, StorageDtype, extract};
 use captionlab::{Error, Result};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::progress::Bar;
 use crate::terminal::{say, warn};
 
 #[derive(Args)]
@@ -26,34 +26,36 @@ pub struct ExtractOptions {
     /// The folder of all caches; cached_features of the project when left out.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Computes one part of the data set, of so many, counted from 0: 0/4 to 3/4. Parts may be computed on several machines into one
-    /// folder.
-    #[arg(long, value_name = "I/N", default_value = "0/1")]
-    shard: Part,
-    /// Pictures of a file of the cache: as many are computed again at most when this is killed.
+    /// Computes one part of the data set, counted from 0: 0/4 to 3/4. Parts may be computed on several machines into one folder.
+    #[arg(long, alias = "shard", value_name = "I/N", default_value = "0/1")]
+    part: Part,
+    /// Pictures in a shard, which is a file of the cache; a kill loses at most one shard.
     #[arg(long, value_name = "COUNT", default_value_t = ExtractConfig::default().shard_pictures)]
     shard_pictures: usize,
-    /// What the networks compute with.
-    #[arg(long, value_enum, default_value = "single")]
-    arithmetic: ComputedArithmetic,
-    /// How the numbers are kept.
-    #[arg(long, value_enum, default_value = "half")]
-    precision: KeptPrecision,
-    /// The detector's file of weights, in place of the encoder's own.
+    /// Reads all pictures and features again to see whether they are what they were, instead of trusting sizes and times of files.
+    #[arg(long)]
+    verify: bool,
+    /// The dtype of the networks.
+    #[arg(long, alias = "arithmetic", value_enum, default_value = "single")]
+    dtype: DtypeName,
+    /// The dtype of the features in the cache.
+    #[arg(long, alias = "precision", value_enum, default_value = "half")]
+    storage: StorageName,
+    /// The detector's weights in place of the encoder's own, or the run of a word detector for the encoder eye.
     #[arg(long, value_name = "FILE")]
     detector: Option<PathBuf>,
     /// CLIP's weights, in place of the encoder's own.
     #[arg(long, value_name = "FILE")]
     clip: Option<PathBuf>,
-    /// Takes the detections that are surer than this, 0 to 1.
-    #[arg(long, default_value_t = RegionConfig::default().min_score)]
+    /// Takes detections with a score above this, 0 to 1.
+    #[arg(long, default_value_t = RegionConfig::default().score_threshold)]
     score: f32,
     /// Where the network computes: cpu, cuda or cuda:0.
     #[arg(long, default_value = "cpu")]
     device: String,
 }
 
-/// `--shard`.
+/// `--part`.
 #[derive(Debug, Clone, Copy)]
 struct Part(usize, usize);
 
@@ -71,8 +73,8 @@ impl FromStr for Part {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum ComputedArithmetic {
-    /// 32 bits a number: what is seen equals the references.
+enum DtypeName {
+    /// 32 bits a number: features equal the references'.
     Single,
     /// 16 bits a number: with the published networks two to three times as fast where the processor has it; features differ by
     /// about a hundredth.
@@ -81,7 +83,7 @@ enum ComputedArithmetic {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum KeptPrecision {
+enum StorageName {
     /// 16 bits a number.
     Half,
     /// 32 bits a number.
@@ -94,62 +96,51 @@ pub fn run(options: ExtractOptions) -> Result<()> {
         None => Dataset::scenes(&ScenesConfig::default())?,
     };
     let encoder = options.encoder()?;
-    if !encoder.arithmetic.is_native(encoder.device) {
-        warn("This processor has no bfloat16 of its own: --arithmetic single would be faster here.");
+    if !encoder.dtype.is_native(encoder.device) {
+        warn("This processor has no bfloat16 of its own: --dtype single would be faster here.");
     }
     let encoder = Encoder::load(&encoder)?;
     let config = ExtractConfig {
         folder: options.cache.clone(),
-        part: (options.shard.0, options.shard.1),
+        part: (options.part.0, options.part.1),
         shard_pictures: options.shard_pictures,
+        verify: options.verify,
         ..ExtractConfig::default()
     };
     warn(&dataset);
-    let bar = ProgressBar::new(0).with_style(style("{bar:30} {msg}"));
-    let extraction = extract(&dataset, &encoder, &config, |progress: &ExtractProgress| {
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_message(progress.to_string());
+    let bar = Bar::new("{bar:30} {msg}");
+    let report = extract(&dataset, &encoder, &config, |progress| {
+        bar.at(progress.done as u64, progress.total as u64, progress);
+        true
     });
-    bar.finish_and_clear();
-    say(extraction?)
-}
-
-/// How a bar of progress looks.
-pub fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    drop(bar);
+    say(report?)
 }
 
 impl ExtractOptions {
     fn encoder(&self) -> Result<EncoderConfig> {
-        let mut config = EncoderConfig::named_with(&self.encoder, self.detector.clone(), self.clip.clone())?;
-        config.arithmetic = match self.arithmetic {
-            ComputedArithmetic::Single => Arithmetic::Single,
-            ComputedArithmetic::BFloat16 => Arithmetic::BFloat16,
+        let mut config = EncoderConfig {
+            detector: self.detector.clone(),
+            clip: self.clip.clone(),
+            ..EncoderConfig::new(self.encoder.as_str())
         };
-        config.precision = match self.precision {
-            KeptPrecision::Half => Precision::Half,
-            KeptPrecision::Single => Precision::Single,
+        config.dtype = match self.dtype {
+            DtypeName::Single => ComputeDtype::Single,
+            DtypeName::BFloat16 => ComputeDtype::BFloat16,
         };
-        config.regions.min_score = self.score;
+        config.storage = match self.storage {
+            StorageName::Half => StorageDtype::Half,
+            StorageName::Single => StorageDtype::Single,
+        };
+        config.regions.score_threshold = self.score;
         config.device = device(&self.device)?;
         Ok(config)
     }
 }
 
 fn device(name: &str) -> Result<Device> {
-    let unknown = || Error::config("--device", name, "must be cpu, cuda or cuda:N");
-    let device = match name {
-        "cpu" => Device::Cpu,
-        "cuda" => Device::Cuda(0),
-        _ => Device::Cuda(name.strip_prefix("cuda:").and_then(|index| index.parse().ok()).ok_or_else(unknown)?),
-    };
-    match device {
-        Device::Cuda(index) if index as i64 >= tch::Cuda::device_count() => Err(Error::config(
-            "--device",
-            name,
-            format!("this machine has {} GPUs that libtorch can use", tch::Cuda::device_count()),
-        )),
-        device => Ok(device),
-    }
+    let device =
+        device_from_name(name).ok_or_else(|| Error::config("--device", name, "must be cpu, cuda, cuda:N or mps"))?;
+    check_device(device).map_err(|problem| Error::config("--device", name, problem))?;
+    Ok(device)
 }

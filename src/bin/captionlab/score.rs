@@ -14,7 +14,7 @@ pub struct ScoreOptions {
     /// files hold several references of each image.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     references: Vec<PathBuf>,
-    /// The captions to score: COCO's results (JSON), or text with a caption a line.
+    /// The captions to score: COCO's results (JSON), a table of images and captions, or text with a caption a line.
     #[arg(long, value_name = "FILE")]
     hypotheses: PathBuf,
     /// Other captions of the same images: says whether the two differ by more than chance.

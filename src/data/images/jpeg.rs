@@ -59,6 +59,7 @@ const TRAILER: usize = 16;
 /// A component of the picture: its id, and its sampling factors.
 struct Component {
     id: u8,
+    horizontal: u8,
     vertical: u8,
 }
 
@@ -68,6 +69,8 @@ struct Markers {
     /// Baseline or extended, not progressive.
     is_sequential: bool,
     components: Vec<Component>,
+    /// Where their ids stand, in the frame and in scans.
+    ids: Vec<usize>,
     has_jfif: bool,
     /// The transform that the last Adobe marker gives, and where the names of all stand.
     adobe: Option<u8>,
@@ -112,13 +115,16 @@ impl Markers {
                 let count = usize::from(*count);
                 self.first_scan = if self.first_scan == 0 { count } else { self.first_scan };
                 self.scanned += count;
+                self.ids.extend((0..count).map(|component| at + 1 + 2 * component));
             }
             // Thumbnails and trailers have markers of their own.
             _ if self.first_scan > 0 => {}
             (0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF, [_, _, _, _, _, _, components @ ..]) => {
                 self.is_sequential = marker <= 0xC1;
-                let component = |part: &[u8]| Component { id: part[0], vertical: part[1] & 15 };
+                let component =
+                    |part: &[u8]| Component { id: part[0], horizontal: part[1] >> 4, vertical: part[1] & 15 };
                 self.components = components.chunks_exact(3).map(component).collect();
+                self.ids.extend((0..self.components.len()).map(|component| at + 6 + 3 * component));
             }
             (0xE0, [b'J', b'F', b'I', b'F', 0, ..]) => self.has_jfif |= content.len() >= 14,
             (0xEE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => {
@@ -147,10 +153,17 @@ impl Markers {
             (4, _) => (Some(YCCK), Some(CMYK)),
             _ => return Cow::Borrowed(bytes),
         };
-        if self.adobe.or(usual) == wanted {
+        // Components of these names are RGB to the decoder, whatever markers say.
+        let seem_rgb = ids == *b"RGB" && wanted == Some(YCBCR);
+        if self.adobe.or(usual) == wanted && !seem_rgb {
             return Cow::Borrowed(bytes);
         }
         let mut changed = bytes.to_vec();
+        for &place in self.ids.iter().filter(|_| seem_rgb) {
+            if let Some(id) = changed.get_mut(place) {
+                *id = id.to_ascii_lowercase();
+            }
+        }
         for &name in &self.adobe_names {
             changed[name] = b'-';
         }
@@ -168,8 +181,14 @@ impl Markers {
             return Err(not_read(&format!("{components} colour components")));
         }
         let is_in_one = self.first_scan == components;
-        if self.scanned < components || (!self.is_complete && !(self.is_sequential && is_in_one)) {
+        // Of several scans, the later ones could be missing.
+        let may_lack_its_end = self.is_sequential && is_in_one;
+        if self.scanned < components || !(self.is_complete || may_lack_its_end) {
             return Err(truncated());
+        }
+        let first_is_widest = self.components.iter().all(|other| other.horizontal <= self.components[0].horizontal);
+        if !first_is_widest {
+            return Err(not_read("more columns of a colour than of the first"));
         }
         let is_tall = self.components.iter().any(|component| component.vertical > 1);
         if self.is_sequential && !is_in_one && (is_tall || self.first_scan > 1) {

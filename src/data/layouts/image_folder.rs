@@ -61,14 +61,32 @@ pub(super) fn attach(records: Vec<Record>, source: &Source, notes: &mut Vec<Stri
     let used: HashSet<PathBuf> = found.iter().filter_map(image).collect();
     note_uncaptioned(&on_disk, &found, &used, notes);
     let (mut missing, mut unread, mut several) = (LeftOut::default(), LeftOut::default(), LeftOut::default());
-    let mut examples = Vec::with_capacity(records.len());
+    let mut examples: Vec<Example> = Vec::with_capacity(records.len());
+    let (mut taken, mut twice) = (HashMap::new(), Tally::default());
     for (record, found) in records.into_iter().zip(found) {
         match found {
-            Found::Image(image) => examples.push(example(record, image)),
+            Found::Image(image) => match taken.get(&image).and_then(|&taken: &usize| examples.get_mut(taken)) {
+                None => {
+                    taken.insert(image.clone(), examples.len());
+                    examples.push(example(record, image));
+                }
+                Some(same) if same.split == record.split => {
+                    twice.add(|| format!("{} and {}", same.name, record.name));
+                    same.captions.extend(record.captions);
+                }
+                Some(same) => {
+                    let problem = format!("`{}` and `{}` are one picture, in two splits", same.name, record.name);
+                    let file = source.files.first().unwrap_or(&source.root);
+                    return Err(Error::data(file, None, problem, "Leave it in one of them."));
+                }
+            },
             Found::Several(files) => several.add(&record, || Some(files.join(" and "))),
             Found::Unread(format) => unread.add(&record, || Some(format)),
             Found::Missing => missing.add(&record, || Some(format!("there is {}", on_disk.alike(&record, &used)?))),
         }
+    }
+    if twice.count > 0 {
+        notes.push(format!("{} with two names, taken together: {}.", counted(twice.count, "image"), twice.list()));
     }
     let first = notes.len();
     missing.note("that are not there", "", notes);

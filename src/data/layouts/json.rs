@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use super::collected::{Collected, Place};
 use crate::data::Split;
 use crate::data::dataset::{Tally, counted, grouped};
+use crate::data::names::Id;
 use crate::data::splits::split_of_word;
 use crate::data::text_file::read_text;
 use crate::{Error, Result};
@@ -38,7 +39,7 @@ struct Sentence<'a> {
     #[serde(borrow)]
     raw: Cow<'a, str>,
     #[serde(default)]
-    sentid: Option<u64>,
+    sentid: Option<Id>,
 }
 
 pub(super) fn read_karpathy(path: &Path, collected: &mut Collected) -> Result<()> {
@@ -58,7 +59,7 @@ pub(super) fn read_karpathy(path: &Path, collected: &mut Collected) -> Result<()
         let folder = record.filepath.as_deref().filter(|folder| !folder.is_empty());
         let image = collected.image(place, &record.filename, folder, Some(split))?;
         for sentence in &record.sentences {
-            collected.add_caption(place, image, sentence.sentid, &sentence.raw)?;
+            collected.add_caption(place, image, number(&sentence.sentid), &sentence.raw)?;
         }
     }
     if rest_of_validation > 0 {
@@ -78,16 +79,16 @@ struct Coco<'a> {
 
 #[derive(Deserialize)]
 struct CocoImage<'a> {
-    id: u64,
+    id: Id,
     #[serde(borrow)]
     file_name: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
 struct CocoCaption<'a> {
-    image_id: u64,
+    image_id: Id,
     #[serde(default)]
-    id: Option<u64>,
+    id: Option<Id>,
     #[serde(borrow)]
     caption: Cow<'a, str>,
 }
@@ -98,10 +99,10 @@ pub(super) fn read_coco(path: &Path, collected: &mut Collected) -> Result<()> {
     let file: Coco = parse(path, &text, help)?;
     let place = Place { path, line: None };
     let split = coco_split(path);
-    let mut images: HashMap<u64, (usize, &str)> = HashMap::with_capacity(file.images.len());
+    let mut images: HashMap<&Id, (usize, &str)> = HashMap::with_capacity(file.images.len());
     for record in &file.images {
         let image = collected.image(place, &record.file_name, None, split)?;
-        let other = images.insert(record.id, (image, &record.file_name));
+        let other = images.insert(&record.id, (image, &record.file_name));
         if let Some((_, other)) = other.filter(|(_, other)| *other != record.file_name) {
             return Err(place.error(
                 format!("two images have the id {}: `{other}` and `{}`", record.id, record.file_name),
@@ -112,7 +113,7 @@ pub(super) fn read_coco(path: &Path, collected: &mut Collected) -> Result<()> {
     let mut of_no_image = Tally::default();
     for annotation in &file.annotations {
         match images.get(&annotation.image_id) {
-            Some(&(image, _)) => collected.add_caption(place, image, annotation.id, &annotation.caption)?,
+            Some(&(image, _)) => collected.add_caption(place, image, number(&annotation.id), &annotation.caption)?,
             None => of_no_image.add(|| annotation.image_id.to_string()),
         }
     }
@@ -121,6 +122,11 @@ pub(super) fn read_coco(path: &Path, collected: &mut Collected) -> Result<()> {
         collected.notes.push(format!("{captions} of images that the file does not list, left out: image id {list}."));
     }
     Ok(())
+}
+
+/// The number that tells a caption from the others of its image.
+fn number(id: &Option<Id>) -> Option<u64> {
+    id.as_ref()?.0.parse().ok()
 }
 
 /// The split that COCO's file names tell: `captions_train2014.json`, `captions_val2017.json`.

@@ -510,13 +510,11 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
 }
 
 fn overlap(a: &BoundingBox, b: &BoundingBox) -> f32 {
-    let width = a.right.min(b.right) - a.left.max(b.left);
-    let height = a.bottom.min(b.bottom) - a.top.max(b.top);
-    width.max(0.0) * height.max(0.0)
+    a.intersection(b).map_or(0.0, |common| area(&common))
 }
 
 fn area(bounds: &BoundingBox) -> f32 {
-    (bounds.right - bounds.left) * (bounds.bottom - bounds.top)
+    bounds.area() as f32
 }
 
 /// Whether two things may stand as they do.

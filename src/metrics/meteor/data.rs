@@ -101,7 +101,7 @@ impl MeteorData {
             problem,
             help: "Remove the file: it is made anew.".to_string(),
         };
-        if !checksum_place(&map).is_some_and(|place| map[place.clone()] == checksum(&map, place)) {
+        if checksum_place(&map).is_none_or(|place| map[place.clone()] != checksum(&map, place)) {
             return Err(broken("it is damaged: its checksum is another one".to_string()));
         }
         let tensors = SafeTensors::deserialize(&map).map_err(|error| broken(error.to_string()))?;

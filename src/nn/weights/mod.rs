@@ -17,6 +17,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
+pub(crate) use self::parts::files_of;
 pub use self::read::read_weights;
 pub(crate) use self::read::{TORCH_SCRIPT, read_weights_and_metadata};
 pub(crate) use self::safetensors_file::{FileHeader, parse_header};
@@ -39,6 +40,8 @@ const LISTED: usize = 5;
 pub struct Weights {
     seed: u64,
     device: Device,
+    /// Without, all weights start at 0.
+    drawn: bool,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -51,7 +54,19 @@ struct Entry {
 impl Weights {
     /// No weights yet; those to come are drawn from `seed` and live on `device`.
     pub fn new(seed: u64, device: Device) -> Self {
-        Self { seed, device, entries: BTreeMap::new() }
+        Self { seed, device, drawn: true, entries: BTreeMap::new() }
+    }
+
+    /// No weights yet; those to come are 0 until [`Weights::assign`] replaces them, which saves drawing millions of numbers.
+    pub fn to_assign(device: Device) -> Self {
+        Self { drawn: false, ..Self::new(0, device) }
+    }
+
+    /// A second handle to the same weights.
+    pub(crate) fn handle(&self) -> Self {
+        let entry = |entry: &Entry| Entry { tensor: entry.tensor.shallow_clone(), trainable: entry.trainable };
+        let entries = self.entries.iter().map(|(name, own)| (name.clone(), entry(own))).collect();
+        Self { entries, ..*self }
     }
 
     /// The device that the weights live on.
@@ -61,6 +76,9 @@ impl Weights {
 
     /// A trainable weight of the given shape, drawn uniformly from `-bound..bound`.
     pub fn uniform(&mut self, name: &str, shape: &[i64], bound: f64) -> Tensor {
+        if !self.drawn {
+            return self.constant(name, shape, 0.0, true);
+        }
         let mut random = Random::stream(self.seed, name_hash(name));
         let bound = bound as f32;
         let count = shape.iter().product::<i64>().max(0) as usize;
@@ -104,6 +122,17 @@ impl Weights {
             .filter(|(_, entry)| entry.trainable)
             .map(|(name, entry)| (name.clone(), entry.tensor.shallow_clone()))
             .collect()
+    }
+
+    /// Freezes the weights whose names begin with `prefix`: no optimiser changes them any more. Returns how many there are.
+    pub fn freeze(&mut self, prefix: &str) -> usize {
+        let frozen = self.entries.iter_mut().filter(|(name, _)| name.starts_with(prefix));
+        frozen
+            .map(|(_, entry)| {
+                entry.trainable = false;
+                let _ = entry.tensor.set_requires_grad(false);
+            })
+            .count()
     }
 
     /// How many numbers an optimiser changes.

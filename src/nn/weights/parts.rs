@@ -41,18 +41,38 @@ pub(super) fn index_of(path: &Path) -> Option<Result<PathBuf>> {
     }))
 }
 
-/// Reads all parts that an index names.
-pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let problem = |problem: String, help: &str| Error::Weights { path: path.into(), problem, help: help.to_string() };
+/// The files that the weights of a path are read from: itself, or the index and all parts.
+///
+/// # Errors
+/// As reading them.
+pub(crate) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    let index = match index_of(path) {
+        Some(index) => index?,
+        None if path.extension().is_some_and(|ending| ending == "json") => path.to_path_buf(),
+        None => return Ok(vec![path.to_path_buf()]),
+    };
+    let parts: BTreeSet<String> = weight_map(&index)?.into_values().collect();
+    let parts = parts.into_iter().map(|part| index.with_file_name(part));
+    Ok(std::iter::once(index.clone()).chain(parts).collect())
+}
+
+/// The file of each weight, as an index says it.
+fn weight_map(path: &Path) -> Result<BTreeMap<String, String>> {
     let bytes =
         std::fs::read(path).map_err(|source| Error::file(path, "read the weights", source, "Check the path."))?;
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    let Index { weight_map } = serde_json::from_slice(bytes).map_err(|error| {
-        problem(
-            format!("this is JSON, and not the index of weights in parts: {error}"),
-            "Name the file of weights itself: safetensors, .pt or .pth.",
-        )
+    let Index { weight_map } = serde_json::from_slice(bytes).map_err(|error| Error::Weights {
+        path: path.into(),
+        problem: format!("this is JSON, and not the index of weights in parts: {error}"),
+        help: "Name the file of weights itself: safetensors, .pt or .pth.".to_string(),
     })?;
+    Ok(weight_map)
+}
+
+/// Reads all parts that an index names.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let problem = |problem: String, help: &str| Error::Weights { path: path.into(), problem, help: help.to_string() };
+    let weight_map = weight_map(path)?;
     let parts: BTreeSet<&String> = weight_map.values().collect();
     let mut tensors = BTreeMap::new();
     for part in &parts {
@@ -106,6 +126,8 @@ mod tests {
             let tensors = read_weights(&folder.path().join(name)).unwrap();
             assert_eq!(tensors.keys().collect::<Vec<_>>(), ["head.weight", "stem.weight"], "{name}");
             assert_eq!(tensors["stem.weight"].double_value(&[0]), 2.0, "{name}");
+            let files = files_of(&folder.path().join(name)).unwrap();
+            assert_eq!(files, names.map(|name| folder.path().join(name)), "{name}");
         }
     }
 

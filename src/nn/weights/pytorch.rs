@@ -179,7 +179,8 @@ pub(super) fn check(path: &Path, pickle: &mut impl BufRead, allowed: fn(&str, &s
         Refusal::Global(name) => problem(
             path,
             &format!("the file asks for the Python name {name}, which could run code and is not what weights are made of"),
-            "Nothing was run. If you trust its source, open it there and save only the weights: `torch.save(model.state_dict(), …)`.",
+            "Nothing was run. If you trust its source, open it there and save only the weights: `torch.save(model.state_dict(), …)`, or \
+             of a checkpoint `torch.save(torch.load(…, weights_only=False)[\"model\"], …)`, with the key that they are under.",
         ),
         Refusal::Broken(found) => broken(path, found),
     })

@@ -72,7 +72,7 @@ impl TransformerConfig {
         {
             if !(1..=most).contains(&value) {
                 return Err(Error::config(
-                    format!("clip.{tower}.transformer.{field}"),
+                    format!("{tower}.transformer.{field}"),
                     value,
                     format!("must be in 1..={most}"),
                 ));
@@ -80,7 +80,7 @@ impl TransformerConfig {
         }
         if !(1..=16_384).contains(&self.width) || !self.width.is_multiple_of(self.heads) {
             let expected = format!("must be a multiple of {} (the heads) in 1..=16384", self.heads);
-            return Err(Error::config(format!("clip.{tower}.transformer.width"), self.width, expected));
+            return Err(Error::config(format!("{tower}.transformer.width"), self.width, expected));
         }
         Ok(())
     }
@@ -139,35 +139,37 @@ impl ClipConfig {
         Preprocess { size: side, crop: Crop::CentreRoundedDown { shorter_side: side }, ..Preprocess::clip() }
     }
 
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
         let ClipImageConfig { image_size, patch_size, .. } = self.image;
         if !(1..=1024).contains(&patch_size) {
-            return Err(Error::config("clip.image.patch_size", patch_size, "must be in 1..=1024"));
+            return Err(Error::config("image.patch_size", patch_size, "must be in 1..=1024"));
         }
         if !image_size.is_multiple_of(patch_size) || !(patch_size..=4096).contains(&image_size) {
             let expected = format!("must be a multiple of {patch_size} (the patch) in {patch_size}..=4096");
-            return Err(Error::config("clip.image.image_size", image_size, expected));
+            return Err(Error::config("image.image_size", image_size, expected));
         }
         self.image.transformer.validate("image")?;
         let ClipTextConfig { context, vocabulary_size, end_token, .. } = self.text;
         if !(2..=65_536).contains(&context) {
-            return Err(Error::config("clip.text.context", context, "must be in 2..=65536"));
+            return Err(Error::config("text.context", context, "must be in 2..=65536"));
         }
         if !(2..=10_000_000).contains(&vocabulary_size) {
-            return Err(Error::config("clip.text.vocabulary_size", vocabulary_size, "must be in 2..=10000000"));
+            return Err(Error::config("text.vocabulary_size", vocabulary_size, "must be in 2..=10000000"));
         }
         if !(0..vocabulary_size as i64).contains(&end_token) && end_token != ClipTextConfig::HIGHEST {
             let expected = format!("must be in 0..{vocabulary_size} (the vocabulary)");
-            return Err(Error::config("clip.text.end_token", end_token, expected));
+            return Err(Error::config("text.end_token", end_token, expected));
         }
         self.text.transformer.validate("text")?;
         if !(1..=16_384).contains(&self.embedding_size) {
-            return Err(Error::config("clip.embedding_size", self.embedding_size, "must be in 1..=16384"));
+            return Err(Error::config("embedding_size", self.embedding_size, "must be in 1..=16384"));
         }
         if !(self.norm_epsilon.is_finite() && self.norm_epsilon > 0.0) {
-            return Err(Error::config("clip.norm_epsilon", self.norm_epsilon, "must be greater than 0"));
+            return Err(Error::config("norm_epsilon", self.norm_epsilon, "must be greater than 0"));
         }
         Ok(())
     }
@@ -187,18 +189,18 @@ mod tests {
             config
         };
         for (config, field) in [
-            (change(|config| config.image.patch_size = 0), "clip.image.patch_size"),
-            (change(|config| config.image.image_size = 100), "clip.image.image_size"),
-            (change(|config| config.image.image_size = 0), "clip.image.image_size"),
-            (change(|config| config.image.transformer.heads = 3), "clip.image.transformer.width"),
-            (change(|config| config.image.transformer.heads = 0), "clip.image.transformer.heads"),
-            (change(|config| config.image.transformer.layers = 0), "clip.image.transformer.layers"),
-            (change(|config| config.text.transformer.hidden_size = 0), "clip.text.transformer.hidden_size"),
-            (change(|config| config.text.context = 1), "clip.text.context"),
-            (change(|config| config.text.vocabulary_size = 0), "clip.text.vocabulary_size"),
-            (change(|config| config.text.end_token = -1), "clip.text.end_token"),
-            (change(|config| config.embedding_size = 0), "clip.embedding_size"),
-            (change(|config| config.norm_epsilon = f64::NAN), "clip.norm_epsilon"),
+            (change(|config| config.image.patch_size = 0), "image.patch_size"),
+            (change(|config| config.image.image_size = 100), "image.image_size"),
+            (change(|config| config.image.image_size = 0), "image.image_size"),
+            (change(|config| config.image.transformer.heads = 3), "image.transformer.width"),
+            (change(|config| config.image.transformer.heads = 0), "image.transformer.heads"),
+            (change(|config| config.image.transformer.layers = 0), "image.transformer.layers"),
+            (change(|config| config.text.transformer.hidden_size = 0), "text.transformer.hidden_size"),
+            (change(|config| config.text.context = 1), "text.context"),
+            (change(|config| config.text.vocabulary_size = 0), "text.vocabulary_size"),
+            (change(|config| config.text.end_token = -1), "text.end_token"),
+            (change(|config| config.embedding_size = 0), "embedding_size"),
+            (change(|config| config.norm_epsilon = f64::NAN), "norm_epsilon"),
         ] {
             let error = config.validate().expect_err(field).to_string();
             assert!(error.starts_with(&format!("{field} = ")), "{field}: {error}");

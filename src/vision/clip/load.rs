@@ -8,7 +8,7 @@ use tch::{Device, Tensor};
 
 use super::published::{self, Beside};
 use super::{Activation, Clip, ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig, openai};
-use crate::nn::{TORCH_SCRIPT, read_weights_and_metadata, unwrapped};
+use crate::nn::{TORCH_SCRIPT, Weights, read_weights_and_metadata, unwrapped};
 use crate::{Error, Result};
 
 impl Clip {
@@ -93,8 +93,8 @@ impl Clip {
                 path: path.into(),
                 problem: "nothing says whether this CLIP computes with QuickGELU or with GELU, and its weights do not show it"
                     .to_string(),
-                help: "Put the open_clip_config.json or config.json that was published with it beside it, or name the activation \
-                       with `Clip::load_with_activation`. OpenAI's own weights are for QuickGELU, open_clip's for GELU unless its \
+                help: "Put the open_clip_config.json or config.json that was published with it beside it (`{\"quick_gelu\": true}` is \
+                       enough, or false), or name the activation with `Clip::load_with_activation`. OpenAI's own weights are for QuickGELU, open_clip's for GELU unless its \
                        configuration says `\"quick_gelu\": true`."
                     .to_string(),
             }),
@@ -102,7 +102,7 @@ impl Clip {
     }
 
     fn assigned(config: &ClipConfig, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<Self> {
-        let mut clip = Self::make(config, 0, Device::Cpu, false)?;
+        let mut clip = Self::with(config, Weights::to_assign(Device::Cpu))?;
         clip.weights.assign(tensors, path)?;
         Ok(clip)
     }
@@ -142,7 +142,7 @@ pub(super) fn unfit(path: &Path, problem: impl Into<String>) -> Error {
 }
 
 /// The file itself, or in a folder the first there is.
-fn find(path: &Path) -> Result<PathBuf> {
+pub(crate) fn find(path: &Path) -> Result<PathBuf> {
     const NAMES: [&str; 8] = [
         "checkpoint.safetensors",
         "model.safetensors",

@@ -17,17 +17,19 @@
 #[cfg(feature = "clip-text")]
 mod byte_pairs;
 mod config;
+#[cfg(feature = "clip-text")]
+mod evaluation;
 mod load;
 mod openai;
 mod published;
 #[cfg(feature = "clip-text")]
-mod evaluation;
-#[cfg(feature = "clip-text")]
 mod tokenizer;
+mod towers;
 #[cfg(feature = "clip-text")]
 mod training;
-mod towers;
 mod transformer;
+
+pub(crate) use published::lies_beside as has_settings_beside;
 
 pub use config::{Activation, ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig};
 #[cfg(feature = "clip-text")]
@@ -35,12 +37,10 @@ pub use evaluation::{ClipEvaluation, evaluate_clip};
 #[cfg(feature = "clip-text")]
 pub use tokenizer::ClipTokenizer;
 #[cfg(feature = "clip-text")]
-pub use training::{ClipTraining, save_clip, train_clip};
-#[cfg(feature = "clip-text")]
-pub(crate) use training::{CLIP_KIND, resume_clip};
-#[cfg(feature = "clip-text")]
 pub(crate) use tokenizer::filled;
 pub(crate) use towers::{Towers, normalised};
+#[cfg(feature = "clip-text")]
+pub use training::{ClipTraining, TrainedClip};
 
 use std::path::Path;
 
@@ -49,10 +49,9 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::BoundingBox;
-use crate::nn::{Arithmetic, Weights};
+use crate::nn::{ComputeDtype, Network, Weights};
 use crate::{Error, Result};
 use towers::ImageTower;
-use transformer::Maker;
 
 /// A picture tower and a text tower with one space for both answers.
 ///
@@ -62,8 +61,8 @@ pub struct Clip {
     config: ClipConfig,
     weights: Weights,
     towers: Towers,
-    arithmetic: Arithmetic,
-    /// What looks at pictures where that is not to be done in single precision.
+    dtype: ComputeDtype,
+    /// The image tower in a dtype other than single precision.
     reduced: Option<ImageTower>,
 }
 
@@ -73,22 +72,20 @@ impl Clip {
     /// # Errors
     /// [`Error::Config`] when a size is out of its range.
     pub fn new(config: &ClipConfig, seed: u64, device: Device) -> Result<Self> {
-        Self::make(config, seed, device, true)
+        Self::with(config, Weights::new(seed, device))
     }
 
-    fn make(config: &ClipConfig, seed: u64, device: Device, drawn: bool) -> Result<Self> {
+    fn with(config: &ClipConfig, mut weights: Weights) -> Result<Self> {
         config.validate()?;
-        let mut weights = Weights::new(seed, device);
-        let towers = Towers::new(&mut Maker::new(&mut weights, drawn), config);
-        Ok(Self { config: config.clone(), weights, towers, arithmetic: Arithmetic::Single, reduced: None })
+        let towers = Towers::new(config, &mut weights);
+        Ok(Self { config: config.clone(), weights, towers, dtype: ComputeDtype::Single, reduced: None })
     }
 
-    /// The same, which looks at pictures with other numbers; texts are read in single precision. The picture tower's weights are
-    /// copied as they are now.
+    /// Runs the image tower in another dtype, with a copy of its weights as they are now; the text tower stays in single precision.
     #[must_use]
-    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
-        let reduced = (arithmetic != Arithmetic::Single).then(|| self.towers.image().copy_in(arithmetic.kind()));
-        Self { arithmetic, reduced, ..self }
+    pub fn with_dtype(self, dtype: ComputeDtype) -> Self {
+        let reduced = (dtype != ComputeDtype::Single).then(|| self.towers.image().copy_in(dtype.kind()));
+        Self { dtype, reduced, ..self }
     }
 
     /// The same on another device.
@@ -99,9 +96,20 @@ impl Clip {
         if device == self.device() {
             return Ok(self);
         }
-        let mut moved = Self::make(&self.config, 0, device, false)?;
+        let mut moved = Self::with(&self.config, Weights::to_assign(device))?;
         moved.weights.assign(&self.weights.named().into_iter().collect(), Path::new("memory"))?;
-        Ok(moved.with_arithmetic(self.arithmetic))
+        Ok(moved.with_dtype(self.dtype))
+    }
+
+    /// A handle for another thread, which shares the weights.
+    pub(crate) fn worker_handle(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            weights: self.weights.handle(),
+            towers: self.towers.worker_handle(false),
+            dtype: self.dtype,
+            reduced: self.reduced.as_ref().map(|tower| tower.worker_handle(false)),
+        }
     }
 
     /// The sizes it was made with.
@@ -151,9 +159,10 @@ impl Clip {
     /// - result: `[regions, 3, image_size, image_size]`
     ///
     /// # Errors
-    /// [`Error::Argument`] when there are none, or one lies outside of the picture.
+    /// [`Error::Argument`] when there are none, or one has no area or lies outside of the picture.
     pub fn prepare_regions(&self, picture: &RgbImage, regions: &[BoundingBox]) -> Result<Tensor> {
         let cut = |region: &BoundingBox| -> Result<RgbImage> {
+            region.validate()?;
             let (width, height) = picture.dimensions();
             let side = |low: f32, high: f32, size: u32| {
                 let (low, high) = (low.floor().max(0.0) as u32, high.ceil().max(0.0) as u32);

@@ -20,9 +20,16 @@ pub(super) enum Beside {
     Nothing,
 }
 
+const NAMES: [&str; 2] = ["config.json", "open_clip_config.json"];
+
+/// Whether a file that may be a configuration lies beside a file of weights.
+pub(crate) fn lies_beside(path: &Path) -> bool {
+    NAMES.iter().any(|name| path.with_file_name(name).is_file())
+}
+
 /// Reads the configuration beside a file of weights: of two that one that is written with weights of these names.
 pub(super) fn beside(path: &Path, is_openai: bool) -> Result<Beside> {
-    let mut names = ["config.json", "open_clip_config.json"];
+    let mut names = NAMES;
     if is_openai {
         names.reverse();
     }
@@ -352,7 +359,8 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::vision::{Clip, write_tensors};
+    use crate::nn::write_tensors;
+    use crate::vision::Clip;
 
     /// A folder with the weights of a small CLIP, named as by transformers, and their configuration.
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -474,7 +482,7 @@ mod tests {
     fn weights_that_have_no_place_are_refused() {
         let folder = folder(&[("open_clip_config.json", r#"{"model_cfg": {}}"#)]);
         let file = folder.path().join("model.safetensors");
-        let (mut tensors, _) = crate::vision::read_tensors(&file).unwrap();
+        let (mut tensors, _) = crate::nn::read_tensors(&file).unwrap();
         let scale = "vision_model.encoder.layers.0.layer_scale1.lambda1";
         for (name, is_refused) in [("vision_model.embeddings.position_ids", false), (scale, true)] {
             tensors.insert(name.to_string(), tch::Tensor::from(1i64));
@@ -488,7 +496,7 @@ mod tests {
     fn a_prefix_of_all_names_is_passed_over() {
         let folder = folder(&[("open_clip_config.json", r#"{"model_cfg": {}}"#)]);
         let file = folder.path().join("model.safetensors");
-        let (tensors, _) = crate::vision::read_tensors(&file).unwrap();
+        let (tensors, _) = crate::nn::read_tensors(&file).unwrap();
         let wrapped = tensors.into_iter().map(|(name, tensor)| (format!("module.{name}"), tensor)).collect();
         assert!(Clip::from_tensors(wrapped, &file).is_ok());
     }

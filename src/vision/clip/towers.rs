@@ -2,8 +2,14 @@
 
 use tch::{Kind, Tensor};
 
-use super::transformer::{Linear, Maker, Norm, Transformer};
+use super::transformer::{Transformer, bound_of};
 use super::{ClipConfig, ClipTextConfig};
+use crate::nn::{LayerNorm, Linear, Weights, network};
+
+/// A weight drawn uniformly with that standard deviation.
+fn weight(name: &str, shape: &[i64], deviation: f64, weights: &mut Weights) -> Tensor {
+    weights.uniform(name, shape, bound_of(deviation))
+}
 
 /// A vision transformer (Dosovitskiy et al. 2021): a picture is cut into patches, each patch becomes a place, and one more
 /// place, which stands for the whole, is what is read at the end.
@@ -13,14 +19,16 @@ pub(super) struct ImageTower {
     patch_size: i64,
     whole: Tensor,
     positions: Tensor,
-    norm_before: Norm,
+    norm_before: LayerNorm,
     transformer: Transformer,
-    norm_after: Norm,
+    norm_after: LayerNorm,
     projection: Linear,
 }
 
+network!(ImageTower { patches, whole, positions, norm_before, transformer, norm_after, projection; patch_size });
+
 impl ImageTower {
-    fn new(maker: &mut Maker<'_>, config: &ClipConfig) -> Self {
+    fn new(config: &ClipConfig, weights: &mut Weights) -> Self {
         let (image, epsilon) = (&config.image, config.norm_epsilon);
         let (width, patch_size) = (image.transformer.width, image.patch_size as i64);
         let places = (image.image_size / image.patch_size).pow(2) as i64 + 1;
@@ -28,43 +36,37 @@ impl ImageTower {
         let name = |part: &str| format!("vision_model.{part}");
         let inputs = (3 * patch_size * patch_size) as f64;
         Self {
-            patches: maker.weight(
+            patches: weight(
                 &name("embeddings.patch_embedding.weight"),
                 &[width as i64, 3, patch_size, patch_size],
                 (3.0 * inputs).powf(-0.5),
+                weights,
             ),
             patch_size,
-            whole: maker.weight(&name("embeddings.class_embedding"), &[width as i64], deviation),
-            positions: maker.weight(&name("embeddings.position_embedding.weight"), &[places, width as i64], deviation),
-            norm_before: Norm::new(maker, &name("pre_layrnorm"), width, epsilon),
+            whole: weight(&name("embeddings.class_embedding"), &[width as i64], deviation, weights),
+            positions: weight(
+                &name("embeddings.position_embedding.weight"),
+                &[places, width as i64],
+                deviation,
+                weights,
+            ),
+            norm_before: LayerNorm::new(&name("pre_layrnorm"), width, epsilon, weights),
             transformer: Transformer::new(
-                maker,
                 &name("encoder"),
                 &image.transformer,
                 config.activation,
                 config.norm_epsilon,
+                weights,
             ),
-            norm_after: Norm::new(maker, &name("post_layernorm"), width, epsilon),
-            projection: Linear::without_bias(maker, "visual_projection", width, config.embedding_size, deviation),
+            norm_after: LayerNorm::new(&name("post_layernorm"), width, epsilon, weights),
+            projection: Linear::without_bias(
+                "visual_projection",
+                width,
+                config.embedding_size,
+                bound_of(deviation),
+                weights,
+            ),
         }
-    }
-
-    fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
-        Self {
-            patches: change(&self.patches),
-            patch_size: self.patch_size,
-            whole: change(&self.whole),
-            positions: change(&self.positions),
-            norm_before: self.norm_before.changed(change),
-            transformer: self.transformer.changed(change),
-            norm_after: self.norm_after.changed(change),
-            projection: self.projection.changed(change),
-        }
-    }
-
-    /// A copy of the tower as it is now, which computes with such numbers and keeps no gradients.
-    pub(super) fn copy_in(&self, kind: Kind) -> Self {
-        tch::no_grad(|| self.changed(&|weight| weight.detach().to_kind(kind)))
     }
 
     /// `[batch, 3, height, width]` to `[batch, embedding_size]`, computed with the kind of numbers that its weights are.
@@ -86,49 +88,48 @@ struct TextTower {
     tokens: Tensor,
     positions: Tensor,
     transformer: Transformer,
-    norm: Norm,
+    norm: LayerNorm,
     projection: Linear,
     end_token: i64,
 }
 
+network!(TextTower { tokens, positions, transformer, norm, projection; end_token });
+
 impl TextTower {
-    fn new(maker: &mut Maker<'_>, config: &ClipConfig) -> Self {
+    fn new(config: &ClipConfig, weights: &mut Weights) -> Self {
         let text = &config.text;
         let width = text.transformer.width;
         let name = |part: &str| format!("text_model.{part}");
         let deviation = (width as f64).powf(-0.5);
         Self {
-            tokens: maker.weight(
+            tokens: weight(
                 &name("embeddings.token_embedding.weight"),
                 &[text.vocabulary_size as i64, width as i64],
                 0.02,
+                weights,
             ),
-            positions: maker.weight(
+            positions: weight(
                 &name("embeddings.position_embedding.weight"),
                 &[text.context as i64, width as i64],
                 0.01,
+                weights,
             ),
             transformer: Transformer::new(
-                maker,
                 &name("encoder"),
                 &text.transformer,
                 config.activation,
                 config.norm_epsilon,
+                weights,
             ),
-            norm: Norm::new(maker, &name("final_layer_norm"), width, config.norm_epsilon),
-            projection: Linear::without_bias(maker, "text_projection", width, config.embedding_size, deviation),
+            norm: LayerNorm::new(&name("final_layer_norm"), width, config.norm_epsilon, weights),
+            projection: Linear::without_bias(
+                "text_projection",
+                width,
+                config.embedding_size,
+                bound_of(deviation),
+                weights,
+            ),
             end_token: text.end_token,
-        }
-    }
-
-    fn changed(&self, change: &dyn Fn(&Tensor) -> Tensor) -> Self {
-        Self {
-            tokens: change(&self.tokens),
-            positions: change(&self.positions),
-            transformer: self.transformer.changed(change),
-            norm: self.norm.changed(change),
-            projection: self.projection.changed(change),
-            end_token: self.end_token,
         }
     }
 
@@ -155,23 +156,18 @@ pub(crate) struct Towers {
     logit_scale: Tensor,
 }
 
+network!(Towers { image, text, logit_scale });
+
 impl Towers {
     /// log(1 ÷ 0.07), the temperature that training starts from (section 2.5).
     const FIRST_LOGIT_SCALE: f64 = 2.659_260_036_932_778;
 
-    pub(super) fn new(maker: &mut Maker<'_>, config: &ClipConfig) -> Self {
+    pub(super) fn new(config: &ClipConfig, weights: &mut Weights) -> Self {
         Self {
-            image: ImageTower::new(maker, config),
-            text: TextTower::new(maker, config),
-            logit_scale: maker.constant("logit_scale", &[], Self::FIRST_LOGIT_SCALE),
+            image: ImageTower::new(config, weights),
+            text: TextTower::new(config, weights),
+            logit_scale: weights.constant("logit_scale", &[], Self::FIRST_LOGIT_SCALE, true),
         }
-    }
-
-    /// The same towers for another thread: they use the same weights.
-    #[cfg_attr(not(feature = "clip-text"), expect(dead_code, reason = "training needs a vocabulary"))]
-    pub(crate) fn share(&self) -> Self {
-        let same = &Tensor::shallow_clone;
-        Self { image: self.image.changed(same), text: self.text.changed(same), logit_scale: same(&self.logit_scale) }
     }
 
     pub(super) fn image(&self) -> &ImageTower {

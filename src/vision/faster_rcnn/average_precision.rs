@@ -5,7 +5,6 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Detections, Target};
-use crate::data::BoundingBox;
 
 /// Average precision, class by class and over all, after the protocol of COCO (Lin et al. 2014; `pycocotools`).
 ///
@@ -54,7 +53,7 @@ fn of_class(found: &[Detections], truth: &[Target], label: i64, things: usize, l
         detections.sort_by(|&one, &other| found.scores[other].total_cmp(&found.scores[one]));
         let mut free: Vec<usize> = of_label(&truth.labels, label).collect();
         for detection in detections.into_iter().take(MOST) {
-            let overlaps = free.iter().map(|&thing| overlap(&found.boxes[detection], &truth.boxes[thing]));
+            let overlaps = free.iter().map(|&thing| found.boxes[detection].iou(&truth.boxes[thing]));
             let best = overlaps.enumerate().max_by(|(_, one), (_, other)| one.total_cmp(other));
             let hit = best.filter(|(_, overlap)| *overlap >= least.min(1.0 - 1e-10));
             if let Some((place, _)) = hit {
@@ -83,14 +82,6 @@ fn of_class(found: &[Detections], truth: &[Target], label: i64, things: usize, l
     (0..RECALLS).map(at).sum::<f64>() / RECALLS as f64
 }
 
-fn overlap(one: &BoundingBox, other: &BoundingBox) -> f64 {
-    let area = |bounds: &BoundingBox| f64::from(bounds.right - bounds.left) * f64::from(bounds.bottom - bounds.top);
-    let width = f64::from(one.right.min(other.right) - one.left.max(other.left)).max(0.0);
-    let height = f64::from(one.bottom.min(other.bottom) - one.top.max(other.top)).max(0.0);
-    let common = width * height;
-    common / (area(one) + area(other) - common)
-}
-
 impl fmt::Display for AveragePrecision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "average precision, boxes overlapping by {:.2}: {:.3}", self.overlap, self.mean)?;
@@ -103,6 +94,7 @@ impl fmt::Display for AveragePrecision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::BoundingBox;
 
     fn at(left: f32) -> BoundingBox {
         BoundingBox { left, top: 0.0, right: left + 10.0, bottom: 10.0 }
@@ -137,5 +129,16 @@ mod tests {
             assert_eq!(precision.classes.len(), 1, "the pictures show no kite");
             assert!((precision.mean - expected).abs() < 1e-9, "{detections:?}: {}", precision.mean);
         }
+    }
+
+    #[test]
+    fn boxes_without_area_are_found_by_nothing_and_find_nothing() {
+        let names = ["background", "dog"].map(str::to_string);
+        let flat = BoundingBox { right: 0.0, ..at(0.0) };
+        let truth = [Target { boxes: vec![flat, at(50.0)], labels: vec![1, 1] }];
+        let found = Detections { boxes: vec![flat, at(50.0)], labels: vec![1, 1], scores: vec![0.9, 0.8] };
+        let precision = AveragePrecision::of(&[found], &truth, 0.5, &names);
+        // One of two, after one that is wrong.
+        assert!((precision.mean - 51.0 * 0.5 / 101.0).abs() < 1e-9, "{}", precision.mean);
     }
 }

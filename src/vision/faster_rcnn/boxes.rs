@@ -58,12 +58,14 @@ pub(super) fn area([left, top, right, bottom]: [f32; 4]) -> f32 {
     (right - left) * (bottom - top)
 }
 
-/// Intersection over union, in `0..=1`.
+/// Intersection over union, in `0..=1`: as [`BoundingBox::iou`](crate::data::BoundingBox::iou), in the arithmetic of torchvision, whose
+/// matches depend on it.
 pub(super) fn overlap(one: [f32; 4], other: [f32; 4]) -> f32 {
     let width = (one[2].min(other[2]) - one[0].max(other[0])).max(0.0);
     let height = (one[3].min(other[3]) - one[1].max(other[1])).max(0.0);
     let common = width * height;
-    common / (area(one) + area(other) - common)
+    // Boxes without area have nothing in common.
+    if common > 0.0 { common / (area(one) + area(other) - common) } else { 0.0 }
 }
 
 /// Boxes as rows of numbers, in memory.
@@ -180,6 +182,7 @@ mod tests {
         {
             assert!((overlap(own, other) - expected).abs() < 1e-6, "{other:?}");
         }
+        assert_eq!(overlap([3.0; 4], [3.0; 4]), 0.0);
     }
 
     #[test]

@@ -3,85 +3,111 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::scenes::Kind;
+use crate::error::{Within, check_range};
 use crate::nn::Normalisation;
 use crate::vision::{Block, ResNetConfig};
 use crate::{Error, Result};
 
 /// The sizes and thresholds of a [`FasterRcnn`](super::FasterRcnn).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FasterRcnnConfig {
+    /// The network below the pyramid.
     pub backbone: ResNetConfig,
-    /// Channels of the maps of the pyramid.
+    /// Channels of the maps of the pyramid, in `1..=65536`; 256 in torchvision.
     pub pyramid_channels: usize,
-    /// Names of the classes; the first, number 0, is the background.
+    /// Names of the classes, at least two; the first, index 0, is the background.
     pub classes: Vec<String>,
-    /// Pictures are resized until their shorter side has so many pixels, …
+    /// Pictures are resized until their shorter side has this many pixels, in `32..=8192`; torchvision's `min_size`, 800.
     pub shorter_side: u32,
-    /// … but their longer side no more than so many.
+    /// Most pixels of the longer side, at most 8192; torchvision's `max_size`, 1333.
     pub longest_side: u32,
-    /// Mean of red, green and blue, on the scale 0..1.
+    /// Mean of red, green and blue, on the scale 0..1; torchvision's `image_mean`.
     pub mean: [f32; 3],
-    /// Standard deviation of red, green and blue, on the scale 0..1.
+    /// Standard deviation of red, green and blue, on the scale 0..1; torchvision's `image_std`.
     pub standard_deviation: [f32; 3],
     /// The side of the anchors of each of the five maps, in pixels.
     pub anchor_sizes: Vec<f64>,
-    /// Shapes of anchors, height ÷ width.
+    /// Aspect ratios of anchors, height ÷ width.
     pub anchor_shapes: Vec<f64>,
+    /// Which boxes the region proposal network proposes.
     pub proposals: ProposalConfig,
-    /// Each region is sampled to so many cells a side.
+    /// RoIAlign samples each region to this many cells a side, in `1..=64`; 7 in torchvision.
     pub region_cells: usize,
-    /// Numbers that the box head describes a region with.
+    /// Dimension of the box head's features, in `1..=65536`; 1024 in torchvision.
     pub head_size: usize,
+    /// Which boxes are detections.
     pub detections: DetectionConfig,
+    /// What is learnt from in training.
     pub sampling: SamplingConfig,
+}
+
+impl Default for FasterRcnnConfig {
+    fn default() -> Self {
+        Self::tiny()
+    }
 }
 
 /// Which boxes are proposed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProposalConfig {
-    /// So many of each map, those that look most like a thing, are compared with one another.
-    pub before_suppression: usize,
-    /// So many in all are proposed.
-    pub after_suppression: usize,
-    /// Of boxes of a map that overlap more than this (intersection over union), the best is kept.
-    pub overlap: f64,
+    /// Most boxes of each map before NMS, in `1..=100000`; torchvision's `rpn_pre_nms_top_n`.
+    #[serde(alias = "before_suppression")]
+    pub pre_nms_top_n: usize,
+    /// Most boxes of a picture after NMS, in `1..=100000`; torchvision's `rpn_post_nms_top_n`.
+    #[serde(alias = "after_suppression")]
+    pub post_nms_top_n: usize,
+    /// IoU above which NMS drops the worse of two boxes of a map, in `0..=1`; torchvision's `rpn_nms_thresh`, 0.7.
+    #[serde(alias = "overlap")]
+    pub iou_threshold: f64,
 }
 
 /// Which boxes are detections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetectionConfig {
-    /// Of less likely ones there are too many.
-    pub min_score: f64,
-    /// Of boxes of a class that overlap more than this (intersection over union), the best is kept.
-    pub overlap: f64,
-    /// At most so many a picture.
-    pub most: usize,
+    /// Least score, exclusive, in `0..=1`; torchvision's `box_score_thresh`, 0.05.
+    #[serde(alias = "min_score")]
+    pub score_threshold: f64,
+    /// IoU above which NMS drops the worse of two boxes of a class, in `0..=1`; torchvision's `box_nms_thresh`, 0.5.
+    #[serde(alias = "overlap")]
+    pub iou_threshold: f64,
+    /// Most detections of a picture, in `1..=100000`; torchvision's `box_detections_per_img`, 100.
+    #[serde(alias = "most")]
+    pub max_detections: usize,
 }
 
 /// What is learnt from in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SamplingConfig {
+    /// Which boxes are proposed in training.
     pub proposals: ProposalConfig,
-    /// Anchors of a picture that the proposals learn from.
+    /// Anchors of a picture that the proposals learn from; torchvision's `rpn_batch_size_per_image`, 256.
     pub anchors: usize,
-    /// At most this share of them is on things.
-    pub anchors_on_things: f64,
-    /// Anchors that overlap a thing by so much (intersection over union) are on it; …
-    pub anchor_is_thing: f32,
-    /// … those that overlap all by less than this are background, and what is between is left out.
-    pub anchor_is_background: f32,
-    /// Proposals of a picture that the box head learns from.
+    /// Largest share of positive anchors among them, in `0..=1`; torchvision's `rpn_positive_fraction`, 0.5.
+    #[serde(alias = "anchors_on_things")]
+    pub anchor_positive_fraction: f64,
+    /// Least IoU with a thing of a positive anchor, in `0..=1`; torchvision's `rpn_fg_iou_thresh`, 0.7.
+    #[serde(alias = "anchor_is_thing")]
+    pub anchor_fg_iou: f32,
+    /// IoU with every thing below which an anchor is negative, in `0..=1`; anchors in between are ignored. torchvision's
+    /// `rpn_bg_iou_thresh`, 0.3.
+    #[serde(alias = "anchor_is_background")]
+    pub anchor_bg_iou: f32,
+    /// Proposals of a picture that the box head learns from; torchvision's `box_batch_size_per_image`, 512.
     pub regions: usize,
-    pub regions_on_things: f64,
-    /// Proposals that overlap a thing by so much are on it, others are background.
-    pub region_is_thing: f32,
+    /// Largest share of positive proposals among them, in `0..=1`; torchvision's `box_positive_fraction`, 0.25.
+    #[serde(alias = "regions_on_things")]
+    pub region_positive_fraction: f64,
+    /// Least IoU with a thing of a positive proposal, in `0..=1`; the others are negative. torchvision's `box_fg_iou_thresh`, 0.5.
+    #[serde(alias = "region_is_thing")]
+    pub region_fg_iou: f32,
 }
 
 impl FasterRcnnConfig {
     /// torchvision's `fasterrcnn_resnet50_fpn` with the weights `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`: 91 classes of COCO.
     pub fn resnet50_coco() -> Self {
         let proposals =
-            |count: usize| ProposalConfig { before_suppression: count, after_suppression: count, overlap: 0.7 };
+            |count: usize| ProposalConfig { pre_nms_top_n: count, post_nms_top_n: count, iou_threshold: 0.7 };
         Self {
             backbone: ResNetConfig {
                 normalisation: Normalisation::Frozen { epsilon: 0.0 },
@@ -99,26 +125,26 @@ impl FasterRcnnConfig {
             proposals: proposals(1000),
             region_cells: 7,
             head_size: 1024,
-            detections: DetectionConfig { min_score: 0.05, overlap: 0.5, most: 100 },
+            detections: DetectionConfig { score_threshold: 0.05, iou_threshold: 0.5, max_detections: 100 },
             sampling: SamplingConfig {
                 proposals: proposals(2000),
                 anchors: 256,
-                anchors_on_things: 0.5,
-                anchor_is_thing: 0.7,
-                anchor_is_background: 0.3,
+                anchor_positive_fraction: 0.5,
+                anchor_fg_iou: 0.7,
+                anchor_bg_iou: 0.3,
                 regions: 512,
-                regions_on_things: 0.25,
-                region_is_thing: 0.5,
+                region_positive_fraction: 0.25,
+                region_fg_iou: 0.5,
             },
         }
     }
 
     /// A small one for Scenes: 128×128 pixels, classes named as their things.
     pub fn tiny() -> Self {
-        let proposals = |before_suppression: usize, after_suppression: usize| ProposalConfig {
-            before_suppression,
-            after_suppression,
-            overlap: 0.7,
+        let proposals = |pre_nms_top_n: usize, post_nms_top_n: usize| ProposalConfig {
+            pre_nms_top_n,
+            post_nms_top_n,
+            iou_threshold: 0.7,
         };
         let kinds = Kind::ALL.iter().map(|kind| kind.name().to_string());
         let published = Self::resnet50_coco();
@@ -142,7 +168,7 @@ impl FasterRcnnConfig {
             sampling: SamplingConfig {
                 proposals: proposals(300, 100),
                 anchors: 64,
-                anchor_is_thing: 0.6,
+                anchor_fg_iou: 0.6,
                 regions: 48,
                 ..published.sampling.clone()
             },
@@ -150,11 +176,13 @@ impl FasterRcnnConfig {
         }
     }
 
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
-        self.backbone.validate()?;
-        let sampling = &self.sampling;
+        self.backbone.validate().within("backbone")?;
+        let (proposals, detections, sampling) = (&self.proposals, &self.detections, &self.sampling);
         for (field, value, range) in [
             ("pyramid_channels", self.pyramid_channels, 1..=65_536),
             ("classes", self.classes.len(), 2..=1_000_000),
@@ -162,48 +190,43 @@ impl FasterRcnnConfig {
             ("longest_side", self.longest_side as usize, self.shorter_side as usize..=8192),
             ("anchor_sizes", self.anchor_sizes.len(), 5..=5),
             ("anchor_shapes", self.anchor_shapes.len(), 1..=16),
-            ("proposals.before_suppression", self.proposals.before_suppression, 1..=100_000),
-            ("proposals.after_suppression", self.proposals.after_suppression, 1..=100_000),
+            ("proposals.pre_nms_top_n", proposals.pre_nms_top_n, 1..=100_000),
+            ("proposals.post_nms_top_n", proposals.post_nms_top_n, 1..=100_000),
             ("region_cells", self.region_cells, 1..=64),
             ("head_size", self.head_size, 1..=65_536),
-            ("detections.most", self.detections.most, 1..=100_000),
-            ("sampling.proposals.before_suppression", sampling.proposals.before_suppression, 1..=100_000),
-            ("sampling.proposals.after_suppression", sampling.proposals.after_suppression, 1..=100_000),
+            ("detections.max_detections", detections.max_detections, 1..=100_000),
+            ("sampling.proposals.pre_nms_top_n", sampling.proposals.pre_nms_top_n, 1..=100_000),
+            ("sampling.proposals.post_nms_top_n", sampling.proposals.post_nms_top_n, 1..=100_000),
             ("sampling.anchors", sampling.anchors, 1..=100_000),
             ("sampling.regions", sampling.regions, 1..=100_000),
         ] {
-            if !range.contains(&value) {
-                let expected = format!("must be in {}..={}", range.start(), range.end());
-                return Err(Error::config(format!("detector.{field}"), value, expected));
-            }
+            check_range(field, value, range)?;
         }
         for (field, value) in [
-            ("proposals.overlap", self.proposals.overlap),
-            ("detections.min_score", self.detections.min_score),
-            ("detections.overlap", self.detections.overlap),
-            ("sampling.proposals.overlap", sampling.proposals.overlap),
-            ("sampling.anchors_on_things", sampling.anchors_on_things),
-            ("sampling.anchor_is_thing", f64::from(sampling.anchor_is_thing)),
-            ("sampling.anchor_is_background", f64::from(sampling.anchor_is_background)),
-            ("sampling.regions_on_things", sampling.regions_on_things),
-            ("sampling.region_is_thing", f64::from(sampling.region_is_thing)),
+            ("proposals.iou_threshold", proposals.iou_threshold),
+            ("detections.score_threshold", detections.score_threshold),
+            ("detections.iou_threshold", detections.iou_threshold),
+            ("sampling.proposals.iou_threshold", sampling.proposals.iou_threshold),
+            ("sampling.anchor_positive_fraction", sampling.anchor_positive_fraction),
+            ("sampling.anchor_fg_iou", f64::from(sampling.anchor_fg_iou)),
+            ("sampling.anchor_bg_iou", f64::from(sampling.anchor_bg_iou)),
+            ("sampling.region_positive_fraction", sampling.region_positive_fraction),
+            ("sampling.region_fg_iou", f64::from(sampling.region_fg_iou)),
         ] {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(Error::config(format!("detector.{field}"), value, "must be in 0..=1"));
-            }
+            check_range(field, value, 0.0..=1.0)?;
         }
         let positive = |values: &[f64]| values.iter().all(|&value| value.is_finite() && value > 0.0);
         for (field, values) in [("anchor_sizes", &self.anchor_sizes), ("anchor_shapes", &self.anchor_shapes)] {
             if !positive(values) {
-                return Err(Error::config(format!("detector.{field}"), format!("{values:?}"), "must be above 0"));
+                return Err(Error::config(field, format!("{values:?}"), "must be above 0"));
             }
         }
         if !self.standard_deviation.iter().all(|&value| value.is_finite() && value > 0.0) {
             let value = format!("{:?}", self.standard_deviation);
-            return Err(Error::config("detector.standard_deviation", value, "must be three finite numbers above 0"));
+            return Err(Error::config("standard_deviation", value, "must be three finite numbers above 0"));
         }
         if !self.mean.iter().all(|value| value.is_finite()) {
-            return Err(Error::config("detector.mean", format!("{:?}", self.mean), "must be three finite numbers"));
+            return Err(Error::config("mean", format!("{:?}", self.mean), "must be three finite numbers"));
         }
         Ok(())
     }
@@ -238,19 +261,42 @@ mod tests {
     fn settings_out_of_range_are_named() {
         let good = FasterRcnnConfig::tiny;
         for (config, field) in [
-            (FasterRcnnConfig { pyramid_channels: 0, ..good() }, "detector.pyramid_channels"),
-            (FasterRcnnConfig { classes: vec!["background".into()], ..good() }, "detector.classes"),
-            (FasterRcnnConfig { longest_side: 100, ..good() }, "detector.longest_side"),
-            (FasterRcnnConfig { anchor_sizes: vec![16.0], ..good() }, "detector.anchor_sizes"),
-            (FasterRcnnConfig { anchor_shapes: vec![-1.0], ..good() }, "detector.anchor_shapes"),
-            (FasterRcnnConfig { standard_deviation: [0.0; 3], ..good() }, "detector.standard_deviation"),
+            (FasterRcnnConfig { pyramid_channels: 0, ..good() }, "pyramid_channels"),
+            (FasterRcnnConfig { classes: vec!["background".into()], ..good() }, "classes"),
+            (FasterRcnnConfig { longest_side: 100, ..good() }, "longest_side"),
+            (FasterRcnnConfig { anchor_sizes: vec![16.0], ..good() }, "anchor_sizes"),
+            (FasterRcnnConfig { anchor_shapes: vec![-1.0], ..good() }, "anchor_shapes"),
+            (FasterRcnnConfig { standard_deviation: [0.0; 3], ..good() }, "standard_deviation"),
             (
-                FasterRcnnConfig { detections: DetectionConfig { overlap: 1.5, ..good().detections }, ..good() },
-                "detector.detections.overlap",
+                FasterRcnnConfig { detections: DetectionConfig { iou_threshold: 1.5, ..good().detections }, ..good() },
+                "detections.iou_threshold",
             ),
         ] {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.starts_with(field), "{error}");
         }
+    }
+
+    #[test]
+    fn a_configuration_of_before_is_read() {
+        let mut old = serde_json::to_value(FasterRcnnConfig::tiny()).unwrap();
+        let rename = |object: &mut serde_json::Value, pairs: &[(&str, &str)]| {
+            let object = object.as_object_mut().unwrap();
+            for (new, old) in pairs {
+                let value = object.remove(*new).unwrap();
+                object.insert(old.to_string(), value);
+            }
+        };
+        let proposals = [
+            ("pre_nms_top_n", "before_suppression"),
+            ("post_nms_top_n", "after_suppression"),
+            ("iou_threshold", "overlap"),
+        ];
+        rename(&mut old["proposals"], &proposals);
+        rename(&mut old["sampling"]["proposals"], &proposals);
+        let detections = [("score_threshold", "min_score"), ("iou_threshold", "overlap"), ("max_detections", "most")];
+        rename(&mut old["detections"], &detections);
+        rename(&mut old["sampling"], &[("anchor_fg_iou", "anchor_is_thing"), ("region_fg_iou", "region_is_thing")]);
+        assert_eq!(serde_json::from_value::<FasterRcnnConfig>(old).unwrap(), FasterRcnnConfig::tiny());
     }
 }

@@ -98,8 +98,8 @@ impl FasterRcnn {
             let truth = target.rows();
             // The true boxes are learnt from as well, so that there is always something on each thing.
             proposals.extend(&truth);
-            let matched = match_boxes(&truth, &proposals, sampling.region_is_thing, sampling.region_is_thing, false);
-            let (on, off) = sample(&matched, sampling.regions, sampling.regions_on_things, random);
+            let matched = match_boxes(&truth, &proposals, sampling.region_fg_iou, sampling.region_fg_iou, false);
+            let (on, off) = sample(&matched, sampling.regions, sampling.region_positive_fraction, random);
             let mut chosen: Vec<usize> = on.into_iter().chain(off).collect();
             chosen.sort_unstable();
             for &place in &chosen {
@@ -140,8 +140,8 @@ fn proposal_losses(
     let (mut on_things, mut background, mut things, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (picture, target) in targets.iter().enumerate() {
         let truth = target.rows();
-        let matched = match_boxes(&truth, &anchors, sampling.anchor_is_thing, sampling.anchor_is_background, true);
-        let (on, off) = sample(&matched, sampling.anchors, sampling.anchors_on_things, random);
+        let matched = match_boxes(&truth, &anchors, sampling.anchor_fg_iou, sampling.anchor_bg_iou, true);
+        let (on, off) = sample(&matched, sampling.anchors, sampling.anchor_positive_fraction, random);
         let start = picture * anchors.len();
         for place in on {
             if let Matched::Thing(thing) = matched[place] {

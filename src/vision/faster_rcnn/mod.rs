@@ -12,7 +12,6 @@ mod anchors;
 mod average_precision;
 mod boxes;
 mod config;
-mod layers;
 mod learning;
 mod old_names;
 mod pictures;
@@ -27,8 +26,7 @@ pub use config::{DetectionConfig, FasterRcnnConfig, ProposalConfig, SamplingConf
 pub use learning::{DetectionLosses, Target};
 pub use old_names::rename_faster_rcnn;
 pub use regions::{PictureMaps, RegionConfig, RegionFeatures, Regions};
-pub(crate) use training::Detecting;
-pub use training::{DetectorTraining, evaluate_detector, save_detector, train_detector};
+pub use training::{DetectorEvaluation, DetectorTraining, evaluate_detector};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,10 +36,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::ResNet;
 use crate::data::BoundingBox;
-use crate::nn::{Arithmetic, Weights, read_weights, read_weights_and_metadata};
+use crate::nn::{ComputeDtype, Linear, Weights, network, read_weights, read_weights_and_metadata};
 use crate::{Error, Result};
 use boxes::{BoxCoder, area, clip, is_as_large, numbers, rows, suppress_in_groups, tensor};
-use layers::Linear;
 use pictures::{PictureBatch, batch};
 use proposals::ProposalNetwork;
 use pyramid::Pyramid;
@@ -81,6 +78,8 @@ pub struct FasterRcnn {
     device: Device,
 }
 
+network!(FasterRcnn { backbone, pyramid, proposals, head, classifier, box_regressor; config, device });
+
 /// How the box head codes boxes.
 const CODER: BoxCoder = BoxCoder { weights: [10.0, 10.0, 5.0, 5.0] };
 
@@ -103,8 +102,8 @@ impl FasterRcnn {
         config.validate()?;
         let backbone = ResNet::new(&config.backbone, "backbone.body.", weights)?;
         let pyramid = Pyramid::new("backbone.fpn.", &config.backbone.channels(), config.pyramid_channels, weights);
-        let (size, classes) = (config.head_size as i64, config.classes.len() as i64);
-        let inputs = (config.pyramid_channels * config.region_cells * config.region_cells) as i64;
+        let (size, classes) = (config.head_size, config.classes.len());
+        let inputs = config.pyramid_channels * config.region_cells * config.region_cells;
         Ok(Self {
             backbone,
             pyramid,
@@ -156,32 +155,17 @@ impl FasterRcnn {
         path: &Path,
         device: Device,
     ) -> Result<Self> {
-        let mut weights = Weights::new(0, device);
+        let mut weights = Weights::to_assign(device);
         let detector = Self::new(config, &mut weights)?;
         let tensors = weights.unwrapped(&tensors).unwrap_or(tensors);
         weights.assign(&rename_faster_rcnn(tensors), path)?;
         Ok(detector)
     }
 
-    /// The same detector for another thread: it uses the same weights. What is usual in its channels is remembered with the
-    /// others' only when it `remembers`; of several that train at the same time, one may.
-    pub(crate) fn share(&self, remembers: bool) -> Self {
-        Self {
-            config: self.config.clone(),
-            backbone: self.backbone.share(remembers),
-            pyramid: self.pyramid.share(),
-            proposals: self.proposals.share(),
-            head: [self.head[0].share(), self.head[1].share()],
-            classifier: self.classifier.share(),
-            box_regressor: self.box_regressor.share(),
-            device: self.device,
-        }
-    }
-
-    /// The same detector, which looks at pictures with other numbers.
+    /// Runs the backbone and the pyramid in another dtype.
     #[must_use]
-    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
-        Self { backbone: self.backbone.with_arithmetic(arithmetic), ..self }
+    pub fn with_dtype(self, dtype: ComputeDtype) -> Self {
+        Self { backbone: self.backbone.with_dtype(dtype), ..self }
     }
 
     /// The sizes and thresholds it was made with.
@@ -210,7 +194,7 @@ impl FasterRcnn {
     }
 
     /// The boxes of pictures that look as if they held a thing, whatever it is, the likeliest first; at most
-    /// [`ProposalConfig::after_suppression`], in pixels of the picture.
+    /// [`ProposalConfig::post_nms_top_n`], in pixels of the picture.
     ///
     /// # Errors
     /// As [`FasterRcnn::detect`].
@@ -249,7 +233,7 @@ impl FasterRcnn {
             for (place, (&score, &bounds)) in scores.iter().zip(&decoded).enumerate() {
                 let label = (place % classes) as i64;
                 // The first class is the background.
-                if label > 0 && f64::from(score) > self.config.detections.min_score {
+                if label > 0 && f64::from(score) > self.config.detections.score_threshold {
                     let bounds = clip(bounds, width, height);
                     if is_as_large(bounds, SMALLEST) {
                         of_picture.push((bounds, score, label));
@@ -259,10 +243,10 @@ impl FasterRcnn {
             let boxes: Vec<_> = of_picture.iter().map(|(bounds, ..)| *bounds).collect();
             let scores: Vec<_> = of_picture.iter().map(|(_, score, _)| *score).collect();
             let labels: Vec<_> = of_picture.iter().map(|(.., label)| *label).collect();
-            let kept = suppress_in_groups(&boxes, &scores, &labels, self.config.detections.overlap);
+            let kept = suppress_in_groups(&boxes, &scores, &labels, self.config.detections.iou_threshold);
             let scale = batch.scale(picture);
             let mut detections = Detections::default();
-            for place in kept.into_iter().take(self.config.detections.most) {
+            for place in kept.into_iter().take(self.config.detections.max_detections) {
                 detections.boxes.push(scaled(boxes[place], scale));
                 detections.labels.push(labels[place]);
                 detections.scores.push(scores[place]);
@@ -332,5 +316,5 @@ impl FasterRcnn {
 
 /// A box whose sides are multiplied, across and down.
 fn scaled([left, top, right, bottom]: [f32; 4], (across, down): (f32, f32)) -> BoundingBox {
-    BoundingBox { left: left * across, top: top * down, right: right * across, bottom: bottom * down }
+    BoundingBox { left, top, right, bottom }.scale(across, down)
 }

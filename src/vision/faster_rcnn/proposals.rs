@@ -5,8 +5,8 @@ use tch::{Kind, Tensor};
 use super::anchors::anchors;
 use super::boxes::{BoxCoder, clip, is_as_large, numbers, rows, suppress_in_groups};
 use super::config::{FasterRcnnConfig, ProposalConfig};
-use super::layers::Convolution;
-use crate::nn::Weights;
+use crate::nn::convolution::Convolution;
+use crate::nn::{Weights, network};
 
 /// Ren et al. 2015, *Faster R-CNN*, section 3.1: at each place of each map, how much each anchor looks like a thing, and how far
 /// the thing's box is from the anchor.
@@ -18,6 +18,8 @@ pub(super) struct ProposalNetwork {
     anchor_sizes: Vec<f64>,
     anchor_shapes: Vec<f64>,
 }
+
+network!(ProposalNetwork { convolution, objectness, delta; anchor_sizes, anchor_shapes });
 
 /// What the network says of all anchors of a batch of pictures.
 pub(super) struct Anchored {
@@ -47,16 +49,6 @@ impl ProposalNetwork {
             delta: Convolution::small("rpn.head.bbox_pred", channels, 4 * shapes, 1, weights),
             anchor_sizes: config.anchor_sizes.clone(),
             anchor_shapes: config.anchor_shapes.clone(),
-        }
-    }
-
-    pub(super) fn share(&self) -> Self {
-        Self {
-            convolution: self.convolution.share(),
-            objectness: self.objectness.share(),
-            delta: self.delta.share(),
-            anchor_sizes: self.anchor_sizes.clone(),
-            anchor_shapes: self.anchor_shapes.clone(),
         }
     }
 
@@ -90,7 +82,7 @@ impl Anchored {
         let (mut places, mut levels) = (Vec::new(), Vec::new());
         let mut start = 0;
         for (level, &count) in (0..).zip(&self.counts) {
-            let most = count.min(config.before_suppression as i64);
+            let most = count.min(config.pre_nms_top_n as i64);
             let (_, best) = self.objectness.detach().narrow(1, start, count).topk(most, 1, true, true);
             places.push(best + start);
             levels.extend(std::iter::repeat_n(level, most as usize));
@@ -107,8 +99,8 @@ impl Anchored {
             let all = boxes.zip(scores).zip(&levels).filter(|((bounds, _), _)| is_as_large(*bounds, SMALLEST));
             let (boxes, (scores, groups)): (Vec<_>, (Vec<_>, Vec<_>)) =
                 all.map(|((bounds, score), &level)| (bounds, (score, level))).unzip();
-            let kept = suppress_in_groups(&boxes, &scores, &groups, config.overlap);
-            kept.into_iter().take(config.after_suppression).map(|place| boxes[place]).collect()
+            let kept = suppress_in_groups(&boxes, &scores, &groups, config.iou_threshold);
+            kept.into_iter().take(config.post_nms_top_n).map(|place| boxes[place]).collect()
         };
         sizes.iter().enumerate().map(of_picture).collect()
     }

@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use super::layers::Convolution;
-use crate::nn::Weights;
+use crate::nn::convolution::Convolution;
+use crate::nn::{Weights, network};
 
 /// Lin et al. 2017, *Feature Pyramid Networks for Object Detection*: from the coarsest map down, each map is brought to the same
 /// number of channels, the next coarser one is doubled in size and added, and a 3×3 convolution smooths the sum. One more map,
@@ -13,6 +13,8 @@ pub(super) struct Pyramid {
     laterals: Vec<Convolution>,
     smoothing: Vec<Convolution>,
 }
+
+network!(Pyramid { laterals, smoothing });
 
 impl Pyramid {
     /// Weights are named `<prefix>inner_blocks.0.0.weight`, `<prefix>layer_blocks.0.0.weight`, and so on.
@@ -26,11 +28,6 @@ impl Pyramid {
             laterals: numbered().map(|(number, &inputs)| layer("inner_blocks", number, inputs as i64, 1)).collect(),
             smoothing: numbered().map(|(number, _)| layer("layer_blocks", number, channels, 3)).collect(),
         }
-    }
-
-    pub(super) fn share(&self) -> Self {
-        let share = |layers: &Vec<Convolution>| layers.iter().map(Convolution::share).collect();
-        Self { laterals: share(&self.laterals), smoothing: share(&self.smoothing) }
     }
 
     /// # Shapes

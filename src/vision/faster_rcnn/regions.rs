@@ -3,13 +3,14 @@
 use image::RgbImage;
 use image::imageops;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::boxes::suppress;
 use super::pictures::{PictureBatch, batch};
 use super::{Detections, FasterRcnn};
 use crate::data::BoundingBox;
 use crate::data::images::{Filter, resize};
+use crate::error::check_range;
 use crate::{Error, Result};
 
 /// What describes a region.
@@ -26,53 +27,51 @@ pub enum RegionFeatures {
 
 /// Which regions of a picture are taken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RegionConfig {
-    /// Detections that are surer than this.
-    pub min_score: f32,
-    /// Of detections that overlap more than this, of whatever class, the surest.
-    pub overlap: f64,
-    /// At most so many, besides the whole picture.
-    pub most: usize,
+    /// Least detection score, exclusive, in `0..=1`. Default: 0.5.
+    #[serde(rename = "min_score")]
+    pub score_threshold: f32,
+    /// IoU above which class-blind NMS drops the less sure of two detections, in `0..=1`. Default: 0.3.
+    #[serde(rename = "overlap")]
+    pub iou_threshold: f64,
+    /// Most regions besides the whole picture, in `0..=10000`. Default: 19.
+    #[serde(rename = "most")]
+    pub max_regions: usize,
+    /// What describes a region, where the detector does. Default: RoIAlign.
     pub features: RegionFeatures,
 }
 
 impl Default for RegionConfig {
     /// The course's: surer than 0.5, overlap of 0.3 at most, 19 at most. Features in one pass.
     fn default() -> Self {
-        Self { min_score: 0.5, overlap: 0.3, most: 19, features: RegionFeatures::RoiAlign }
+        Self { score_threshold: 0.5, iou_threshold: 0.3, max_regions: 19, features: RegionFeatures::RoiAlign }
     }
 }
 
 impl RegionConfig {
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
-        if !(0.0..=1.0).contains(&self.min_score) {
-            return Err(Error::config("regions.min_score", self.min_score, "must be in 0..=1"));
-        }
-        if !(0.0..=1.0).contains(&self.overlap) {
-            return Err(Error::config("regions.overlap", self.overlap, "must be in 0..=1"));
-        }
-        match self.most {
-            0..=10_000 => Ok(()),
-            most => Err(Error::config("regions.most", most, "must be in 0..=10000")),
-        }
+        check_range("score_threshold", self.score_threshold, 0.0..=1.0)?;
+        check_range("iou_threshold", self.iou_threshold, 0.0..=1.0)?;
+        check_range("max_regions", self.max_regions, 0..=10_000)
     }
 }
 
 /// The regions of a picture: the whole picture first, then the surest detections.
 #[derive(Debug)]
 pub struct Regions {
-    /// In pixels of the picture, one to `most` + 1.
+    /// In pixels of the picture.
     pub boxes: Vec<BoundingBox>,
-    /// Numbers of classes; 0 for the whole picture.
+    /// Class indices; 0 for the whole picture.
     pub labels: Vec<i64>,
-    /// How sure each is; 1 for the whole picture.
+    /// Detection scores, in `0..=1`; 1 for the whole picture.
     pub scores: Vec<f32>,
-    /// `[most + 1, features]`; rows without a region are 0.
+    /// `[regions, features]`
     pub features: Tensor,
-    /// `[most + 1]`: 1 where there is a region, 0 where there is none.
-    pub mask: Tensor,
 }
 
 /// What the detector sees in a picture, to describe any of its boxes by.
@@ -101,12 +100,18 @@ impl FasterRcnn {
                 RegionFeatures::RoiAlign => self.describe_in(&maps, &boxes),
                 RegionFeatures::Crop => self.crop_features(picture, &boxes)?,
             };
-            let rows = boxes.len() as i64;
-            let all = config.most as i64 + 1;
-            let mask = Tensor::arange(all, (Kind::Int64, self.device)).lt(rows).to_kind(Kind::Float);
-            let features = features.constant_pad_nd([0, 0, 0, all - rows]);
-            Ok(Regions { boxes, labels, scores, features, mask })
+            Ok(Regions { boxes, labels, scores, features })
         })
+    }
+
+    /// The regions of a picture alone, as [`FasterRcnn::regions`] finds them: boxes, labels and scores.
+    ///
+    /// # Errors
+    /// As [`FasterRcnn::regions`].
+    pub(crate) fn find_regions(&self, picture: &RgbImage, config: &RegionConfig) -> Result<Chosen> {
+        config.validate()?;
+        let found = self.detect(std::slice::from_ref(picture))?.pop().unwrap_or_default();
+        Ok(choose(&found, picture, config))
     }
 
     /// What describes boxes of a picture, whoever drew them.
@@ -115,8 +120,9 @@ impl FasterRcnn {
     /// - result: `[boxes, features]`
     ///
     /// # Errors
-    /// [`Error::Argument`] for a picture without pixels.
+    /// [`Error::Argument`] for a picture without pixels, and for a box without area.
     pub fn describe(&self, picture: &RgbImage, boxes: &[BoundingBox], features: RegionFeatures) -> Result<Tensor> {
+        boxes.iter().try_for_each(BoundingBox::validate)?;
         match features {
             RegionFeatures::RoiAlign => Ok(self.describe_in(&self.maps(picture)?, boxes)),
             RegionFeatures::Crop => tch::no_grad(|| self.crop_features(picture, boxes)),
@@ -180,19 +186,19 @@ fn resized(boxes: &[BoundingBox], batch: &PictureBatch) -> Vec<[f32; 4]> {
     boxes.iter().map(resized).collect()
 }
 
-type Chosen = (Vec<BoundingBox>, Vec<i64>, Vec<f32>);
+/// Boxes, labels and scores of regions.
+pub(crate) type Chosen = (Vec<BoundingBox>, Vec<i64>, Vec<f32>);
 
 fn choose(found: &Detections, picture: &RgbImage, config: &RegionConfig) -> Chosen {
-    let whole = BoundingBox { left: 0.0, top: 0.0, right: picture.width() as f32, bottom: picture.height() as f32 };
-    let (mut boxes, mut labels, mut scores) = (vec![whole], vec![0], vec![1.0]);
-    let sure: Vec<usize> = (0..found.len()).filter(|&place| found.scores[place] > config.min_score).collect();
+    let (mut boxes, mut labels, mut scores) = (vec![BoundingBox::whole(picture.dimensions())], vec![0], vec![1.0]);
+    let sure: Vec<usize> = (0..found.len()).filter(|&place| found.scores[place] > config.score_threshold).collect();
     let corners = |&place: &usize| {
         let bounds = &found.boxes[place];
         [bounds.left, bounds.top, bounds.right, bounds.bottom]
     };
     let all: Vec<[f32; 4]> = sure.iter().map(corners).collect();
     let their_scores: Vec<f32> = sure.iter().map(|&place| found.scores[place]).collect();
-    for place in suppress(&all, &their_scores, config.overlap).into_iter().take(config.most) {
+    for place in suppress(&all, &their_scores, config.iou_threshold).into_iter().take(config.max_regions) {
         boxes.push(found.boxes[sure[place]]);
         labels.push(found.labels[sure[place]]);
         scores.push(found.scores[sure[place]]);

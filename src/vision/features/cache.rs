@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::Description;
-use super::extract::content;
-use super::shard::{Precision, Refusal, Shard, damaged, floats};
+use super::content::content;
+use super::shard::{Refusal, Shard, StorageDtype, damaged, floats};
 use crate::data::{BoundingBox, Example};
 use crate::{Error, Result};
 
@@ -49,15 +49,28 @@ pub struct PictureFeatures {
 pub struct FeatureBatch {
     /// `[pictures, most regions, width]`, 32 bits a number; rows without a region are 0.
     pub features: Tensor,
+    /// `[pictures, most regions, 4]`: left, top, right and bottom in pixels of each picture; rows without a region are 0.
+    pub boxes: Tensor,
     /// `[pictures, most regions]`: 1 where there is a region, 0 where there is none.
     pub mask: Tensor,
+    /// What the features lie in. They are a copy that libtorch makes when either is written to while the other is there: so nobody sees
+    /// the numbers of a later batch in theirs, and nothing is copied where nobody looks any more.
+    memory: Tensor,
 }
 
 impl Default for FeatureBatch {
     /// Of no pictures.
     fn default() -> Self {
         let empty = |shape: &[i64]| Tensor::empty(shape, (Kind::Float, Device::Cpu));
-        Self { features: empty(&[0, 0, 0]), mask: empty(&[0, 0]) }
+        Self { features: empty(&[0, 0, 0]), boxes: empty(&[0, 0, 4]), mask: empty(&[0, 0]), memory: empty(&[0, 0, 0]) }
+    }
+}
+
+impl FeatureBatch {
+    /// A batch of features, `[pictures, regions, width]`, a mask, `[pictures, regions]`, and boxes, `[pictures, regions, 4]`.
+    pub fn new(features: Tensor, mask: Tensor, boxes: Tensor) -> Self {
+        let memory = Tensor::empty([0, 0, 0], (Kind::Float, Device::Cpu));
+        Self { features, mask, boxes, memory }
     }
 }
 
@@ -152,8 +165,8 @@ impl FeatureCache {
     }
 
     /// How the numbers are kept.
-    pub fn precision(&self) -> Precision {
-        self.shards.first().map_or(Precision::default(), |shard| shard.head.precision)
+    pub fn precision(&self) -> StorageDtype {
+        self.shards.first().map_or(StorageDtype::default(), |shard| shard.head.precision)
     }
 
     /// As many regions as a picture has at most.
@@ -178,6 +191,11 @@ impl FeatureCache {
         })
     }
 
+    /// The hash of all that the features depend on but the pictures: [`Encoder::identity`](super::Encoder::identity).
+    pub fn identity(&self) -> Option<&str> {
+        self.shards.first().map(|shard| shard.head.identity.as_str())
+    }
+
     /// The names of all pictures, in alphabetical order.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.places.keys().cloned().collect();
@@ -190,22 +208,32 @@ impl FeatureCache {
         self.place(name).is_some()
     }
 
+    /// Whether the features were computed by the course.
+    fn is_imported(&self) -> bool {
+        self.shards.first().is_some_and(|shard| shard.head.encoder["name"] == IMPORTED)
+    }
+
     /// Where a picture is, by its name in its data set. The course's features are known by the name without its ending.
     fn place(&self, name: &str) -> Option<(u32, u32)> {
-        let imported = || self.shards.first().is_some_and(|shard| shard.head.encoder["name"] == IMPORTED);
-        let without_ending = || name.rsplit_once('.').filter(|_| imported()).and_then(|(id, _)| self.places.get(id));
+        let without_ending =
+            || name.rsplit_once('.').filter(|_| self.is_imported()).and_then(|(id, _)| self.places.get(id));
         self.places.get(name).or_else(without_ending).copied()
     }
 
     /// Checks that the features of all these pictures are here, and were computed from what the pictures are now: reads all of their
-    /// files, as [`extract`](super::extract) does. Imported features say nothing of their pictures.
+    /// files, as [`extract`](super::extract) does. Of imported features it is checked only that they are here: they say nothing about
+    /// their pictures.
     ///
     /// # Errors
     /// [`Error::Data`] names the first picture that has no features here, or has those of another picture of its name; errors of
     /// reading it.
     pub fn check_pictures(&self, examples: &[Example]) -> Result<()> {
+        let imported = self.is_imported();
         examples.par_iter().try_for_each(|example| {
             let (shard, entry) = self.found(&example.name)?;
+            if imported {
+                return Ok(());
+            }
             match content(&example.image)? == shard.content(entry) {
                 true => Ok(()),
                 false => Err(Error::data(
@@ -262,8 +290,8 @@ impl FeatureCache {
         Ok(batch)
     }
 
-    /// As [`FeatureCache::batch`], into the memory of a batch that is no longer needed: reading is two to three times as fast then, since
-    /// asking the system for new memory takes longer than reading. Whoever still has a handle to its tensors sees them change.
+    /// As [`FeatureCache::batch`], into the memory of a batch that is no longer needed: reading is up to four times as fast then, since
+    /// asking the system for much new memory takes longer than reading. Whoever still has a handle to its tensors keeps what it was.
     ///
     /// # Errors
     /// As [`FeatureCache::batch`]; what the batch holds then is of no use.
@@ -271,29 +299,38 @@ impl FeatureCache {
         let (most, width) = (self.most_regions, self.width());
         let found: Vec<(&Shard, usize)> = names.iter().map(|name| self.found(name.as_ref())).collect::<Result<_>>()?;
         found.iter().for_each(|(shard, entry)| shard.expect(*entry));
-        let shape = [names.len() as i64, most as i64, width as i64];
-        let features = &mut batch.features;
-        let fits = features.size() == shape
-            && (features.kind(), features.device()) == (Kind::Float, Device::Cpu)
-            && features.is_contiguous()
-            && !features.requires_grad();
-        if !fits {
-            *features = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
-        }
-        let numbers = numbers(features);
-        numbers.par_chunks_mut((most * width).max(1)).zip(&found).try_for_each(|(target, &(shard, entry))| {
-            let bytes = shard.read(entry).map_err(|problem| damaged(&shard.path, problem))?;
-            let (rows, rest) = target.split_at_mut(width * shard.rows(entry));
-            widen(bytes.features, shard.head.precision, rows);
-            rest.fill(0.0);
-            Ok::<(), Error>(())
-        })?;
+        let (pictures, rows) = (names.len() as i64, most as i64);
+        let shape = [pictures, rows, width as i64];
+        // What was given out last time shares the memory, and is let go of before it is written to.
+        let memory = std::mem::take(batch).memory;
+        let mut memory = match memory.size() == shape {
+            true => memory,
+            false => Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?,
+        };
+        let mut boxes = vec![0f32; names.len() * most * 4];
         let mut mask = vec![0f32; names.len() * most];
-        for (row, (shard, entry)) in mask.chunks_mut(most.max(1)).zip(&found) {
-            row[..shard.rows(*entry)].fill(1.0);
-        }
+        numbers(&mut memory)
+            .par_chunks_mut((most * width).max(1))
+            .zip(boxes.par_chunks_mut((most * 4).max(1)))
+            .zip(mask.par_chunks_mut(most.max(1)))
+            .zip(&found)
+            .try_for_each(|(((features, boxes), mask), &(shard, entry))| {
+                let bytes = shard.read(entry).map_err(|problem| damaged(&shard.path, problem))?;
+                let (rows, rest) = features.split_at_mut(width * shard.rows(entry));
+                widen(bytes.features, shard.head.precision, rows);
+                rest.fill(0.0);
+                let corners = floats(bytes.boxes);
+                boxes[..corners.len()].copy_from_slice(&corners);
+                mask[..shard.rows(entry)].fill(1.0);
+                Ok::<(), Error>(())
+            })?;
         self.count(names.len() * most * width * self.precision().bytes());
-        batch.mask = Tensor::from_slice(&mask).reshape([names.len() as i64, most as i64]);
+        *batch = FeatureBatch {
+            features: memory.f_internal_lazy_clone()?,
+            boxes: Tensor::from_slice(&boxes).f_reshape([pictures, rows, 4])?,
+            mask: Tensor::from_slice(&mask).f_reshape([pictures, rows])?,
+            memory,
+        };
         Ok(())
     }
 
@@ -322,26 +359,27 @@ fn as_box(&[left, top, right, bottom]: &[f32; 4]) -> BoundingBox {
     BoundingBox { left, top, right, bottom }
 }
 
-/// The memory of a tensor of 32-bit numbers on the processor that lies in one piece.
+/// The memory of a tensor of 32-bit numbers on the processor that lies in one piece, of which nobody else has a handle: at most copies
+/// that libtorch makes when they or it are written to.
 fn numbers(tensor: &mut Tensor) -> &mut [f32] {
     match tensor.numel() {
         0 => &mut [],
-        // SAFETY: so many numbers lie there, of which any bits are one, and libtorch reads and writes them only when it is called, which
-        // the borrow of the tensor rules out for this handle.
+        // SAFETY: so many numbers lie there, of which any bits are one. The only handle is borrowed; what was copied lazily from it
+        // has its own memory once its address was asked for to write there, as `data_ptr` does.
         count => unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), count) },
     }
 }
 
 /// Numbers as they are kept, made 32 bits wide.
-fn widen(bytes: &[u8], precision: Precision, numbers: &mut [f32]) {
+fn widen(bytes: &[u8], precision: StorageDtype, numbers: &mut [f32]) {
     match precision {
-        Precision::Single => {
+        StorageDtype::Single => {
             numbers
                 .iter_mut()
                 .zip(bytes.as_chunks().0)
                 .for_each(|(number, bytes)| *number = f32::from_le_bytes(*bytes));
         }
-        Precision::Half => {
+        StorageDtype::Half => {
             // In pieces that stay near the processor.
             let mut halves = [f16::ZERO; 512];
             for (numbers, bytes) in numbers.chunks_mut(halves.len()).zip(bytes.chunks(2 * halves.len())) {
@@ -373,8 +411,9 @@ pub(super) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Shards that are whole, and what is wrong with those that are not. All checksums are looked at.
-pub(super) fn whole_shards(folder: &Path) -> Result<(Vec<Shard>, BTreeMap<PathBuf, String>)> {
+/// Shards that are whole, and what is wrong with those that are not. The checksums of the features are looked at only to `verify`;
+/// otherwise each is looked at when the features are first read.
+pub(super) fn whole_shards(folder: &Path, verify: bool) -> Result<(Vec<Shard>, BTreeMap<PathBuf, String>)> {
     let paths = shard_paths(folder)?;
     let open = |path: &PathBuf| -> Result<Option<Result<Shard, String>>> {
         match Shard::open(path) {
@@ -383,7 +422,7 @@ pub(super) fn whole_shards(folder: &Path) -> Result<(Vec<Shard>, BTreeMap<PathBu
             Err(Refusal::Other(error)) => Err(error),
             Err(Refusal::Damaged(problem)) => Ok(Some(Err(problem))),
             Ok(shard) => {
-                let problem = (0..shard.len()).find_map(|entry| shard.read(entry).err());
+                let problem = (0..shard.len()).filter(|_| verify).find_map(|entry| shard.read(entry).err());
                 shard.forget();
                 Ok(Some(problem.map_or(Ok(shard), Err)))
             }

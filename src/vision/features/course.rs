@@ -13,8 +13,8 @@ use zip::ZipArchive;
 
 use super::cache::IMPORTED;
 use super::encoder::kept;
-use super::extract::{Extraction, cached_features, unwritable};
-use super::shard::{Content, Precision, ShardEntry, ShardHead, hex, write_shard};
+use super::extract::{ExtractReport, cached_features, unwritable};
+use super::shard::{Content, ShardEntry, ShardHead, StorageDtype, hex, write_shard};
 use crate::files::unique;
 use crate::nn::read_weights;
 use crate::{Error, Result};
@@ -44,7 +44,7 @@ pub fn import_course(
     source: &Path,
     folder: Option<&Path>,
     mut progress: impl FnMut(usize, usize),
-) -> Result<Extraction> {
+) -> Result<ExtractReport> {
     let start = Instant::now();
     let root = folder.map_or_else(cached_features, Path::to_path_buf);
     std::fs::create_dir_all(&root).map_err(|error| unwritable(&root, error))?;
@@ -85,7 +85,8 @@ pub fn import_course(
             "Give the course's cached_features.zip, or the folder that it unpacks to",
         ));
     };
-    Ok(Extraction {
+    Ok(ExtractReport {
+        stopped: false,
         folder,
         found: 0,
         computed: import.written,
@@ -131,7 +132,7 @@ impl Import<'_> {
         let (head, _) = self.cache.get_or_insert_with(|| {
             let of = self.source.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
             let folder = self.root.join(of).join(format!("{IMPORTED}-{}", &self.identity[..12]));
-            (ShardHead::new(&*self.identity, json!({ "name": IMPORTED }), width, Precision::Half), folder)
+            (ShardHead::new(&*self.identity, json!({ "name": IMPORTED }), width, StorageDtype::Half), folder)
         });
         if head.width != width {
             let first = head.width;
@@ -177,7 +178,7 @@ fn entry(id: &str, path: &Path, content: Content) -> Result<(ShardEntry, usize),
         return Err("its boxes hold what is not a number".to_string());
     }
     let boxes = std::iter::once([0.0; 4]).chain(corners.as_chunks().0.iter().copied()).collect();
-    let features = kept(&floats(&features)?, Precision::Half)?;
+    let features = kept(&floats(&features)?, StorageDtype::Half)?;
     let entry = ShardEntry { name: id.to_string(), content, boxes, labels: Vec::new(), scores: Vec::new(), features };
     Ok((entry, width))
 }

@@ -1,7 +1,9 @@
 //! What makes the features of a cache.
 
 use std::fs::File;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -9,12 +11,18 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::cache::PictureFeatures;
-use super::shard::{FORMAT, Precision, ShardHead, hex};
-use crate::nn::{Arithmetic, downloaded, shipped};
-use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionFeatures};
+use super::shard::{FORMAT, ShardHead, StorageDtype, hex};
+use crate::data::BoundingBox;
+use crate::error::Within;
+use crate::nn::{ComputeDtype, Network, downloaded, files_of, shipped};
+use crate::train::pictures::Pictures;
+use crate::train::{set_own_threads, weights_file};
+use crate::vision::clip::has_settings_beside;
+use crate::vision::word_detector::{SmallCnn, SmallCnnConfig, WordDetector, load_small_cnn};
+use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionFeatures, Regions};
 use crate::{Error, Result};
 
-/// Counted up when the same weights and settings give other numbers than before, so that no cache of before is taken.
+/// Counted up when the same weights and settings give other features than before, so that no older cache is taken.
 const REVISION: u32 = 1;
 
 /// Torchvision's file of the detector that is trained on COCO.
@@ -23,106 +31,147 @@ pub(crate) const FASTER_RCNN_FILE: &str = "fasterrcnn_resnet50_fpn_coco-258fb6c6
 /// OpenAI's file of CLIP ViT-B/32.
 pub(crate) const CLIP_FILE: &str = "ViT-B-32.pt";
 
-/// Which regions of a picture are taken, and what describes them.
-#[derive(Debug, Clone, PartialEq)]
+/// What finds the regions of a picture, and what describes each.
+///
+/// | name | regions | described by | dimension |
+/// |---|---|---|---|
+/// | `tiny` | the small detector that ships with the project, for Scenes | its box head | 128 |
+/// | `tiny-clip` | the same | the small CLIP that ships with the project | 128 |
+/// | `fasterrcnn` | torchvision's Faster R-CNN ResNet-50-FPN, trained on COCO | its box head | 1024 |
+/// | `course` | the same | its backbone, each region cut out | 2048 |
+/// | `clip` | the same | OpenAI's CLIP ViT-B/32, each region cut out | 512 |
+/// | `eye` | the whole picture alone | the network of a [`WordDetector`](crate::vision::WordDetector) that you have trained | 1024 |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EncoderConfig {
-    /// What it is called: the cache's folder begins so.
+    /// The encoder's name; the folder of its cache begins with it. Default: `tiny`.
     pub name: String,
-    /// The file of weights of the detector, which finds the regions.
-    pub detector: PathBuf,
-    /// The CLIP that describes the regions, cut out one by one; `None` where the detector does, as
-    /// [`RegionConfig::features`] says.
+    /// The weights of the detector that finds the regions, or the run of the word detector of `eye`; `None` for the encoder's own.
+    pub detector: Option<PathBuf>,
+    /// The weights of the CLIP that describes the regions; `None` for the encoder's own, where it has one.
     pub clip: Option<PathBuf>,
+    /// Which detections are regions. Default: the course's.
     pub regions: RegionConfig,
-    /// What the networks compute with.
-    pub arithmetic: Arithmetic,
-    /// How the numbers are kept.
-    pub precision: Precision,
+    /// The dtype of the networks. Default: single precision.
+    #[serde(rename = "arithmetic")]
+    pub dtype: ComputeDtype,
+    /// The dtype of the features in the cache. Default: half precision.
+    #[serde(rename = "precision")]
+    pub storage: StorageDtype,
+    /// Where the networks compute. Default: the CPU.
+    #[serde(skip, default = "cpu")]
     pub device: Device,
+}
+
+fn cpu() -> Device {
+    Device::Cpu
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        Self::new("tiny")
+    }
 }
 
 impl EncoderConfig {
     /// The encoders that have a name.
-    pub const NAMES: [&str; 5] = ["tiny", "tiny-clip", "fasterrcnn", "course", "clip"];
+    pub const NAMES: [&str; 6] = ["tiny", "tiny-clip", "fasterrcnn", "course", "clip", "eye"];
 
-    /// An encoder by its name.
-    ///
-    /// | name | regions | described by | numbers |
-    /// |---|---|---|---|
-    /// | `tiny` | the small detector that ships with the project, for scenes | its box head | 128 |
-    /// | `tiny-clip` | the same | the small CLIP that ships with the project | 128 |
-    /// | `fasterrcnn` | torchvision's Faster R-CNN ResNet-50-FPN, trained on COCO | its box head | 1024 |
-    /// | `course` | the same | its backbone, each region cut out | 2048 |
-    /// | `clip` | the same | OpenAI's CLIP ViT-B/32, each region cut out | 512 |
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for another name, and where its weights are not here: it says how to get them.
-    pub fn named(name: &str) -> Result<Self> {
-        Self::named_with(name, None, None)
-    }
-
-    /// As [`EncoderConfig::named`], with other files of weights than its own.
-    ///
-    /// # Errors
-    /// As [`EncoderConfig::named`], and when a `clip` is given to an encoder that has none.
-    pub fn named_with(name: &str, detector: Option<PathBuf>, clip: Option<PathBuf>) -> Result<Self> {
-        let file = |given: Option<PathBuf>, own: &dyn Fn() -> Result<PathBuf>| given.map_or_else(own, Ok);
-        let tiny = || shipped("detector-tiny");
-        let published = || downloaded(FASTER_RCNN_FILE, "fasterrcnn");
+    /// An encoder by its name, with its own weights.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
         let mut regions = RegionConfig::default();
-        let (detector, clip) = match (name, clip) {
-            ("tiny", None) => (file(detector, &tiny)?, None),
-            ("tiny-clip", clip) => (file(detector, &tiny)?, Some(file(clip, &|| shipped("clip-tiny"))?)),
-            ("fasterrcnn", None) => (file(detector, &published)?, None),
-            ("course", None) => {
-                regions.features = RegionFeatures::Crop;
-                (file(detector, &published)?, None)
-            }
-            ("clip", clip) => (file(detector, &published)?, Some(file(clip, &|| downloaded(CLIP_FILE, "clip"))?)),
-            ("tiny" | "fasterrcnn" | "course", Some(_)) => {
-                return Err(Error::argument(
-                    format!("the detector of the encoder {name} describes the regions, and no CLIP"),
-                    "Leave CLIP's weights out, or take the encoder clip or tiny-clip.",
-                ));
-            }
-            _ => {
-                return Err(Error::argument(
-                    format!("no encoder is called {name:?}"),
-                    format!("Take one of {}.", Self::NAMES.join(", ")),
-                ));
-            }
-        };
-        Ok(Self {
-            name: name.to_string(),
-            detector,
-            clip,
+        if name == "course" {
+            regions.features = RegionFeatures::Crop;
+        }
+        Self {
+            name,
+            detector: None,
+            clip: None,
             regions,
-            arithmetic: Arithmetic::Single,
-            precision: Precision::Half,
+            dtype: ComputeDtype::Single,
+            storage: StorageDtype::Half,
             device: Device::Cpu,
-        })
+        }
     }
 
-    /// The small detector that ships with the project: [`EncoderConfig::named`] of `tiny`.
+    /// The network of a word detector, over the whole picture; `run` is the folder of its run, or a file of its weights.
+    pub fn word_detector(run: impl Into<PathBuf>) -> Self {
+        Self { detector: Some(run.into()), ..Self::new(WORD_DETECTOR) }
+    }
+
+    /// Checks the name and the settings; whether the weights are here is seen when the encoder is loaded.
     ///
     /// # Errors
-    /// [`Error::Argument`] outside of the project.
-    pub fn tiny() -> Result<Self> {
-        Self::named("tiny")
+    /// [`Error::Argument`] for a name that no encoder has, and for a CLIP that the encoder does not use; [`Error::Config`] for a
+    /// setting out of its range.
+    pub fn validate(&self) -> Result<()> {
+        if !Self::NAMES.contains(&self.name.as_str()) {
+            return Err(Error::argument(
+                format!("no encoder is called {:?}", self.name),
+                format!("Take one of {}.", Self::NAMES.join(", ")),
+            ));
+        }
+        if self.clip.is_some() && !self.name.ends_with("clip") {
+            return Err(Error::argument(
+                format!("the encoder {} describes regions with its detector, and uses no CLIP", self.name),
+                "Leave CLIP's weights out, or take the encoder clip or tiny-clip.",
+            ));
+        }
+        if self.name == WORD_DETECTOR && self.detector.is_none() {
+            return Err(Error::argument(
+                "the encoder eye is a word detector that you have trained, and none is named",
+                "Name the folder of its run as the detector.",
+            ));
+        }
+        self.regions.validate().within("regions")
+    }
+
+    /// The files of weights: of the detector, and of CLIP where that describes the regions.
+    fn weights(&self) -> Result<(PathBuf, Option<PathBuf>)> {
+        let is_tiny = self.name.starts_with("tiny");
+        let detector = match &self.detector {
+            Some(path) => weights_file(path),
+            None if is_tiny => shipped("detector-tiny")?,
+            None => downloaded(FASTER_RCNN_FILE, "fasterrcnn")?,
+        };
+        let clip = match &self.clip {
+            _ if !self.name.ends_with("clip") => None,
+            Some(path) => Some(weights_file(path)),
+            None if is_tiny => Some(shipped("clip-tiny")?),
+            None => Some(downloaded(CLIP_FILE, "clip")?),
+        };
+        Ok((detector, clip))
     }
 }
 
-/// What made the features of a cache: all that they depend on but the pictures.
+/// The name of the encoder that is a word detector.
+const WORD_DETECTOR: &str = "eye";
+
+/// Everything that the features of a cache depend on but the pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Description {
-    /// What the encoder is called.
+#[serde(untagged)]
+pub enum Description {
+    /// Regions of a detector.
+    Regions(RegionDescription),
+    /// The whole picture alone.
+    WholePicture(WholePictureDescription),
+}
+
+/// What the features of regions depend on but the pictures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegionDescription {
+    /// The encoder's name.
     pub name: String,
+    /// Which detections are regions.
     pub regions: RegionConfig,
-    /// Left out where it is single precision, so that a cache of before there was a choice is known.
-    #[serde(default, skip_serializing_if = "Arithmetic::is_single")]
-    pub arithmetic: Arithmetic,
-    pub precision: Precision,
-    /// What the labels of the regions mean, from 0 on.
+    /// The dtype of the networks. Left out where it is single precision, so that a cache of before there was a choice is known.
+    #[serde(rename = "arithmetic", default, skip_serializing_if = "ComputeDtype::is_single")]
+    pub dtype: ComputeDtype,
+    /// The dtype of the features in the cache.
+    #[serde(rename = "precision")]
+    pub storage: StorageDtype,
+    /// The names of the regions' labels, from 0 on.
     pub classes: Vec<String>,
     /// SHA-256 of the detector's file of weights.
     pub detector: String,
@@ -131,7 +180,38 @@ pub struct Description {
     revision: u32,
 }
 
+/// What the features of whole pictures depend on but the pictures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WholePictureDescription {
+    /// The encoder's name.
+    pub name: String,
+    /// The dtype of the features in the cache.
+    #[serde(rename = "precision")]
+    pub storage: StorageDtype,
+    /// The sizes of the network.
+    pub network: SmallCnnConfig,
+    /// SHA-256 of the network's weights.
+    pub weights: String,
+    revision: u32,
+}
+
 impl Description {
+    /// The encoder's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Regions(own) => &own.name,
+            Self::WholePicture(own) => &own.name,
+        }
+    }
+
+    /// The dtype of the features in the cache.
+    pub fn storage(&self) -> StorageDtype {
+        match self {
+            Self::Regions(own) => own.storage,
+            Self::WholePicture(own) => own.storage,
+        }
+    }
+
     /// SHA-256 of all this, and of the format: caches of the same features have the same.
     fn identity(&self) -> String {
         hex(&Sha256::digest(serde_json::json!({ "format": FORMAT, "encoder": self }).to_string()))
@@ -143,22 +223,33 @@ impl Description {
 pub struct Encoder {
     description: Description,
     identity: String,
-    detector: FasterRcnn,
-    clip: Option<Clip>,
+    networks: Networks,
     width: usize,
+    device: Device,
+}
+
+#[derive(Debug)]
+enum Networks {
+    Regions { detector: FasterRcnn, clip: Option<Clip>, regions: RegionConfig },
+    WholePicture(SmallCnn),
 }
 
 impl Encoder {
     /// Reads the weights.
     ///
     /// # Errors
-    /// [`Error::Config`] when a setting is out of its range, [`Error::File`] when a file cannot be read, [`Error::Weights`] when it
-    /// does not hold the weights.
+    /// As [`EncoderConfig::validate`]; [`Error::Argument`] where the encoder's own weights are not here (it says how to get them),
+    /// [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold the weights.
     pub fn load(config: &EncoderConfig) -> Result<Self> {
-        config.regions.validate()?;
-        let detector = FasterRcnn::load(&config.detector, config.device)?.with_arithmetic(config.arithmetic);
-        let clip = match &config.clip {
-            Some(path) => Some(Clip::load(path)?.to_device(config.device)?.with_arithmetic(config.arithmetic)),
+        config.validate()?;
+        let (detector_file, clip_file) = config.weights()?;
+        if config.name == WORD_DETECTOR {
+            let network = WordDetector::load(&detector_file)?.config().clone();
+            return Self::whole_picture(&detector_file, &network, config);
+        }
+        let detector = FasterRcnn::load(&detector_file, config.device)?.with_dtype(config.dtype);
+        let clip = match &clip_file {
+            Some(path) => Some(Clip::load(path)?.to_device(config.device)?.with_dtype(config.dtype)),
             None => None,
         };
         let width = match (&clip, config.regions.features) {
@@ -166,17 +257,40 @@ impl Encoder {
             (None, RegionFeatures::RoiAlign) => detector.config().head_size,
             (None, RegionFeatures::Crop) => detector.config().backbone.channels().last().copied().unwrap_or(0),
         };
-        let description = Description {
+        let description = Description::Regions(RegionDescription {
             name: config.name.clone(),
             regions: config.regions.clone(),
-            arithmetic: config.arithmetic,
-            precision: config.precision,
+            dtype: config.dtype,
+            storage: config.storage,
             classes: detector.config().classes.clone(),
-            detector: hash_file(&config.detector)?,
-            clip: config.clip.as_deref().map(hash_file).transpose()?,
+            detector: hash_weights(&detector_file, None)?,
+            clip: match (&clip_file, &clip) {
+                (Some(path), Some(clip)) => Some(hash_clip(path, clip)?),
+                _ => None,
+            },
             revision: REVISION,
-        };
-        Ok(Self { identity: description.identity(), description, detector, clip, width })
+        });
+        let networks = Networks::Regions { detector, clip, regions: config.regions.clone() };
+        Ok(Self { identity: description.identity(), description, networks, width, device: config.device })
+    }
+
+    /// An encoder of whole pictures, whose network is in a file of a word detector, or of a captioner that was trained with one.
+    pub(super) fn whole_picture(path: &Path, network: &SmallCnnConfig, config: &EncoderConfig) -> Result<Self> {
+        let (encoder, weights) = load_small_cnn(path, network, config.device)?;
+        let description = Description::WholePicture(WholePictureDescription {
+            name: config.name.clone(),
+            storage: config.storage,
+            network: network.clone(),
+            weights,
+            revision: REVISION,
+        });
+        Ok(Self {
+            identity: description.identity(),
+            description,
+            networks: Networks::WholePicture(encoder),
+            width: network.feature_size,
+            device: config.device,
+        })
     }
 
     /// What its features depend on.
@@ -189,15 +303,28 @@ impl Encoder {
         &self.identity
     }
 
-    /// Numbers of a region.
+    /// The feature dimension.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// What shards of its features begin with.
+    /// The head of the shards of its features.
     pub(super) fn head(&self) -> ShardHead {
         let description = serde_json::json!(self.description);
-        ShardHead::new(self.identity.clone(), description, self.width, self.description.precision)
+        ShardHead::new(self.identity.clone(), description, self.width, self.description.storage())
+    }
+
+    /// A handle for another thread, which shares the weights.
+    pub(super) fn worker_handle(&self) -> Self {
+        let networks = match &self.networks {
+            Networks::Regions { detector, clip, regions } => Networks::Regions {
+                detector: detector.worker_handle(false),
+                clip: clip.as_ref().map(Clip::worker_handle),
+                regions: regions.clone(),
+            },
+            Networks::WholePicture(network) => Networks::WholePicture(network.worker_handle(false)),
+        };
+        Self { networks, identity: self.identity.clone(), description: self.description.clone(), ..*self }
     }
 
     /// The regions of a picture and their features.
@@ -205,13 +332,71 @@ impl Encoder {
     /// # Errors
     /// [`Error::Argument`] for a picture without pixels.
     pub fn encode(&self, picture: &RgbImage) -> Result<PictureFeatures> {
-        let found = self.detector.regions(picture, &self.description.regions)?;
-        let features = match &self.clip {
-            None => found.features.narrow(0, 0, found.boxes.len() as i64),
-            Some(clip) => clip.encode_image(&clip.prepare_regions(picture, &found.boxes)?)?,
+        let (boxes, labels, scores, features) = match &self.networks {
+            Networks::Regions { detector, clip: None, regions } => {
+                let Regions { boxes, labels, scores, features } = detector.regions(picture, regions)?;
+                (boxes, labels, scores, features)
+            }
+            Networks::Regions { detector, clip: Some(clip), regions } => {
+                let (boxes, labels, scores) = detector.find_regions(picture, regions)?;
+                let features = clip.encode_image(&clip.prepare_regions(picture, &boxes)?)?;
+                (boxes, labels, scores, features)
+            }
+            Networks::WholePicture(network) => {
+                let pictures = Pictures::of(std::slice::from_ref(picture), network.config().image_size)?;
+                let batch = pictures.batch(&[0], None, self.device);
+                let features = tch::no_grad(|| network.forward(&batch, false));
+                (vec![BoundingBox::whole(picture.dimensions())], vec![0], vec![1.0], features)
+            }
         };
         let features = features.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
-        Ok(PictureFeatures { boxes: found.boxes, labels: found.labels, scores: found.scores, features })
+        Ok(PictureFeatures { boxes, labels, scores, features })
+    }
+
+    /// The features of several pictures, in their order, as they would come out of a cache. Pictures are shared among threads, each
+    /// of which computes with one thread of libtorch: so they do not wait for one another within a small picture.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`], for the first picture that fails.
+    pub fn encode_all(&self, pictures: &[RgbImage]) -> Result<Vec<PictureFeatures>> {
+        let workers = self.workers(usize::MAX).min(pictures.len());
+        let next = AtomicUsize::new(0);
+        let mut encoded: Vec<(usize, Result<PictureFeatures>)> = std::thread::scope(|scope| {
+            let work = |handle: Self| {
+                let next = &next;
+                scope.spawn(move || {
+                    set_own_threads(1);
+                    let mut own = Vec::new();
+                    loop {
+                        let place = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(picture) = pictures.get(place) else { return own };
+                        own.push((place, handle.encode(picture)));
+                    }
+                })
+            };
+            let workers: Vec<_> = (0..workers).map(|_| work(self.worker_handle())).collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        encoded.sort_by_key(|(place, _)| *place);
+        encoded.into_iter().map(|(_, features)| features?.rounded(self.description.storage())).collect()
+    }
+
+    /// How many pictures to work on at a time: as many as there are processors, but not more than `most`; on a GPU one.
+    pub(super) fn workers(&self, most: usize) -> usize {
+        match self.device {
+            Device::Cpu => std::thread::available_parallelism().map_or(1, usize::from).min(most).max(1),
+            _ => 1,
+        }
+    }
+}
+
+impl PictureFeatures {
+    /// The same features in the dtype of a cache and back, so that a picture and its cached features give the same captions.
+    fn rounded(mut self, storage: StorageDtype) -> Result<Self> {
+        if storage == StorageDtype::Half {
+            self.features = self.features.f_to_kind(Kind::Half)?.f_to_kind(Kind::Float)?;
+        }
+        Ok(self)
     }
 }
 
@@ -219,11 +404,11 @@ impl Encoder {
 ///
 /// # Errors
 /// What is wrong, when one is not a number, or is too large to be kept.
-pub(super) fn kept(features: &Tensor, precision: Precision) -> Result<Vec<u8>, String> {
+pub(super) fn kept(features: &Tensor, precision: StorageDtype) -> Result<Vec<u8>, String> {
     let refused = |error: tch::TchError| error.to_string();
     let features = match precision {
-        Precision::Half => features.f_to_kind(Kind::Half).map_err(refused)?,
-        Precision::Single => features.f_to_kind(Kind::Float).map_err(refused)?,
+        StorageDtype::Half => features.f_to_kind(Kind::Half).map_err(refused)?,
+        StorageDtype::Single => features.f_to_kind(Kind::Float).map_err(refused)?,
     };
     let features = features.f_contiguous().map_err(refused)?;
     if features
@@ -234,10 +419,10 @@ pub(super) fn kept(features: &Tensor, precision: Precision) -> Result<Vec<u8>, S
         == 0
     {
         return Err(match precision {
-            Precision::Half => {
+            StorageDtype::Half => {
                 "its features hold what is not a number, or more than the 65,504 that half precision keeps"
             }
-            Precision::Single => "its features hold what is not a number",
+            StorageDtype::Single => "its features hold what is not a number",
         }
         .to_string());
     }
@@ -247,10 +432,59 @@ pub(super) fn kept(features: &Tensor, precision: Precision) -> Result<Vec<u8>, S
     Ok(bytes)
 }
 
-/// SHA-256 of a file, in hexadecimal digits.
-fn hash_file(path: &Path) -> Result<String> {
-    let unreadable = |source| Error::file(path, "read the weights", source, "Check the path.");
+/// SHA-256 of the weights of a CLIP, and of what a configuration beside them says.
+fn hash_clip(path: &Path, clip: &Clip) -> Result<String> {
+    let path = weights_file(path);
+    let settings = has_settings_beside(&path).then(|| serde_json::json!(clip.config()).to_string());
+    hash_weights(&path, settings.as_deref())
+}
+
+/// SHA-256 of weights, in one file or in parts, and of settings that lie beside them; in hexadecimal digits.
+fn hash_weights(path: &Path, settings: Option<&str>) -> Result<String> {
     let mut hash = Sha256::new();
-    std::io::copy(&mut File::open(path).map_err(unreadable)?, &mut hash).map_err(unreadable)?;
+    for path in files_of(path)? {
+        let unreadable = |source| Error::file(&path, "read the weights", source, "Check the path.");
+        std::io::copy(&mut File::open(&path).map_err(unreadable)?, &mut hash).map_err(unreadable)?;
+    }
+    hash.update(settings.unwrap_or_default());
     Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Weights, write_tensors};
+    use crate::vision::ClipConfig;
+
+    #[test]
+    fn features_of_weights_in_parts_and_of_other_settings_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = Clip::new(&ClipConfig::tiny(), 1, Device::Cpu).unwrap();
+        let file = folder.path().join("model.safetensors");
+        let write = |path: &Path, value: f64| {
+            let mut weights = Weights::new(1, Device::Cpu);
+            let _ = weights.constant("a", &[1], value, true);
+            write_tensors(path, &weights.named(), &serde_json::Value::Null).unwrap();
+        };
+        write(&file, 1.0);
+        let plain = hash_weights(&file, None).unwrap();
+        assert_eq!(plain, hex(&Sha256::digest(std::fs::read(&file).unwrap())));
+        assert_eq!(hash_clip(folder.path(), &clip).unwrap(), plain);
+        std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+        let quick = hash_clip(&file, &clip).unwrap();
+        let gelu = ClipConfig { activation: crate::vision::clip::Activation::Gelu, ..ClipConfig::tiny() };
+        let gelu = hash_clip(&file, &Clip::new(&gelu, 1, Device::Cpu).unwrap()).unwrap();
+        assert!(plain != quick && quick != gelu);
+
+        let index = folder.path().join("model.safetensors.index.json");
+        let [first, second] = [1, 2].map(|number| format!("model-0000{number}-of-00002.safetensors"));
+        std::fs::write(&index, format!(r#"{{"weight_map": {{"a": "{first}", "b": "{second}"}}}}"#)).unwrap();
+        write(&folder.path().join(&first), 1.0);
+        let of_second = [2.0, 3.0].map(|value| {
+            write(&folder.path().join(&second), value);
+            hash_weights(&index, None).unwrap()
+        });
+        assert_ne!(of_second[0], of_second[1]);
+        assert_eq!(hash_weights(&folder.path().join(&first), None).unwrap(), of_second[1]);
+    }
 }

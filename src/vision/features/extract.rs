@@ -1,25 +1,21 @@
 //! Filling a cache.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use image::RgbImage;
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
-
-use super::cache::{FeatureCache, whole_shards};
+use super::cache::FeatureCache;
+use super::content::{Contents, PlaceOfData, decode_unchanged};
 use super::encoder::{Encoder, kept};
 use super::shard::{Content, Shard, ShardEntry, shard_name, write_shard_at};
-use crate::data::images::{decode_bytes, decode_source, read_picture_file};
-use crate::data::scenes;
-use crate::data::{Dataset, Example, ImageSource};
-use crate::files::{PARTIAL, project_folder};
+use super::stale::{lock_shard, pictures_here, sweep};
+use crate::data::{Dataset, Example};
+use crate::error::check_range;
+use crate::files::project_folder;
+use crate::train::set_own_threads;
 use crate::{Error, Result};
 
 /// How a cache is filled. None of it changes the features.
@@ -28,13 +24,16 @@ pub struct ExtractConfig {
     /// Where caches are kept, a folder each; when `None`, `cached_features` of the project that the current folder is in, or else of
     /// `CAPTIONLAB_CHECKOUT`.
     pub folder: Option<PathBuf>,
-    /// Which part of the data set, counted from 0, of how many: parts that are computed on several machines into one folder make
-    /// one cache.
+    /// Which part of the data set to compute, counted from 0, of how many: parts that are computed on several machines into one
+    /// folder make one cache. Default: all of it.
     pub part: (usize, usize),
-    /// Pictures of a shard: as many are lost at most when the process is killed.
+    /// Pictures in a shard, in `1..=1000000`; a kill loses at most one shard. Default: 512.
     pub shard_pictures: usize,
-    /// Threads that decode pictures while the network works; by default one for each processor.
+    /// Pictures that are worked on at the same time, each with one thread of libtorch, in `1..=1024`. Default: one for each processor.
     pub threads: usize,
+    /// Reads all pictures and all features again to see whether they are what they were, instead of trusting the sizes and times of
+    /// files. Default: false.
+    pub verify: bool,
 }
 
 impl Default for ExtractConfig {
@@ -44,11 +43,14 @@ impl Default for ExtractConfig {
             part: (0, 1),
             shard_pictures: 512,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            verify: false,
         }
     }
 }
 
 impl ExtractConfig {
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
@@ -60,35 +62,24 @@ impl ExtractConfig {
             };
             return Err(Error::config("extract.part", format!("{part}/{parts}"), expected));
         }
-        if !(1..=1_000_000).contains(&self.shard_pictures) {
-            return Err(Error::config("extract.shard_pictures", self.shard_pictures, "must be in 1..=1000000"));
-        }
-        match self.threads {
-            1..=1024 => Ok(()),
-            threads => Err(Error::config("extract.threads", threads, "must be in 1..=1024")),
-        }
+        check_range("extract.shard_pictures", self.shard_pictures, 1..=1_000_000)?;
+        check_range("extract.threads", self.threads, 1..=1024)
     }
 
-    /// The folder of the features of a data set as an encoder sees it.
+    /// The folder of the features of a data set by an encoder.
     pub fn folder_of(&self, dataset: &Dataset, encoder: &Encoder) -> PathBuf {
+        self.folder_in(&PlaceOfData::of(dataset), encoder)
+    }
+
+    fn folder_in(&self, data: &PlaceOfData, encoder: &Encoder) -> PathBuf {
         let root = self.folder.clone().unwrap_or_else(cached_features);
-        root.join(folder_name(dataset)).join(format!("{}-{}", encoder.description().name, &encoder.identity()[..12]))
+        data.folder_in(&root).join(format!("{}-{}", encoder.description().name(), &encoder.identity()[..12]))
     }
 }
 
 /// `cached_features` of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`.
 pub(super) fn cached_features() -> PathBuf {
     project_folder().join("cached_features")
-}
-
-/// The data set's name as one of a folder. Scenes of another seed are other pictures of the same names.
-fn folder_name(dataset: &Dataset) -> String {
-    let mut name: String =
-        dataset.name.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
-    if let Some(Example { image: ImageSource::Scene { seed, .. }, .. }) = dataset.examples.first() {
-        name = format!("{name}-seed-{seed}");
-    }
-    name.to_lowercase()
 }
 
 /// How far the filling of a cache has come.
@@ -127,7 +118,7 @@ impl fmt::Display for ExtractProgress {
 
 /// What came of filling a cache.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Extraction {
+pub struct ExtractReport {
     /// The folder of the cache.
     pub folder: PathBuf,
     /// Pictures whose features were there.
@@ -138,11 +129,13 @@ pub struct Extraction {
     pub skipped: Vec<String>,
     /// Shards that were damaged: each was set aside, and what it held of this part was computed anew.
     pub damaged: Vec<String>,
+    /// Whether it was stopped before all pictures were done.
+    pub stopped: bool,
     /// How long it took.
     pub seconds: f64,
 }
 
-impl Extraction {
+impl ExtractReport {
     /// The cache that was filled.
     ///
     /// # Errors
@@ -153,14 +146,17 @@ impl Extraction {
 }
 
 /// What was done, then what was skipped, a line each.
-impl fmt::Display for Extraction {
+impl fmt::Display for ExtractReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, found, computed, skipped, damaged, seconds } = self;
+        let Self { folder, found, computed, skipped, damaged, stopped, seconds } = self;
         write!(formatter, "{}: {computed} pictures computed", folder.display())?;
         if *computed > 0 {
             write!(formatter, " ({:.1} a second)", *computed as f64 / seconds)?;
         }
         write!(formatter, ", {found} found, {} skipped", skipped.len())?;
+        if *stopped {
+            write!(formatter, "; stopped: call it again for the rest")?;
+        }
         for problem in damaged {
             write!(formatter, "\ndamaged and set aside, to be computed anew by the part it belongs to: {problem}")?;
         }
@@ -177,43 +173,57 @@ struct Wanted<'a> {
     content: Content,
 }
 
-/// Computes the features of all pictures of a data set that are not in its cache, shard by shard.
+/// Computes the features of all pictures of a data set that are not in its cache, shard by shard. `go_on` is told of each picture
+/// and says whether to go on; [`Extraction`](super::Extraction) does the same in the background.
 ///
-/// It may be killed at any time and called again: what is in a whole shard stays. Several processes may fill one cache at the same
+/// It may be stopped or killed at any time and called again: whole shards stay. Several processes may fill one cache at the same
 /// time: each takes the shards that no other is at. Features whose picture has changed are computed again. A picture that
 /// cannot be read is left out and named at the end.
 ///
 /// # Errors
 /// [`Error::Config`] when a setting is out of its range, [`Error::File`] when the folder cannot be written, [`Error::Data`] when
-/// it holds shards of something else.
+/// it holds shards of something else, or not one picture can be read.
 pub fn extract(
     dataset: &Dataset,
     encoder: &Encoder,
     config: &ExtractConfig,
-    mut progress: impl FnMut(&ExtractProgress),
-) -> Result<Extraction> {
+    go_on: impl FnMut(&ExtractProgress) -> bool,
+) -> Result<ExtractReport> {
+    let examples: Vec<&Example> = dataset.examples.iter().collect();
+    extract_examples(&examples, &PlaceOfData::of(dataset), encoder, config, go_on)
+}
+
+/// As [`extract`], for some examples of a data set.
+pub(crate) fn extract_examples(
+    examples: &[&Example],
+    data: &PlaceOfData,
+    encoder: &Encoder,
+    config: &ExtractConfig,
+    mut go_on: impl FnMut(&ExtractProgress) -> bool,
+) -> Result<ExtractReport> {
     config.validate()?;
     let start = Instant::now();
-    let folder = config.folder_of(dataset, encoder);
+    let folder = config.folder_in(data, encoder);
     std::fs::create_dir_all(&folder).map_err(|source| unwritable(&folder, source))?;
     sweep(&folder)?;
-    let (part, parts) = config.part;
-    let count = dataset.examples.len();
-    // Wider numbers: there may be a great many parts.
-    let border = |part: usize| (count as u128 * part as u128 / parts as u128) as usize;
-    let examples = &dataset.examples[border(part)..border(part + 1)];
-
-    let mut extraction =
-        Extraction { folder, found: 0, computed: 0, skipped: Vec::new(), damaged: Vec::new(), seconds: 0.0 };
-    let folder = extraction.folder.clone();
-    let contents: Vec<Result<Content>> = examples.par_iter().map(|example| content(&example.image)).collect();
-    let here = pictures_here(&folder, encoder, examples, &contents, &mut extraction.damaged)?;
+    let examples = &examples[part_of(examples.len(), config.part)];
+    let contents = Contents::of(examples, data, &folder, config.verify)?;
+    let mut report = ExtractReport {
+        folder: folder.clone(),
+        found: 0,
+        computed: 0,
+        skipped: Vec::new(),
+        damaged: Vec::new(),
+        stopped: false,
+        seconds: 0.0,
+    };
+    let here = pictures_here(&folder, encoder, examples, &contents, config.verify, &mut report.damaged)?;
     let mut shards: Vec<Vec<Wanted>> = Vec::new();
     shards.resize_with(examples.len().div_ceil(config.shard_pictures), Vec::new);
-    for (place, (example, content)) in examples.iter().zip(contents).enumerate() {
+    for (place, (&example, content)) in examples.iter().zip(contents).enumerate() {
         match content {
-            Err(error) => extraction.skipped.push(error.to_string()),
-            Ok(content) if here.get(&example.name) == Some(&content) => extraction.found += 1,
+            Err(error) => report.skipped.push(error.to_string()),
+            Ok(content) if here.get(&example.name) == Some(&content) => report.found += 1,
             Ok(content) => shards[place / config.shard_pictures].push(Wanted { example, content }),
         }
     }
@@ -226,221 +236,150 @@ pub fn extract(
         done.done += 1;
         done.skipped += usize::from(skipped);
         done.per_second = done.done as f64 / first.elapsed().as_secs_f64().max(1e-9);
-        progress(&done);
+        go_on(&done)
     };
     // Shards that another process is at are looked at once more in the end, when it is done with them or was killed.
     let mut of_others = Vec::new();
     for shard in &shards {
-        if !fill(&folder, shard, encoder, config, false, &mut extraction, &mut tell)? {
+        if report.stopped {
+            break;
+        }
+        if !fill(&folder, shard, encoder, config, false, &mut report, &mut tell)? {
             of_others.push(shard);
         }
     }
     for shard in of_others {
-        fill(&folder, shard, encoder, config, true, &mut extraction, &mut tell)?;
+        if !report.stopped {
+            fill(&folder, shard, encoder, config, true, &mut report, &mut tell)?;
+        }
     }
-    extraction.seconds = start.elapsed().as_secs_f64();
-    if extraction.found + extraction.computed == 0 && !examples.is_empty() {
-        return Err(Error::data(
+    report.seconds = start.elapsed().as_secs_f64();
+    match report.skipped.first() {
+        Some(first) if report.found + report.computed == 0 && !report.stopped => Err(Error::data(
             &folder,
             None,
-            format!("none of the {} pictures has features; of the first: {}", examples.len(), extraction.skipped[0]),
-            "Check where the data set's pictures are, and that the weights are whole",
-        ));
+            format!("none of the {} pictures has features; of the first: {first}", examples.len()),
+            "Check where the data set's pictures are, and that the weights are whole.",
+        )),
+        _ => Ok(report),
     }
-    Ok(extraction)
 }
 
-/// Computes and writes one shard; `false` when another process is at it and it should not `wait`. `done` is told of each
-/// picture, and whether it was skipped.
+/// The examples of a part.
+fn part_of(examples: usize, (part, parts): (usize, usize)) -> Range<usize> {
+    // Wider numbers: there may be a great many parts.
+    let border = |part: usize| (examples as u128 * part as u128 / parts as u128) as usize;
+    border(part)..border(part + 1)
+}
+
+/// Computes and writes one shard; `false` when another process is at it and this one should not `wait`. `go_on` is told of each
+/// picture, and whether it was skipped; a shard that is stopped is not written.
 fn fill(
     folder: &Path,
     wanted: &[Wanted],
     encoder: &Encoder,
     config: &ExtractConfig,
     wait: bool,
-    extraction: &mut Extraction,
-    done: &mut dyn FnMut(bool),
+    report: &mut ExtractReport,
+    go_on: &mut dyn FnMut(bool) -> bool,
 ) -> Result<bool> {
     let name = shard_name(wanted.iter().map(|wanted| (wanted.example.name.as_str(), &wanted.content)));
     let path = folder.join(&name);
-    let Some(_lock) = Lock::take(lock_of(folder, &name), wait)? else { return Ok(false) };
+    let Some(_lock) = lock_shard(folder, &name, wait)? else { return Ok(false) };
     if path.exists() {
         // Another process was faster.
         let shard = Shard::open(&path).map_err(|refusal| refusal.error(&path))?;
         for wanted in wanted {
             let here = shard.names.contains(&wanted.example.name);
-            done(!here);
+            report.stopped |= !go_on(!here);
             match here {
-                true => extraction.computed += 1,
-                false => extraction.skipped.push(format!("{}: another process could not read it", wanted.example.name)),
+                true => report.computed += 1,
+                false => report.skipped.push(format!("{}: another process could not read it", wanted.example.name)),
             }
         }
         return Ok(true);
     }
-    let entries = compute(wanted, encoder, config.threads, &mut extraction.skipped, done)?;
+    let computed = compute(wanted, encoder, config.threads, go_on)?;
+    let Some(computed) = computed else {
+        report.stopped = true;
+        return Ok(true);
+    };
+    let mut entries = Vec::with_capacity(computed.len());
+    for entry in computed {
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(problem) => report.skipped.push(problem),
+        }
+    }
     if !entries.is_empty() {
         write_shard_at(&path, &encoder.head(), &entries)?;
-        extraction.computed += entries.len();
+        report.computed += entries.len();
     }
     Ok(true)
 }
 
-/// The features of pictures, in their order, without those that cannot be read. Threads decode ahead of the network.
+/// What becomes of a picture: its features, or why it has none.
+type Entry = Result<ShardEntry, String>;
+
+/// The features of pictures, in their order; `None` when it was stopped. Each worker decodes a picture and computes its features
+/// with one thread of libtorch, so that workers do not wait for one another.
 fn compute(
     wanted: &[Wanted],
     encoder: &Encoder,
     threads: usize,
-    skipped: &mut Vec<String>,
-    done: &mut dyn FnMut(bool),
-) -> Result<Vec<ShardEntry>> {
-    let next = AtomicUsize::new(0);
-    let mut entries: Vec<Option<ShardEntry>> = Vec::new();
-    entries.resize_with(wanted.len(), || None);
+    go_on: &mut dyn FnMut(bool) -> bool,
+) -> Result<Option<Vec<Entry>>> {
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let mut entries: Vec<(usize, Entry)> = Vec::with_capacity(wanted.len());
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(2 * threads);
         for _ in 0..threads.min(wanted.len()) {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, stop, encoder) = (sender.clone(), &next, &stop, encoder.worker_handle());
             scope.spawn(move || {
+                set_own_threads(1);
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(wanted) = wanted.get(place) else { return };
-                    if sender.send((place, decode(wanted))).is_err() {
+                    let Some(wanted) = wanted.get(place).filter(|_| !stop.load(Ordering::Relaxed)) else { return };
+                    if sender.send((place, entry_of(wanted, &encoder))).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        for (place, picture) in receiver {
-            let entry = match picture {
-                Ok(picture) => entry(&wanted[place], &picture, encoder)?,
-                Err(error) => Err(error.to_string()),
-            };
-            done(entry.is_err());
-            match entry {
-                Ok(entry) => entries[place] = Some(entry),
-                Err(problem) => skipped.push(problem),
+        for (place, entry) in receiver {
+            let entry = entry?;
+            if !go_on(entry.is_err()) {
+                stop.store(true, Ordering::Relaxed);
             }
+            entries.push((place, entry));
         }
         Ok::<(), Error>(())
     })?;
-    Ok(entries.into_iter().flatten().collect())
+    if stop.load(Ordering::Relaxed) && entries.len() < wanted.len() {
+        return Ok(None);
+    }
+    entries.sort_by_key(|(place, _)| *place);
+    Ok(Some(entries.into_iter().map(|(_, entry)| entry).collect()))
 }
 
-fn entry(wanted: &Wanted, picture: &RgbImage, encoder: &Encoder) -> Result<Result<ShardEntry, String>> {
-    let found = encoder.encode(picture)?;
+fn entry_of(wanted: &Wanted, encoder: &Encoder) -> Result<Entry> {
     let name = &wanted.example.name;
     if name.contains('\n') {
         return Ok(Err(format!("{name:?}: a name must be one line")));
     }
-    let features = match kept(&found.features, encoder.description().precision) {
+    let picture = match decode_unchanged(&wanted.example.image, &wanted.content) {
+        Ok(picture) => picture,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let found = encoder.encode(&picture)?;
+    let features = match kept(&found.features, encoder.description().storage()) {
         Ok(features) => features,
         Err(problem) => return Ok(Err(format!("{name}: {problem}"))),
     };
     let boxes = found.boxes.iter().map(|bounds| [bounds.left, bounds.top, bounds.right, bounds.bottom]).collect();
     let (labels, scores) = (found.labels, found.scores);
     Ok(Ok(ShardEntry { name: name.clone(), content: wanted.content, boxes, labels, scores, features }))
-}
-
-/// What a picture is, and the bytes of its file.
-struct Read {
-    content: Content,
-    bytes: Vec<u8>,
-}
-
-/// What pictures are now.
-pub(super) fn content(source: &ImageSource) -> Result<Content> {
-    Ok(read(source)?.content)
-}
-
-fn read(source: &ImageSource) -> Result<Read> {
-    let bytes = match source {
-        ImageSource::File(path) => read_picture_file(path)?,
-        ImageSource::Scene { seed, index } => format!("scene {} {seed} {index}", scenes::VERSION).into_bytes(),
-    };
-    Ok(Read { content: Sha256::digest(&bytes).into(), bytes })
-}
-
-fn decode(wanted: &Wanted) -> Result<RgbImage> {
-    let source = &wanted.example.image;
-    let ImageSource::File(path) = source else { return decode_source(source) };
-    let Read { content, bytes } = read(source)?;
-    if content != wanted.content {
-        return Err(Error::Image {
-            path: path.clone(),
-            problem: "the file was changed while the features were being computed".to_string(),
-            help: "Run this again.".to_string(),
-        });
-    }
-    decode_bytes(&bytes, path)
-}
-
-/// What is in the cache, by name. Damaged shards are set aside; shards with pictures that are other ones now are written again without
-/// those.
-fn pictures_here(
-    folder: &Path,
-    encoder: &Encoder,
-    examples: &[Example],
-    contents: &[Result<Content>],
-    damaged: &mut Vec<String>,
-) -> Result<HashMap<String, Content>> {
-    let (shards, broken) = whole_shards(folder)?;
-    for (path, problem) in broken {
-        let aside = path.with_extension("safetensors.damaged");
-        match std::fs::rename(&path, &aside) {
-            Err(source) if source.kind() != ErrorKind::NotFound => return Err(unwritable(&path, source)),
-            _ => damaged.push(format!("{}: {problem}", path.display())),
-        }
-    }
-    let mut now: HashMap<&str, &Content> = HashMap::new();
-    for (example, content) in examples.iter().zip(contents) {
-        if let Ok(content) = content {
-            now.insert(&example.name, content);
-        }
-    }
-    let mut here = HashMap::new();
-    for shard in &shards {
-        if shard.head.identity != encoder.identity() {
-            return Err(Error::data(
-                &shard.path,
-                None,
-                "its features were made with other weights or settings than this folder is for",
-                "Move it to a folder of its own",
-            ));
-        }
-        let is_current = |entry: &usize| {
-            now.get(shard.names[*entry].as_str()).is_none_or(|content| **content == shard.content(*entry))
-        };
-        let current: Vec<usize> = (0..shard.len()).filter(is_current).collect();
-        here.extend(current.iter().map(|&entry| (shard.names[entry].clone(), shard.content(entry))));
-        if current.len() < shard.len() && !keep_only(folder, shard, &current)? {
-            // Another process has changed it meanwhile: look again.
-            return pictures_here(folder, encoder, examples, contents, damaged);
-        }
-    }
-    Ok(here)
-}
-
-/// Replaces a shard by one that holds some of its pictures; `false` when another process has taken it away.
-fn keep_only(folder: &Path, shard: &Shard, current: &[usize]) -> Result<bool> {
-    let own = shard.path.file_name().unwrap_or_default().to_string_lossy();
-    let _lock = Lock::take(lock_of(folder, &own), true)?;
-    if !shard.path.exists() {
-        return Ok(false);
-    }
-    let entries: Vec<ShardEntry> = current
-        .iter()
-        .map(|&entry| shard.entry(entry).map_err(|problem| super::shard::damaged(&shard.path, problem)))
-        .collect::<Result<_>>()?;
-    if !entries.is_empty() {
-        let name = shard_name(entries.iter().map(|entry| (entry.name.as_str(), &entry.content)));
-        let _lock = Lock::take(lock_of(folder, &name), true)?;
-        write_shard_at(&folder.join(name), &shard.head, &entries)?;
-    }
-    match std::fs::remove_file(&shard.path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(unwritable(&shard.path, source)),
-        _ => Ok(true),
-    }
 }
 
 pub(super) fn unwritable(path: &Path, source: std::io::Error) -> Error {
@@ -452,94 +391,18 @@ pub(super) fn unwritable(path: &Path, source: std::io::Error) -> Error {
     )
 }
 
-// --- several processes ---
-
-/// How the names of locks end.
-const LOCK: &str = ".lock";
-
-fn lock_of(folder: &Path, shard: &str) -> PathBuf {
-    folder.join(format!(".{shard}{LOCK}"))
-}
-
-/// The right to write one shard, which ends with the process, however it ends.
-struct Lock {
-    path: PathBuf,
-    /// `None` where the file system knows no locks: then two processes may compute the same, and one result stays.
-    file: Option<File>,
-}
-
-impl Lock {
-    /// `None` when another process has it and this one should not `wait`.
-    fn take(path: PathBuf, wait: bool) -> Result<Option<Self>> {
-        loop {
-            let file = File::create(&path).map_err(|source| unwritable(&path, source))?;
-            let taken = match wait {
-                true => file.lock().map_err(TryLockError::Error),
-                false => file.try_lock(),
-            };
-            match taken {
-                // Who had it has taken the file away: the lock of another file is the one that counts now.
-                Ok(()) if !is_same_file(&file, &path) => {}
-                Ok(()) => return Ok(Some(Self { path, file: Some(file) })),
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(_)) => return Ok(Some(Self { path, file: None })),
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.path).ok();
-    }
-}
-
-/// Whether a path still leads to an open file.
-fn is_same_file(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        file.metadata().map(identity).ok() == std::fs::metadata(path).map(identity).ok()
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        path.exists()
-    }
-}
-
-/// Takes away what a killed process has left: files half-written, whose lock nobody has.
-fn sweep(folder: &Path) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|source| unwritable(folder, source))?;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let shard = match (name.strip_suffix(PARTIAL), name.strip_suffix(LOCK)) {
-            // `.NAME.PROCESS.partial`
-            (Some(rest), _) => rest.rsplit_once('.').map(|(shard, _)| shard),
-            (None, Some(shard)) => Some(shard),
-            (None, None) => None,
-        };
-        let Some(shard) = shard.filter(|shard| shard.starts_with(".shard-")) else { continue };
-        if let Some(lock) = Lock::take(folder.join(format!("{shard}{LOCK}")), false)?
-            && lock.file.is_some()
-            && path.extension().is_some_and(|ending| ending != "lock")
-        {
-            std::fs::remove_file(&path).ok();
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
+    use crate::data::ImageSource;
     use crate::data::scenes::ScenesConfig;
-    use crate::nn::Arithmetic;
-    use crate::vision::{EncoderConfig, Precision};
+    use crate::nn::ComputeDtype;
+    use crate::vision::{EncoderConfig, Extraction, StorageDtype};
 
     fn encoder() -> Encoder {
-        Encoder::load(&EncoderConfig { precision: Precision::Single, ..EncoderConfig::tiny().unwrap() }).unwrap()
+        Encoder::load(&EncoderConfig { storage: StorageDtype::Single, ..EncoderConfig::new("tiny") }).unwrap()
     }
 
     fn scenes(seed: u64) -> Dataset {
@@ -570,8 +433,8 @@ mod tests {
     /// The features of every picture are those that the encoder gives now.
     fn assert_right(cache: &FeatureCache, dataset: &Dataset, encoder: &Encoder) {
         for example in &dataset.examples {
-            let (cached, now) =
-                (cache.get(&example.name).unwrap(), encoder.encode(&example.picture().unwrap()).unwrap());
+            let cached = cache.get(&example.name).unwrap();
+            let now = encoder.encode_all(&[example.picture().unwrap()]).unwrap().remove(0);
             assert_eq!((&cached.boxes, &cached.labels, &cached.scores), (&now.boxes, &now.labels, &now.scores));
             assert_eq!(cached.features, now.features, "{}", example.name);
         }
@@ -582,7 +445,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (dataset, encoder) = (scenes(1), encoder());
         let mut told = Vec::new();
-        let first = extract(&dataset, &encoder, &config(folder.path()), |progress| told.push(*progress)).unwrap();
+        let first = extract(&dataset, &encoder, &config(folder.path()), |progress| {
+            told.push(*progress);
+            true
+        })
+        .unwrap();
         assert_eq!((first.found, first.computed, first.skipped.len()), (0, 10, 0));
         assert_eq!(told.iter().map(|progress| progress.done).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
         assert_eq!(shards(&first.folder).len(), 4);
@@ -591,7 +458,7 @@ mod tests {
         assert_eq!((again.found, again.computed), (10, 0));
         // A larger data set computes what is new.
         let more = Dataset::scenes(&ScenesConfig { train: 9, validation: 2, test: 2, seed: 1 }).unwrap();
-        let third = extract(&more, &encoder, &config(folder.path()), |_| ()).unwrap();
+        let third = extract(&more, &encoder, &config(folder.path()), |_| true).unwrap();
         assert_eq!((third.found, third.computed), (10, 3));
         assert_right(&third.open().unwrap(), &more, &encoder);
     }
@@ -600,7 +467,7 @@ mod tests {
     fn a_batch_holds_the_rows_of_its_pictures_and_zeros_behind_them() {
         let folder = tempfile::tempdir().unwrap();
         let (dataset, encoder) = (scenes(1), encoder());
-        let cache = extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap().open().unwrap();
+        let cache = extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap().open().unwrap();
         let names: Vec<&str> =
             [7, 0, 7, 3].iter().map(|&place: &usize| dataset.examples[place].name.as_str()).collect();
         let batch = cache.batch(&names).unwrap();
@@ -611,15 +478,35 @@ mod tests {
             assert_eq!(row.narrow(0, 0, rows), own);
             assert_eq!(batch.mask.get(place as i64).sum(tch::Kind::Float).double_value(&[]), rows as f64);
             assert_eq!(row.narrow(0, rows, row.size()[0] - rows).abs().sum(tch::Kind::Float).double_value(&[]), 0.0);
+            let corners: Vec<f32> = Vec::try_from(batch.boxes.get(place as i64).flatten(0, -1)).unwrap();
+            let boxes = cache.get(name).unwrap().boxes;
+            let mut expected: Vec<f32> =
+                boxes.iter().flat_map(|bounds| [bounds.left, bounds.top, bounds.right, bounds.bottom]).collect();
+            expected.resize(4 * cache.most_regions(), 0.0);
+            assert_eq!(corners, expected);
         }
-        // Memory is used again where it fits, and what stood there is gone.
+        // What stood in memory that is used again is gone.
         let mut reused = cache.batch(&names).unwrap();
-        let place = reused.features.data_ptr();
         let others: Vec<&str> = (0..4).map(|place: usize| dataset.examples[place + 4].name.as_str()).collect();
         cache.batch_into(&others, &mut reused).unwrap();
-        assert_eq!(reused.features.data_ptr(), place);
         let fresh = cache.batch(&others).unwrap();
-        assert_eq!((&reused.features, &reused.mask), (&fresh.features, &fresh.mask));
+        assert_eq!((&reused.features, &reused.boxes, &reused.mask), (&fresh.features, &fresh.boxes, &fresh.mask));
+        // Whoever has a handle to the numbers that stood there keeps them, and a graph its gradients; changes of theirs are theirs.
+        let held = reused.features.shallow_clone();
+        let part = reused.features.narrow(0, 1, 2);
+        let weight =
+            tch::Tensor::ones([cache.width() as i64], (tch::Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
+        let sum = (&reused.features * &weight).sum(tch::Kind::Float);
+        cache.batch_into(&names, &mut reused).unwrap();
+        assert_eq!(reused.features, batch.features);
+        assert_eq!((&held, &part), (&fresh.features, &fresh.features.narrow(0, 1, 2)));
+        sum.backward();
+        let expected = fresh.features.flatten(0, 1).sum_dim_intlist([0i64].as_slice(), false, tch::Kind::Float);
+        assert!(weight.grad().allclose(&expected, 1e-4, 1e-4, false));
+        let _ = reused.features.fill_(7.0);
+        assert_eq!(held, fresh.features);
+        cache.batch_into(&others, &mut reused).unwrap();
+        assert_eq!(reused.features, fresh.features);
         cache.batch_into(&others[..2], &mut reused).unwrap();
         assert_eq!(reused.features.size()[0], 2);
         assert_eq!(cache.batch::<&str>(&[]).unwrap().features.size()[0], 0);
@@ -630,23 +517,23 @@ mod tests {
     #[test]
     fn another_encoder_or_other_scenes_have_another_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let own = EncoderConfig::tiny().unwrap();
+        let own = EncoderConfig::new("tiny");
         let mut surer = own.clone();
         // Neither in binary nor in JSON is it what it looks like.
-        surer.regions.min_score = 0.23;
+        surer.regions.score_threshold = 0.23;
         for computed in [3, 0] {
             let scenes = Dataset::scenes(&ScenesConfig { train: 1, validation: 1, test: 1, seed: 1 }).unwrap();
-            let extraction = extract(&scenes, &Encoder::load(&surer).unwrap(), &config(folder.path()), |_| ()).unwrap();
-            assert_eq!(extraction.computed, computed);
+            let report = extract(&scenes, &Encoder::load(&surer).unwrap(), &config(folder.path()), |_| true).unwrap();
+            assert_eq!(report.computed, computed);
         }
-        let single = EncoderConfig { precision: Precision::Single, ..own.clone() };
-        let reduced = EncoderConfig { arithmetic: Arithmetic::BFloat16, ..own.clone() };
+        let single = EncoderConfig { storage: StorageDtype::Single, ..own.clone() };
+        let reduced = EncoderConfig { dtype: ComputeDtype::BFloat16, ..own.clone() };
         // The same numbers in another file: what counts is the file.
         let weights = folder.path().join("weights.safetensors");
-        let (tensors, metadata) = crate::nn::read_tensors(&own.detector).unwrap();
+        let (tensors, metadata) = crate::nn::read_tensors(&crate::nn::shipped("detector-tiny").unwrap()).unwrap();
         let tensors: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name, tensor * 0.5)).collect();
         crate::nn::write_tensors(&weights, &tensors, &metadata).unwrap();
-        let other = EncoderConfig { detector: weights, ..own.clone() };
+        let other = EncoderConfig { detector: Some(weights), ..own.clone() };
         let config = config(folder.path());
         let mut folders = vec![config.folder_of(&scenes(2), &Encoder::load(&own).unwrap())];
         for encoder in [&own, &surer, &single, &reduced, &other] {
@@ -666,13 +553,13 @@ mod tests {
     fn a_changed_picture_is_computed_again_and_no_other() {
         let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (dataset, encoder) = (photographs(folder.path()), encoder());
-        extract(&dataset, &encoder, &config(cache.path()), |_| ()).unwrap();
+        extract(&dataset, &encoder, &config(cache.path()), |_| true).unwrap();
         let ImageSource::File(changed) = &dataset.examples[4].image else { panic!("a file") };
         scenes(9).examples[0].picture().unwrap().save(changed).unwrap();
         let old = FeatureCache::open(config(cache.path()).folder_of(&dataset, &encoder)).unwrap();
         let message = old.check_pictures(&dataset.examples).unwrap_err().to_string();
         assert!(message.contains(&dataset.examples[4].name) && message.contains("another picture"), "{message}");
-        let again = extract(&dataset, &encoder, &config(cache.path()), |_| ()).unwrap();
+        let again = extract(&dataset, &encoder, &config(cache.path()), |_| true).unwrap();
         assert_eq!((again.found, again.computed), (9, 1));
         again.open().unwrap().check_pictures(&dataset.examples).unwrap();
         assert_right(&again.open().unwrap(), &dataset, &encoder);
@@ -682,7 +569,7 @@ mod tests {
     fn a_damaged_shard_is_found_named_and_alone_computed_again() {
         let folder = tempfile::tempdir().unwrap();
         let (dataset, encoder) = (scenes(1), encoder());
-        let first = extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap();
+        let first = extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap();
         let whole = shards(&first.folder);
         let (path, bytes) = &whole[1];
         for place in [3, 200, bytes.len() / 2, bytes.len() - 100, bytes.len() - 1] {
@@ -699,7 +586,8 @@ mod tests {
                     assert_eq!(failed.count(), 1, "byte {place}");
                 }
             }
-            let again = extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap();
+            let config = ExtractConfig { verify: true, ..config(folder.path()) };
+            let again = extract(&dataset, &encoder, &config, |_| true).unwrap();
             assert_eq!(again.found + again.computed, 10);
             assert!((1..=3).contains(&again.computed), "{} pictures were computed", again.computed);
             assert_eq!(again.damaged.len(), 1);
@@ -711,13 +599,13 @@ mod tests {
     fn a_shard_that_is_missing_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let (dataset, encoder) = (scenes(1), encoder());
-        let first = extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap();
+        let first = extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap();
         let whole = shards(&first.folder);
         std::fs::remove_file(&whole[2].0).unwrap();
         let cache = first.open().unwrap();
         let missing = dataset.examples.iter().filter(|example| !cache.contains(&example.name)).count();
         assert!((1..=3).contains(&missing));
-        let again = extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap();
+        let again = extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap();
         assert_eq!(again.computed, missing);
         assert_eq!(shards(&first.folder), whole);
     }
@@ -732,20 +620,20 @@ mod tests {
         };
         std::fs::remove_file(file(1)).unwrap();
         std::fs::write(file(5), b"\x89PNG and no more").unwrap();
-        let extraction = extract(&dataset, &encoder, &config(cache.path()), |_| ()).unwrap();
-        assert_eq!((extraction.computed, extraction.skipped.len()), (8, 2));
-        let text = extraction.to_string();
+        let report = extract(&dataset, &encoder, &config(cache.path()), |_| true).unwrap();
+        assert_eq!((report.computed, report.skipped.len()), (8, 2));
+        let text = report.to_string();
         assert!(
             text.contains(&file(1).display().to_string()) && text.contains(&file(5).display().to_string()),
             "{text}"
         );
-        let message = extraction.open().unwrap().get(&dataset.examples[5].name).unwrap_err().to_string();
+        let message = report.open().unwrap().get(&dataset.examples[5].name).unwrap_err().to_string();
         assert!(message.contains(&dataset.examples[5].name), "{message}");
         // Once they are there, they alone are computed.
         for place in [1, 5] {
             scenes(8).examples[place].picture().unwrap().save(file(place)).unwrap();
         }
-        let again = extract(&dataset, &encoder, &config(cache.path()), |_| ()).unwrap();
+        let again = extract(&dataset, &encoder, &config(cache.path()), |_| true).unwrap();
         assert_eq!((again.found, again.computed), (8, 2));
     }
 
@@ -755,10 +643,10 @@ mod tests {
         let (dataset, encoder) = (scenes(1), encoder());
         for part in [2, 0, 1] {
             let config = ExtractConfig { part: (part, 3), ..config(folder.path()) };
-            let extraction = extract(&dataset, &encoder, &config, |_| ()).unwrap();
-            assert!((3..=4).contains(&extraction.computed));
+            let report = extract(&dataset, &encoder, &config, |_| true).unwrap();
+            assert!((3..=4).contains(&report.computed));
         }
-        let all = extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap();
+        let all = extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap();
         assert_eq!((all.found, all.computed), (10, 0));
         assert_right(&all.open().unwrap(), &dataset, &encoder);
     }
@@ -767,7 +655,7 @@ mod tests {
     fn two_at_a_time_share_the_work() {
         let folder = tempfile::tempdir().unwrap();
         let dataset = scenes(1);
-        let work = || extract(&dataset, &encoder(), &config(folder.path()), |_| ()).unwrap();
+        let work = || extract(&dataset, &encoder(), &config(folder.path()), |_| true).unwrap();
         let (one, other) = std::thread::scope(|scope| {
             let other = scope.spawn(work);
             (work(), other.join().unwrap())
@@ -791,7 +679,7 @@ mod tests {
         let lock = File::create(cache.join(".shard-11ff.safetensors.lock")).unwrap();
         lock.lock().unwrap();
         std::fs::write(cache.join(".shard-11ff.safetensors.4243.partial"), b"half").unwrap();
-        extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap();
+        extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap();
         let mut left: Vec<String> = std::fs::read_dir(&cache)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -807,9 +695,9 @@ mod tests {
         let (dataset, encoder) = (scenes(1), encoder());
         let file = folder.path().join("file");
         std::fs::write(&file, b"").unwrap();
-        let message = extract(&dataset, &encoder, &config(&file), |_| ()).unwrap_err().to_string();
+        let message = extract(&dataset, &encoder, &config(&file), |_| true).unwrap_err().to_string();
         assert!(message.contains("cannot write features"), "{message}");
-        let first = extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap();
+        let first = extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap();
         // A shard of another encoder, and of another width.
         let entry = ShardEntry {
             name: "other".to_string(),
@@ -819,11 +707,11 @@ mod tests {
             scores: Vec::new(),
             features: vec![0; 4],
         };
-        let head = super::super::shard::ShardHead::new("00", serde_json::Value::Null, 1, Precision::Single);
+        let head = super::super::shard::ShardHead::new("00", serde_json::Value::Null, 1, StorageDtype::Single);
         let strange = super::super::shard::write_shard(&first.folder, &head, &[entry]).unwrap();
         for message in [
             first.open().unwrap_err().to_string(),
-            extract(&dataset, &encoder, &config(folder.path()), |_| ()).unwrap_err().to_string(),
+            extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap_err().to_string(),
         ] {
             assert!(message.contains("of its own"), "{message}");
         }
@@ -837,13 +725,126 @@ mod tests {
     fn what_is_not_a_number_is_not_kept() {
         use tch::Tensor;
         let fine = Tensor::from_slice(&[1f32, -2.5, 65_504.0]);
-        assert_eq!(kept(&fine, Precision::Half).unwrap().len(), 6);
-        assert_eq!(kept(&fine, Precision::Single).unwrap().len(), 12);
+        assert_eq!(kept(&fine, StorageDtype::Half).unwrap().len(), 6);
+        assert_eq!(kept(&fine, StorageDtype::Single).unwrap().len(), 12);
         for (wrong, half_only) in [(f32::NAN, false), (f32::INFINITY, false), (70_000.0, true)] {
             let tensor = Tensor::from_slice(&[0.0, wrong]);
-            assert!(kept(&tensor, Precision::Half).is_err(), "{wrong}");
-            assert_eq!(kept(&tensor, Precision::Single).is_ok(), half_only, "{wrong}");
+            assert!(kept(&tensor, StorageDtype::Half).is_err(), "{wrong}");
+            assert_eq!(kept(&tensor, StorageDtype::Single).is_ok(), half_only, "{wrong}");
         }
+    }
+
+    #[test]
+    fn files_of_the_same_size_and_time_are_not_read_again_unless_that_is_asked_for() {
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (dataset, encoder) = (photographs(folder.path()), encoder());
+        let ImageSource::File(path) = &dataset.examples[4].image else { panic!("a file") };
+        // Long ago, so that the time tells whether it was changed since.
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(1000);
+        let age = |path: &Path| File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        for example in &dataset.examples {
+            let ImageSource::File(path) = &example.image else { panic!("a file") };
+            age(path);
+        }
+        let extracted = |verify| {
+            let config = ExtractConfig { verify, ..config(cache.path()) };
+            let report = extract(&dataset, &encoder, &config, |_| true).unwrap();
+            (report.found, report.computed)
+        };
+        assert_eq!((extracted(false), extracted(false)), ((0, 10), (10, 0)));
+        // Other contents of the same length and time are seen by reading alone.
+        let mut bytes = std::fs::read(path).unwrap();
+        let length = bytes.len();
+        scenes(9).examples[0].picture().unwrap().save(path).unwrap();
+        bytes = std::fs::read(path).unwrap();
+        bytes.resize(length.max(bytes.len()), 0);
+        bytes.truncate(length.max(bytes.len()));
+        std::fs::write(path, &bytes).unwrap();
+        let same_length = bytes.len() == length;
+        age(path);
+        assert_eq!(extracted(false), if same_length { (10, 0) } else { (9, 1) });
+        assert_eq!(extracted(true), if same_length { (9, 1) } else { (10, 0) });
+        // A file of another time is read, and found to be the same.
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(long_ago - std::time::Duration::from_secs(9))
+            .unwrap();
+        assert_eq!(extracted(false), (10, 0));
+    }
+
+    #[test]
+    fn data_sets_of_one_name_in_two_places_have_caches_of_their_own_and_one_that_was_moved_keeps_its() {
+        let (one, other, cache) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let dataset_in = |root: &Path, seed: u64| {
+            let folder = root.join("images");
+            std::fs::create_dir_all(&folder).unwrap();
+            scenes(seed).examples[0].picture().unwrap().save(folder.join("1.png")).unwrap();
+            std::fs::write(folder.join("captions.csv"), "image,caption\n1.png,a scene\n").unwrap();
+            Dataset::open(&folder).unwrap()
+        };
+        let encoder = encoder();
+        let computed = |dataset: &Dataset| {
+            let report = extract(dataset, &encoder, &config(cache.path()), |_| true).unwrap();
+            assert_right(&report.open().unwrap(), dataset, &encoder);
+            (report.computed, report.folder)
+        };
+        let (first, second) = (dataset_in(one.path(), 3), dataset_in(other.path(), 4));
+        assert_eq!(first.name, second.name);
+        let (_, folder) = computed(&first);
+        let (fresh, beside) = computed(&second);
+        assert_eq!(fresh, 1);
+        assert_ne!(folder, beside);
+        assert_eq!((computed(&first).0, computed(&second).0), (0, 0));
+        // The first one moves.
+        let moved = tempfile::tempdir().unwrap();
+        std::fs::rename(one.path().join("images"), moved.path().join("images")).unwrap();
+        let moved = Dataset::open(moved.path().join("images")).unwrap();
+        assert_eq!(computed(&moved), (0, folder));
+    }
+
+    #[test]
+    fn it_stops_when_it_is_told_to_and_whole_shards_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dataset, encoder) = (scenes(1), encoder());
+        let report = extract(&dataset, &encoder, &config(folder.path()), |progress| progress.done < 5).unwrap();
+        // A shard whose pictures were all done is kept.
+        assert!(report.stopped && [3, 6].contains(&report.computed), "{report}");
+        let again = extract(&dataset, &encoder, &config(folder.path()), |_| true).unwrap();
+        assert_eq!((again.found, again.found + again.computed, again.stopped), (report.computed, 10, false));
+    }
+
+    #[test]
+    fn in_the_background_it_can_be_waited_for_and_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = Dataset::scenes(&ScenesConfig { train: 60, validation: 2, test: 2, seed: 1 }).unwrap();
+        let start = || Extraction::start(&dataset, &EncoderConfig::new("tiny"), &config(folder.path())).unwrap();
+        let mut features = start();
+        while features.progress().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        features.stop().unwrap();
+        assert!(!features.is_running());
+        let computed = features.report().unwrap().computed;
+        let mut features = start();
+        features.wait().unwrap();
+        let report = features.report().unwrap();
+        assert_eq!((report.found, report.found + report.computed), (computed, 64));
+        assert_eq!(features.cache().unwrap().len(), 64);
+    }
+
+    #[test]
+    fn pictures_together_have_the_features_that_each_has() {
+        let (dataset, encoder) = (scenes(1), encoder());
+        let pictures: Vec<_> = dataset.examples.iter().map(|example| example.picture().unwrap()).collect();
+        for (together, picture) in encoder.encode_all(&pictures).unwrap().iter().zip(&pictures) {
+            let alone = encoder.encode(picture).unwrap();
+            assert_eq!((&together.boxes, &together.labels), (&alone.boxes, &alone.labels));
+            assert!((&together.features - &alone.features).abs().max().double_value(&[]) < 1e-5);
+        }
+        assert!(encoder.encode_all(&[]).unwrap().is_empty());
     }
 
     #[test]

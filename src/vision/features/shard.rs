@@ -52,7 +52,7 @@ pub(super) type Content = [u8; CONTENT_BYTES];
 /// How features are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Precision {
+pub enum StorageDtype {
     /// 16 bits a number: 11 bits of it are its digits, and it is at most 65,504.
     #[default]
     Half,
@@ -60,7 +60,7 @@ pub enum Precision {
     Single,
 }
 
-impl Precision {
+impl StorageDtype {
     /// Bytes of a number.
     pub fn bytes(self) -> usize {
         match self {
@@ -88,12 +88,12 @@ pub struct ShardHead {
     pub encoder: Value,
     /// Numbers of a region.
     pub width: usize,
-    pub precision: Precision,
+    pub precision: StorageDtype,
 }
 
 impl ShardHead {
     /// For shards that are written now.
-    pub fn new(identity: impl Into<String>, encoder: Value, width: usize, precision: Precision) -> Self {
+    pub fn new(identity: impl Into<String>, encoder: Value, width: usize, precision: StorageDtype) -> Self {
         Self { format: FORMAT, identity: identity.into(), encoder, width, precision }
     }
 }
@@ -111,7 +111,7 @@ pub struct ShardEntry {
     pub labels: Vec<i64>,
     /// How sure the detector was; empty where it is not known.
     pub scores: Vec<f32>,
-    /// The rows of all regions, one after the other, as [`Precision`] says, lowest byte first.
+    /// The rows of all regions, one after the other, as [`StorageDtype`] says, lowest byte first.
     pub features: Vec<u8>,
 }
 
@@ -507,7 +507,7 @@ mod tests {
     }
 
     fn head() -> ShardHead {
-        ShardHead::new("00ff", json!({ "name": "test" }), 3, Precision::Single)
+        ShardHead::new("00ff", json!({ "name": "test" }), 3, StorageDtype::Single)
     }
 
     fn problem(path: &Path) -> String {

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::lessons_are_small;
+use crate::error::{Within, check_range};
 use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
 use crate::vision::ClipConfig;
 use crate::{Error, Result};
 
 /// How a CLIP is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClipTraining {
     /// The sizes. `text.vocabulary_size` is the most tokens that are learnt; the end token follows from them.
     pub clip: ClipConfig,
@@ -16,6 +18,12 @@ pub struct ClipTraining {
     pub shift_pixels: usize,
     /// Each worker's part of a step is compared within itself.
     pub run: RunSettings,
+}
+
+impl Default for ClipTraining {
+    fn default() -> Self {
+        Self::scenes()
+    }
 }
 
 impl ClipTraining {
@@ -29,7 +37,7 @@ impl ClipTraining {
             shift_pixels: 6,
             run: RunSettings {
                 epochs: 10,
-                batch_pictures: 128,
+                batch_size: 128,
                 workers: 1,
                 optimiser: OptimiserConfig::adam(1e-3),
                 schedule: Schedule::Cosine { warmup_steps: 100 },
@@ -48,19 +56,15 @@ impl ClipTraining {
         training
     }
 
-    /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
-    pub fn validate(&self) -> Result<()> {
-        self.clip.validate()?;
-        let most = self.clip.image.image_size / 2;
-        if self.shift_pixels > most {
-            return Err(Error::config("shift_pixels", self.shift_pixels, format!("must be in 0..={most}")));
-        }
-        if self.run.batch_pictures < 2 * self.run.workers {
+    pub(super) fn check(&self) -> Result<()> {
+        self.clip.validate().within("clip")?;
+        check_range("shift_pixels", self.shift_pixels, 0..=self.clip.image.image_size / 2)?;
+        self.run.validate().within("run")?;
+        if self.run.batch_size < 2 * self.run.workers {
             let expected =
                 format!("must be at least {}: each worker compares two pictures or more", 2 * self.run.workers);
-            return Err(Error::config("batch_pictures", self.run.batch_pictures, expected));
+            return Err(Error::config("run.batch_size", self.run.batch_size, expected));
         }
-        self.run.validate()
+        Ok(())
     }
 }

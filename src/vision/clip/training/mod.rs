@@ -6,153 +6,108 @@ mod truth;
 pub use config::ClipTraining;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
 
-use crate::train::examples::{Draw, Order, Part, data_description, examples_of, load_parts, spread, training_examples};
-use crate::train::{Position, Progress, Run, Sample, StepPart, Task};
+use super::{Clip, ClipEvaluation, ClipTokenizer, Towers, evaluate_clip, filled, normalised};
+use crate::Result;
 use crate::data::{Dataset, Example, Preprocess, Random, Split};
-use crate::vision::clip::{Clip, ClipTokenizer, Towers, filled, normalised};
-use crate::nn::{Weights, write_tensors};
-use crate::{Error, Result};
+use crate::nn::{Network, Weights};
+use crate::train::examples::{SplitExamples, examples_of, training_examples};
+use crate::train::pictures::{PictureInputs, PictureLoading, load_pictures};
+use crate::train::supervised::{Inputs, Objective, Supervised};
+use crate::train::{Model, Progress, Resumed, RunSettings, TOKENIZER_FILE, Task, Trainable};
 use truth::Said;
-
-/// What the run of a CLIP is called.
-pub(crate) const CLIP_KIND: &str = "clip";
-
-/// The vocabulary's name in the folder of a run.
-const VOCABULARY_FILE: &str = "tokenizer.json";
 
 /// The largest scale of the cosines (section 2.5).
 const MOST_SCALE: f64 = 100.0;
 
-/// Starts to train a CLIP on the training examples of a data set, in a new folder of its own. Its vocabulary is learnt first,
-/// from the captions of the training examples, and lies beside the checkpoint as `tokenizer.json`.
-///
-/// # Errors
-/// [`Error::Config`] for a setting out of its range, [`Error::Argument`] when the data set has no training examples,
-/// [`Error::Run`] when the named folder holds a run already, [`Error::File`] when it cannot be written.
-pub fn train_clip(dataset: &Dataset, training: &ClipTraining) -> Result<Run> {
-    training.validate()?;
-    let tokenizer = vocabulary(dataset, training)?;
-    let mut config = training.clip.clone();
-    config.text.vocabulary_size = tokenizer.vocabulary_size();
-    config.text.end_token = tokenizer.end();
-    let clip = Clip::new(&config, training.run.seed, training.run.device)?;
-    let vocabulary = tokenizer.to_json()?;
-    let run =
-        Run::start(CLIP_KIND, Box::new(Contrasting::new(dataset, training, clip, tokenizer)?), training.run.clone())?;
-    keep_vocabulary(run.folder(), &vocabulary)?;
-    Ok(run)
-}
-
-/// Goes on with the run of a CLIP.
-pub(crate) fn resume_clip(folder: &Path, description: &serde_json::Value, dataset: &Dataset) -> Result<Run> {
-    let training = description.get("training").cloned().unwrap_or_default();
-    let training: ClipTraining = serde_json::from_value(training).map_err(|error| Error::Run {
-        problem: format!("{} is no run of a CLIP that can go on: {error}", folder.display()),
-        help: "Name the folder of such a run; one of another version of captionlab is to be trained anew.".to_string(),
-    })?;
-    training.validate()?;
-    let clip = Clip::load(folder)?.to_device(training.run.device)?;
-    let tokenizer = vocabulary(dataset, &training)?;
-    keep_vocabulary(folder, &tokenizer.to_json()?)?;
-    let settings = training.run.clone();
-    Run::go_on(folder, Box::new(Contrasting::new(dataset, &training, clip, tokenizer)?), settings)
-}
-
-/// The vocabulary of the training captions: always the same for the same captions.
-fn vocabulary(dataset: &Dataset, training: &ClipTraining) -> Result<ClipTokenizer> {
-    let examples = training_examples(dataset)?;
+/// The vocabulary of the training captions.
+fn vocabulary(examples: &[&Example], training: &ClipTraining) -> Result<ClipTokenizer> {
     let captions: Vec<&str> = examples.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
     ClipTokenizer::learn(&captions, training.clip.text.vocabulary_size)?.with_context(training.clip.text.context)
 }
 
-fn keep_vocabulary(folder: &Path, vocabulary: &str) -> Result<()> {
-    crate::files::write_whole(&folder.join(VOCABULARY_FILE), "write the vocabulary", vocabulary.as_bytes())
-}
-
-impl Run {
-    /// The CLIP as it was at the last checkpoint of this run, with its vocabulary.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] when the run trains something else.
-    pub fn clip(&self) -> Result<(Clip, ClipTokenizer)> {
-        let clip = Clip::load(self.folder())?;
-        let tokenizer = ClipTokenizer::load(self.folder().join(VOCABULARY_FILE))?;
-        let context = clip.config().text.context;
-        Ok((clip, tokenizer.with_context(context)?))
-    }
-}
-
-/// Writes a CLIP and its vocabulary into a folder, to be read by [`Clip::load`] and [`ClipTokenizer::load`]: numbers of half
-/// precision, so half as large as the checkpoint of a run.
-///
-/// # Errors
-/// [`Error::File`] when the folder cannot be written.
-pub fn save_clip(clip: &Clip, tokenizer: &ClipTokenizer, folder: impl AsRef<Path>) -> Result<()> {
-    let folder = folder.as_ref();
-    std::fs::create_dir_all(folder).map_err(|source| {
-        Error::file(folder, "make the folder of the model", source, "Name a folder that may be written.")
-    })?;
-    let tensors = clip
-        .weights()
-        .named()
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, tensor.f_to_kind(Kind::Half)?)))
-        .collect::<Result<Vec<_>>>()?;
-    let description = json!({ "description": { "kind": CLIP_KIND, "clip": clip.config() } });
-    write_tensors(&folder.join("model.safetensors"), &tensors, &description)?;
-    tokenizer.save(folder.join(VOCABULARY_FILE))
-}
-
-/// A CLIP in training.
-struct Contrasting {
+/// What a CLIP learns, and from what.
+struct ClipObjective {
     training: ClipTraining,
-    description: serde_json::Value,
     clip: Clip,
-    end: i64,
-    train: Part<Said>,
-    validation: Part<Said>,
-    samples: Part<Said>,
-    order: Order,
+    tokenizer: Arc<ClipTokenizer>,
 }
 
-impl Contrasting {
-    fn new(dataset: &Dataset, training: &ClipTraining, clip: Clip, tokenizer: ClipTokenizer) -> Result<Self> {
-        let unseen = examples_of(dataset, Split::Validation);
-        let shown = if unseen.is_empty() { examples_of(dataset, Split::Train) } else { unseen.clone() };
-        let part = |examples: Vec<&Example>| -> Result<Part<Said>> {
-            let said = examples.iter().map(|example| Said::of(example, &tokenizer)).collect::<Result<Vec<_>>>()?;
-            Ok(Part::with_targets(examples, said))
+/// The image–text pairs of a part of a batch.
+struct Pairs {
+    tokens: Tensor,
+    /// `[pairs, pairs]`: texts that are true of another picture than their own.
+    also_true: Tensor,
+}
+
+struct ClipHandle {
+    towers: Towers,
+    preprocess: Preprocess,
+}
+
+impl Trainable for ClipTraining {
+    type Model = TrainedClip;
+
+    fn run(&self) -> &RunSettings {
+        &self.run
+    }
+
+    fn run_mut(&mut self) -> &mut RunSettings {
+        &mut self.run
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.check()
+    }
+
+    fn task(&self, dataset: &Dataset, resumed: Option<Resumed<'_>>) -> Result<Box<dyn Task>> {
+        let train = training_examples(dataset)?;
+        let tokenizer = match resumed.map(|resumed| resumed.folder.join(TOKENIZER_FILE)).filter(|file| file.exists()) {
+            Some(file) => ClipTokenizer::load(file)?.with_context(self.clip.text.context)?,
+            // The vocabulary of the same captions is always the same.
+            None => vocabulary(&train, self)?,
         };
-        Ok(Self {
-            description: json!({
-                "kind": CLIP_KIND,
-                "clip": clip.config(),
-                "training": training,
-                "data": data_description(dataset),
-            }),
-            train: part(examples_of(dataset, Split::Train))?,
-            validation: part(spread(&unseen, training.run.validation_pictures))?,
-            samples: part(spread(&shown, training.run.sample_pictures))?,
-            training: training.clone(),
-            clip,
-            end: tokenizer.end(),
-            order: Order::default(),
-        })
-    }
-
-    /// Keeps the scale of the cosines in its range, as the original does after each step.
-    fn limit_scale(&self) {
-        let mut scale = self.clip.towers().logit_scale().shallow_clone();
-        tch::no_grad(|| drop(scale.clamp_(0.0, MOST_SCALE.ln())));
+        let tokenizer = Arc::new(tokenizer);
+        let mut config = self.clip.clone();
+        config.text.vocabulary_size = tokenizer.vocabulary_size();
+        config.text.end_token = tokenizer.end();
+        let clip = Clip::new(&config, self.run.seed, self.run.device)?;
+        let target = |example: &Example| Said::of(example, &tokenizer);
+        let validation = examples_of(dataset, Split::Validation);
+        let objective = ClipObjective { training: self.clone(), clip, tokenizer: Arc::clone(&tokenizer) };
+        Ok(Box::new(Supervised::new(objective, &self.run, &train, &validation, target)?))
     }
 }
 
-/// Pictures as bytes, channels last, made ready for the image tower.
-fn normal(pictures: &Tensor, preprocess: &Preprocess) -> Tensor {
+/// A CLIP with the tokenizer that belongs to its weights.
+#[derive(Debug)]
+pub struct TrainedClip {
+    pub clip: Clip,
+    pub tokenizer: ClipTokenizer,
+}
+
+impl Model for TrainedClip {
+    const KIND: &'static str = "clip";
+    const SHIPPED: Option<&'static str> = Some("clip-tiny");
+    type Evaluation = ClipEvaluation;
+
+    fn load(path: &Path) -> Result<Self> {
+        let clip = Clip::load(path)?;
+        let tokenizer = ClipTokenizer::load(path)?.with_context(clip.config().text.context)?;
+        Ok(Self { clip, tokenizer })
+    }
+
+    fn evaluate(&self, dataset: &Dataset, split: Split) -> Result<ClipEvaluation> {
+        evaluate_clip(&self.clip, &self.tokenizer, dataset, split)
+    }
+}
+
+/// Pictures as bytes, channels last, as the image tower reads them.
+fn normalised_pictures(pictures: &Tensor, preprocess: &Preprocess) -> Tensor {
     let row = |values: &[f32; 3]| Tensor::from_slice(values).to_device(pictures.device()) * 255.0;
     let (mean, deviation) = (row(&preprocess.mean), row(&preprocess.standard_deviation));
     // Seen as [batch, 3, height, width] while the memory keeps channels last.
@@ -172,49 +127,20 @@ fn loss(towers: &Towers, pictures: &Tensor, tokens: &Tensor, also_true: &Tensor)
     (logits.cross_entropy_for_logits(&own) + logits.transpose(0, 1).cross_entropy_for_logits(&own)) / 2.0
 }
 
-/// Which caption of which example, all of one batch.
-struct Batch<'a> {
-    part: &'a Part<Said>,
-    chosen: Vec<(usize, usize)>,
-    end: i64,
-}
+impl Objective for ClipObjective {
+    type Target = Said;
+    type Inputs = PictureInputs;
+    type Draw = Pairs;
+    type Handle = ClipHandle;
 
-impl Batch<'_> {
-    fn loss(
-        &self,
-        towers: &Towers,
-        preprocess: &Preprocess,
-        shift: Option<(usize, &mut Random)>,
-        device: Device,
-    ) -> Tensor {
-        let said = |index: usize| &self.part.targets[index];
-        let rows: Vec<&[i64]> =
-            self.chosen.iter().map(|&(index, caption)| said(index).captions[caption].as_slice()).collect();
-        let count = rows.len() as i64;
-        let also_true: Vec<bool> = self
-            .chosen
-            .iter()
-            .enumerate()
-            .flat_map(|(row, &(picture, _))| {
-                self.chosen.iter().enumerate().map(move |(column, &(index, caption))| {
-                    row != column && said(index).is_true_of(caption, said(picture))
-                })
-            })
-            .collect();
-        let also_true = Tensor::from_slice(&also_true).reshape([count, count]).to_device(device);
-        let indices: Vec<usize> = self.chosen.iter().map(|&(index, _)| index).collect();
-        let pictures = normal(&self.part.pictures.batch(&indices, shift, device), preprocess);
-        loss(towers, &pictures, &filled(&rows, self.end).to_device(device), &also_true)
-    }
-}
+    const ITEMS: &'static str = "pairs";
 
-impl Task for Contrasting {
-    fn items(&self) -> &'static str {
-        "pairs"
+    fn model_description(&self) -> Value {
+        json!({ "clip": self.clip.config() })
     }
 
-    fn description(&self) -> serde_json::Value {
-        self.description.clone()
+    fn files(&self) -> Result<Vec<(&'static str, String)>> {
+        Ok(vec![(TOKENIZER_FILE, self.tokenizer.to_json()?)])
     }
 
     fn weights(&self) -> &Weights {
@@ -225,75 +151,74 @@ impl Task for Contrasting {
         self.clip.weights_mut()
     }
 
-    fn prepare(&mut self, progress: &Progress) -> Result<()> {
+    fn load(&self, parts: [&mut SplitExamples<Said, PictureInputs>; 3], progress: &Progress) -> Result<()> {
         let preprocess = self.clip.config().preprocess();
-        let parts = [&mut self.train, &mut self.validation, &mut self.samples];
-        let cut = |picture: &image::RgbImage| preprocess.cut(picture);
-        load_parts(parts, self.training.clip.image.image_size, &cut, self.training.run.memory_limit, progress)
+        let loading = PictureLoading {
+            side: self.training.clip.image.image_size,
+            cut: &|picture| preprocess.cut(picture),
+            shift_pixels: self.training.shift_pixels,
+        };
+        load_pictures(parts, &loading, &self.training.run, progress)
     }
 
-    fn steps_per_epoch(&self) -> u64 {
+    fn steps_per_epoch(&self, examples: usize, batch_size: usize) -> u64 {
         // A last batch of a few pictures would be easy, and teach little.
-        let batch = self.training.run.batch_pictures;
-        if self.train.len() < 2 { 0 } else { (self.train.len() / batch).max(1) as u64 }
+        if examples < 2 { 0 } else { (examples / batch_size).max(1) as u64 }
     }
 
-    fn step(&mut self, position: Position, workers: usize) -> Result<(Vec<StepPart<'_>>, usize)> {
-        self.limit_scale();
-        let training = &self.training;
-        let batch = self.order.batch(position, training.run.seed, self.train.len(), training.run.batch_pictures);
-        let count = batch.len();
-        let (shift, device) = (training.shift_pixels, training.run.device);
-        let preprocess = self.clip.config().preprocess();
-        let mut random = Draw::Step.random(training.run.seed, position.step);
-        let (train, end) = (&self.train, self.end);
-        let part = |batch: &[usize]| -> StepPart<'_> {
-            let chosen: Vec<(usize, usize)> =
-                batch.iter().map(|&index| (index, random.below(train.targets[index].captions.len()))).collect();
-            let share = batch.len() as f64 / count as f64;
-            let (towers, preprocess) = (self.clip.towers().share(), preprocess.clone());
-            let (batch, mut random) = (Batch { part: train, chosen, end }, Random::new(random.next_u64()));
-            Box::new(move || Ok(batch.loss(&towers, &preprocess, Some((shift, &mut random)), device) * share))
-        };
-        Ok((batch.chunks(count.div_ceil(workers)).map(part).collect(), count))
+    fn before_step(&self) {
+        // Keeps the scale of the cosines in its range, as the original does after each step.
+        let mut scale = self.clip.towers().logit_scale().shallow_clone();
+        tch::no_grad(|| drop(scale.clamp_(0.0, MOST_SCALE.ln())));
     }
 
-    fn end_of_epoch(&mut self, progress: &Progress) -> Result<Option<(Option<f64>, Vec<Sample>)>> {
-        self.limit_scale();
-        let (preprocess, device) = (self.clip.config().preprocess(), self.training.run.device);
-        let (mut sum, mut count) = (0.0, 0);
-        let all: Vec<(usize, usize)> = (0..self.validation.len()).map(|index| (index, 0)).collect();
-        for part in all.chunks(self.training.run.batch_pictures) {
-            if progress.should_stop() {
-                return Ok(None);
-            }
-            let batch = Batch { part: &self.validation, chosen: part.to_vec(), end: self.end };
-            let loss = tch::no_grad(|| batch.loss(self.clip.towers(), &preprocess, None, device));
-            sum += loss.f_double_value(&[])? * part.len() as f64;
-            count += part.len();
+    fn draw(&self, targets: &[&Said], mut random: Option<&mut Random>) -> Pairs {
+        let mut choose = |said: &Said| random.as_mut().map_or(0, |random| random.below(said.captions.len()));
+        let chosen: Vec<usize> = targets.iter().map(|said| choose(said)).collect();
+        let rows: Vec<&[i64]> =
+            targets.iter().zip(&chosen).map(|(said, &caption)| said.captions[caption].as_slice()).collect();
+        let texts = || targets.iter().zip(&chosen).enumerate();
+        let also_true: Vec<bool> = targets
+            .iter()
+            .enumerate()
+            .flat_map(|(row, picture)| {
+                texts().map(move |(column, (text, &caption))| row != column && text.is_true_of(caption, picture))
+            })
+            .collect();
+        let (count, device) = (targets.len() as i64, self.clip.device());
+        Pairs {
+            tokens: filled(&rows, self.tokenizer.end()).to_device(device),
+            also_true: Tensor::from_slice(&also_true).reshape([count, count]).to_device(device),
         }
-        Ok(Some(((count > 0).then(|| sum / count as f64), self.found(&preprocess)?)))
     }
-}
 
-impl Contrasting {
+    fn items(&self, pairs: &Pairs) -> usize {
+        pairs.tokens.size()[0] as usize
+    }
+
+    fn weight(&self, pairs: &Pairs) -> f64 {
+        self.items(pairs) as f64
+    }
+
+    fn handle(&self, update_statistics: bool) -> ClipHandle {
+        let towers = self.clip.towers().worker_handle(update_statistics);
+        ClipHandle { towers, preprocess: self.clip.config().preprocess() }
+    }
+
+    fn loss(handle: &ClipHandle, pictures: &Tensor, pairs: &Pairs, _: Option<&mut Random>) -> Result<Tensor> {
+        let pictures = normalised_pictures(pictures, &handle.preprocess);
+        Ok(loss(&handle.towers, &pictures, &pairs.tokens, &pairs.also_true))
+    }
+
     /// For each sample picture, which of the sample pictures' first captions fits it best.
-    fn found(&self, preprocess: &Preprocess) -> Result<Vec<Sample>> {
-        let samples = &self.samples;
-        if samples.len() == 0 {
-            return Ok(Vec::new());
-        }
+    fn texts(&self, samples: &SplitExamples<Said, PictureInputs>) -> Result<Vec<String>> {
         let indices: Vec<usize> = (0..samples.len()).collect();
-        let device = self.training.run.device;
-        let pictures = normal(&samples.pictures.batch(&indices, None, device), preprocess);
+        let pictures = samples.inputs()?.batch(&indices, None)?;
+        let pictures = normalised_pictures(&pictures, &self.clip.config().preprocess());
         let rows: Vec<&[i64]> = samples.targets.iter().map(|said| said.captions[0].as_slice()).collect();
-        let logits = self.clip.logits(&pictures, &filled(&rows, self.end))?;
+        let logits = self.clip.logits(&pictures, &filled(&rows, self.tokenizer.end()))?;
         let best: Vec<i64> = Vec::try_from(logits.f_argmax(1, false)?)?;
-        let sample = |(example, best): (&Example, i64)| Sample {
-            name: example.name.clone(),
-            text: samples.examples[best as usize].captions[0].clone(),
-        };
-        Ok(samples.examples.iter().zip(best).map(sample).collect())
+        Ok(best.into_iter().map(|best| samples.examples[best as usize].captions[0].clone()).collect())
     }
 }
 
@@ -301,10 +226,11 @@ impl Contrasting {
 mod tests {
     use std::path::PathBuf;
 
+    use tch::Device;
+
     use super::*;
     use crate::data::scenes::ScenesConfig;
-    use crate::train::RunSettings;
-    use crate::vision::clip::evaluate_clip;
+    use crate::train::{Run, RunSettings, save_model};
     use crate::vision::clip::{ClipConfig, ClipImageConfig, ClipTextConfig, TransformerConfig};
 
     fn small(folder: PathBuf) -> ClipTraining {
@@ -321,7 +247,7 @@ mod tests {
                 ..ClipConfig::tiny()
             },
             shift_pixels: 2,
-            run: RunSettings { epochs: 2, batch_pictures: 8, workers: 2, folder: Some(folder), ..scenes.run },
+            run: RunSettings { epochs: 2, batch_size: 8, workers: 2, folder: Some(folder), ..scenes.run },
         }
     }
 
@@ -332,39 +258,54 @@ mod tests {
     #[test]
     fn a_stopped_training_goes_on_as_if_it_had_not_and_its_model_is_saved_and_measured() {
         let (dataset, folder) = (few(), tempfile::tempdir().unwrap());
-        let mut whole = train_clip(&dataset, &small(folder.path().join("whole"))).unwrap();
+        let mut whole = Run::start(&small(folder.path().join("whole")), &dataset).unwrap();
         whole.wait().unwrap();
         assert_eq!(whole.curves().training_loss.len(), 8);
         assert_eq!(whole.samples().len(), 2);
 
-        let mut stopped = train_clip(&dataset, &small(folder.path().join("stopped"))).unwrap();
+        let mut stopped = Run::start(&small(folder.path().join("stopped")), &dataset).unwrap();
+        while stopped.status().step == 0 && stopped.status().epoch < 2 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         stopped.stop().unwrap();
         let place = stopped.folder().to_path_buf();
         drop(stopped);
-        let mut resumed = Run::resume(&place, &dataset).unwrap();
+        let mut resumed = Run::resume::<ClipTraining>(&place, &dataset).unwrap();
         resumed.wait().unwrap();
-        let (clip, tokenizer) = whole.clip().unwrap();
-        for ((name, weight), (_, resumed)) in
-            clip.weights().named().iter().zip(resumed.clip().unwrap().0.weights().named())
-        {
+        let TrainedClip { clip, tokenizer } = whole.model().unwrap();
+        let other = resumed.model::<TrainedClip>().unwrap().clip;
+        for ((name, weight), (_, resumed)) in clip.weights().named().iter().zip(other.weights().named()) {
             assert_eq!(weight, &resumed, "{name}");
         }
 
         let saved = folder.path().join("saved");
-        save_clip(&clip, &tokenizer, &saved).unwrap();
-        let again = Clip::load(&saved).unwrap();
-        assert_eq!(again.config(), clip.config());
-        let pictures = again.prepare(&[dataset.examples[0].picture().unwrap()]).unwrap();
-        let difference = again.encode_image(&pictures).unwrap() - clip.encode_image(&pictures).unwrap();
+        save_model(whole.folder(), &saved).unwrap();
+        let again = <TrainedClip as Model>::load(&saved).unwrap();
+        assert_eq!(again.clip.config(), clip.config());
+        let pictures = clip.prepare(&[dataset.examples[0].picture().unwrap()]).unwrap();
+        let difference = again.clip.encode_image(&pictures).unwrap() - clip.encode_image(&pictures).unwrap();
         assert!(difference.abs().max().double_value(&[]) < 1e-2);
-        assert_eq!(
-            ClipTokenizer::load(&saved).unwrap().encode("a red ball").unwrap(),
-            tokenizer.encode("a red ball").unwrap()
-        );
+        let tokens = |tokenizer: &ClipTokenizer| tokenizer.encode("a red ball").unwrap();
+        assert_eq!(tokens(&again.tokenizer), tokens(&tokenizer));
 
-        let evaluation = evaluate_clip(&clip, &tokenizer, &dataset, Split::Test).unwrap();
+        let evaluation = again.evaluate(&dataset, Split::Test).unwrap();
         assert_eq!((evaluation.pictures, evaluation.groups, evaluation.captions), (5, 1, 25));
         assert!(evaluation.ceiling.is_some_and(|ceiling| (0.2..=1.0).contains(&ceiling)), "{evaluation}");
+    }
+
+    #[test]
+    fn a_run_that_is_refused_keeps_its_vocabulary() {
+        let (dataset, folder) = (few(), tempfile::tempdir().unwrap());
+        let mut run = Run::start(&small(folder.path().join("run")), &dataset).unwrap();
+        run.stop().unwrap();
+        let place = run.folder().to_path_buf();
+        drop(run);
+        let files = || [TOKENIZER_FILE, "checkpoint.safetensors"].map(|name| std::fs::read(place.join(name)).unwrap());
+        let before = files();
+        let other = Dataset::scenes(&ScenesConfig { train: 40, validation: 6, test: 5, seed: 2 }).unwrap();
+        let error = Run::resume::<ClipTraining>(&place, &other).unwrap_err().to_string();
+        assert!(error.contains("another data set"), "{error}");
+        assert_eq!(files(), before);
     }
 
     #[test]
@@ -380,7 +321,8 @@ mod tests {
         assert!(loss([false; 4]) > 0.5);
         assert!(loss([false, true, true, false]).abs() < 1e-6);
 
-        let tokenizer = vocabulary(&few(), &small(PathBuf::new())).unwrap();
+        let few_scenes = few();
+        let tokenizer = vocabulary(&training_examples(&few_scenes).unwrap(), &small(PathBuf::new())).unwrap();
         let example = |captions: &[&str]| {
             let captions = captions.iter().map(|caption| caption.to_string()).collect();
             Example { captions, image: crate::data::ImageSource::File("x.png".into()), ..few().examples[0].clone() }
@@ -408,8 +350,8 @@ mod tests {
         for (training, field) in [
             (ClipTraining { clip, ..good() }, "clip.image.patch_size"),
             (ClipTraining { shift_pixels: 17, ..good() }, "shift_pixels"),
-            (ClipTraining { run: RunSettings { batch_pictures: 3, ..good().run }, ..good() }, "batch_pictures"),
-            (ClipTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "workers"),
+            (ClipTraining { run: RunSettings { batch_size: 3, ..good().run }, ..good() }, "run.batch_size"),
+            (ClipTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "run.workers"),
         ] {
             let error = training.validate().expect_err(field).to_string();
             assert!(error.starts_with(&format!("{field} = ")), "{field}: {error}");

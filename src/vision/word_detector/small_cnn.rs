@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::nn::Weights;
+use crate::nn::convolution::{Geometry, NormalisedConvolution};
+use crate::nn::{Linear, Normalisation, Weights, network};
 use crate::{Error, Result};
 
 /// The sizes of a [`SmallCnn`].
@@ -26,28 +27,30 @@ impl Default for SmallCnnConfig {
 }
 
 impl SmallCnnConfig {
+    /// Checks every setting.
+    ///
     /// # Errors
     /// [`Error::Config`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<()> {
         let layers = |values: &[usize]| format!("{values:?}");
         if self.channels.is_empty() || self.channels.len() > 8 {
-            return Err(Error::config("encoder.channels", layers(&self.channels), "must name 1 to 8 layers"));
+            return Err(Error::config("channels", layers(&self.channels), "must name 1 to 8 layers"));
         }
         if self.channels.iter().any(|channels| !(1..=4096).contains(channels)) {
-            return Err(Error::config("encoder.channels", layers(&self.channels), "every layer must have 1 to 4096"));
+            return Err(Error::config("channels", layers(&self.channels), "every layer must have 1 to 4096"));
         }
         if self.strides.len() != self.channels.len() || self.strides.iter().any(|stride| ![1, 2, 4].contains(stride)) {
             let expected = format!("must name a 1, 2 or 4 for each of the {} layers", self.channels.len());
-            return Err(Error::config("encoder.strides", layers(&self.strides), expected));
+            return Err(Error::config("strides", layers(&self.strides), expected));
         }
         let shrink: usize = self.strides.iter().product();
         // Two places a side at least: normalisation needs more than one number of each channel, even of one picture.
         if !self.image_size.is_multiple_of(shrink) || self.image_size < 2 * shrink || self.image_size > 1024 {
             let expected = format!("must be a multiple of {shrink} (the strides) in {}..=1024", 2 * shrink);
-            return Err(Error::config("encoder.image_size", self.image_size, expected));
+            return Err(Error::config("image_size", self.image_size, expected));
         }
         if !(1..=16_384).contains(&self.feature_size) {
-            return Err(Error::config("encoder.feature_size", self.feature_size, "must be in 1..=16384"));
+            return Err(Error::config("feature_size", self.feature_size, "must be in 1..=16384"));
         }
         Ok(())
     }
@@ -60,20 +63,11 @@ impl SmallCnnConfig {
 #[derive(Debug)]
 pub struct SmallCnn {
     config: SmallCnnConfig,
-    layers: Vec<Layer>,
-    projection_weight: Tensor,
-    projection_bias: Tensor,
+    layers: Vec<NormalisedConvolution>,
+    projection: Linear,
 }
 
-#[derive(Debug)]
-struct Layer {
-    convolution: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
-    stride: i64,
-}
+network!(SmallCnn { layers, projection; config });
 
 impl SmallCnn {
     /// A network whose weights are named `<prefix>.conv1.weight`, `<prefix>.norm1.weight`, …, `<prefix>.projection.weight` in
@@ -85,48 +79,16 @@ impl SmallCnn {
         config.validate()?;
         let mut inputs = 3;
         let mut layers = Vec::new();
-        for (index, (&channels, &stride)) in config.channels.iter().zip(&config.strides).enumerate() {
-            let (channels, number) = (channels as i64, index + 1);
+        for (number, (&channels, &stride)) in (1..).zip(config.channels.iter().zip(&config.strides)) {
             let side = if stride == 4 { 5 } else { 3 };
-            let norm = format!("{prefix}.norm{number}");
-            layers.push(Layer {
-                convolution: weights
-                    .for_relu(&format!("{prefix}.conv{number}.weight"), &[channels, inputs, side, side]),
-                scale: weights.constant(&format!("{norm}.weight"), &[channels], 1.0, true),
-                shift: weights.constant(&format!("{norm}.bias"), &[channels], 0.0, true),
-                running_mean: weights.constant(&format!("{norm}.running_mean"), &[channels], 0.0, false),
-                running_var: weights.constant(&format!("{norm}.running_var"), &[channels], 1.0, false),
-                stride: stride as i64,
-            });
-            inputs = channels;
+            let geometry = Geometry { inputs, outputs: channels as i64, side, stride: stride as i64 };
+            let (convolution, norm) = (format!("{prefix}.conv{number}"), format!("{prefix}.norm{number}"));
+            layers.push(NormalisedConvolution::new(&convolution, &norm, geometry, Normalisation::Batch, weights));
+            inputs = channels as i64;
         }
-        let size = config.feature_size as i64;
-        Ok(Self {
-            config: config.clone(),
-            layers,
-            projection_weight: weights.for_relu(&format!("{prefix}.projection.weight"), &[size, inputs]),
-            projection_bias: weights.constant(&format!("{prefix}.projection.bias"), &[size], 0.0, true),
-        })
-    }
-
-    /// The same network for another thread: it uses the same weights. What is usual in its channels is remembered with the
-    /// others' only when it `remembers`; of several that train at the same time, one may.
-    pub(crate) fn share(&self, remembers: bool) -> Self {
-        let usual = |tensor: &Tensor| if remembers { tensor.shallow_clone() } else { tensor.copy() };
-        let share = |layer: &Layer| Layer {
-            convolution: layer.convolution.shallow_clone(),
-            scale: layer.scale.shallow_clone(),
-            shift: layer.shift.shallow_clone(),
-            running_mean: usual(&layer.running_mean),
-            running_var: usual(&layer.running_var),
-            stride: layer.stride,
-        };
-        Self {
-            config: self.config.clone(),
-            layers: self.layers.iter().map(share).collect(),
-            projection_weight: self.projection_weight.shallow_clone(),
-            projection_bias: self.projection_bias.shallow_clone(),
-        }
+        let projection =
+            Linear::for_relu(&format!("{prefix}.projection"), inputs as usize, config.feature_size, weights);
+        Ok(Self { config: config.clone(), layers, projection })
     }
 
     /// The sizes it was made with.
@@ -134,8 +96,8 @@ impl SmallCnn {
         &self.config
     }
 
-    /// Features of pictures. In `training`, channels are normalised over the batch, and what is usual is remembered;
-    /// otherwise by what was usual, so a picture has the same feature in any batch.
+    /// Features of pictures. In `training`, channels are normalised over the batch, which updates the running statistics;
+    /// otherwise by the running statistics, so a picture has the same feature in any batch.
     ///
     /// # Shapes
     /// - `pictures`: `[batch, image_size, image_size, 3]`, bytes
@@ -144,12 +106,9 @@ impl SmallCnn {
         // Seen as [batch, 3, height, width] while the memory keeps channels last, the order that convolutions are fastest in.
         let mut map = ((pictures.to_kind(Kind::Float) - 127.5) / 64.0).permute([0, 3, 1, 2]);
         for layer in &self.layers {
-            let padding = layer.convolution.size()[2] / 2;
-            map = map.conv2d(&layer.convolution, None::<&Tensor>, layer.stride, padding, 1, 1);
-            let (mean, var) = (Some(&layer.running_mean), Some(&layer.running_var));
-            map = map.batch_norm(Some(&layer.scale), Some(&layer.shift), mean, var, training, 0.1, 1e-5, false).relu_();
+            map = layer.forward(&map, training).relu_();
         }
-        map.amax([2, 3], false).linear(&self.projection_weight, Some(&self.projection_bias)).relu()
+        self.projection.forward(&map.amax([2, 3], false)).relu()
     }
 }
 
@@ -188,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn training_remembers_what_is_usual() {
+    fn training_updates_the_running_statistics() {
         let config = SmallCnnConfig { image_size: 8, channels: vec![4], strides: vec![2], feature_size: 3 };
         let mut weights = Weights::new(1, Device::Cpu);
         let network = SmallCnn::new(&config, "encoder", &mut weights).unwrap();
@@ -204,14 +163,14 @@ mod tests {
     fn sizes_out_of_range_are_named() {
         let good = || SmallCnnConfig { image_size: 64, channels: vec![8, 8], strides: vec![2, 2], feature_size: 16 };
         for (config, field) in [
-            (SmallCnnConfig { channels: vec![], ..good() }, "encoder.channels"),
-            (SmallCnnConfig { channels: vec![8, 0], ..good() }, "encoder.channels"),
-            (SmallCnnConfig { strides: vec![2], ..good() }, "encoder.strides"),
-            (SmallCnnConfig { strides: vec![2, 3], ..good() }, "encoder.strides"),
-            (SmallCnnConfig { image_size: 0, ..good() }, "encoder.image_size"),
-            (SmallCnnConfig { image_size: 4, ..good() }, "encoder.image_size"),
-            (SmallCnnConfig { image_size: 63, ..good() }, "encoder.image_size"),
-            (SmallCnnConfig { feature_size: 0, ..good() }, "encoder.feature_size"),
+            (SmallCnnConfig { channels: vec![], ..good() }, "channels"),
+            (SmallCnnConfig { channels: vec![8, 0], ..good() }, "channels"),
+            (SmallCnnConfig { strides: vec![2], ..good() }, "strides"),
+            (SmallCnnConfig { strides: vec![2, 3], ..good() }, "strides"),
+            (SmallCnnConfig { image_size: 0, ..good() }, "image_size"),
+            (SmallCnnConfig { image_size: 4, ..good() }, "image_size"),
+            (SmallCnnConfig { image_size: 63, ..good() }, "image_size"),
+            (SmallCnnConfig { feature_size: 0, ..good() }, "feature_size"),
         ] {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.starts_with(field), "{error}");

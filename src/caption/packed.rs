@@ -1,4 +1,4 @@
-//! Captions of a batch, packed so that no arithmetic is spent on padding.
+//! Captions of a batch, packed so that nothing is computed for padding.
 
 use tch::Tensor;
 
@@ -11,11 +11,11 @@ use crate::data::Vocabulary;
 pub struct PackedCaptions {
     /// What the generator reads, `[tokens]`: `<start>` and the words.
     pub inputs: Tensor,
-    /// What it is to say then, `[tokens]`: the words and `<end>`.
+    /// What it should predict next, `[tokens]`: the words and `<end>`.
     pub targets: Tensor,
-    /// Which picture each token belongs to, `[tokens]`.
+    /// The index of the picture that each token belongs to, `[tokens]`.
     pub pictures: Tensor,
-    /// How many captions still go on at each step; never grows, and sums to the number of tokens.
+    /// How many captions are active at each step; never grows, and sums to the number of tokens.
     pub steps: Vec<i64>,
 }
 
@@ -32,15 +32,15 @@ impl PackedCaptions {
         let longest = sorted.first().map_or(0, |(_, words)| cut(words) + 1);
         let mut steps = Vec::with_capacity(longest);
         for step in 0..longest {
-            let mut going_on = 0;
+            let mut active = 0;
             for (picture, words) in sorted.iter().take_while(|(_, words)| step <= cut(words)) {
                 let before = step.checked_sub(1).and_then(|before| words.get(before));
                 inputs.push(before.copied().unwrap_or(Vocabulary::START));
                 targets.push(words.get(step).copied().unwrap_or(Vocabulary::END));
                 pictures.push(*picture as i64);
-                going_on += 1;
+                active += 1;
             }
-            steps.push(going_on);
+            steps.push(active);
         }
         Self {
             inputs: Tensor::from_slice(&inputs),

@@ -1,0 +1,93 @@
+//! `captionlab detect`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use captionlab::data::{BoundingBox, images};
+use captionlab::show::{self, BoxedImage, GridConfig};
+use captionlab::train::Model;
+use captionlab::vision::FasterRcnn;
+use captionlab::{Error, Kind, Result};
+use clap::Args;
+
+use crate::terminal::{say, warn};
+
+#[derive(Args)]
+pub struct DetectOptions {
+    /// JPEG or PNG files.
+    #[arg(required = true, value_name = "PHOTO")]
+    pictures: Vec<PathBuf>,
+    /// The detector: a file of weights, its own or torchvision's fasterrcnn_resnet50_fpn_coco-258fb6c6.pth, or the folder of a
+    /// run; the small one that ships with the project, for scenes, when left out.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Shows detections with a score above this, 0 to 1.
+    #[arg(long, default_value_t = 0.5)]
+    score: f32,
+    /// Where the drawn copies go, as NAME.detections.png, or NAME-2.detections.png for the second of that name; the folder is made
+    /// where it is missing.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
+/// Looks at all pictures; those that cannot be read are named, and the error at the end counts them.
+pub fn run(options: &DetectOptions) -> Result<()> {
+    if !(0.0..=1.0).contains(&options.score) {
+        return Err(Error::config("--score", options.score, "must be in 0..=1"));
+    }
+    let weights = match &options.weights {
+        Some(path) => path.clone(),
+        None => Kind::named(FasterRcnn::KIND)?.usual_model()?,
+    };
+    let detector = <FasterRcnn as Model>::load(&weights)?;
+    std::fs::create_dir_all(&options.out)
+        .map_err(|source| Error::file(&options.out, "create the folder", source, "Name another with --out."))?;
+    let mut names = BTreeSet::new();
+    let mut unreadable = 0;
+    for path in &options.pictures {
+        match images::decode(path) {
+            Ok(image) => detect_one(&detector, path, image, options, &mut names)?,
+            Err(error) => {
+                warn(format_args!("skipped: {error}"));
+                unreadable += 1;
+            }
+        }
+    }
+    match unreadable {
+        0 => Ok(()),
+        _ => Err(Error::argument(
+            format!("{unreadable} of {} pictures could not be read", options.pictures.len()),
+            "The others are done; the lines above say what is wrong with these.",
+        )),
+    }
+}
+
+fn detect_one(
+    detector: &FasterRcnn,
+    path: &Path,
+    image: ::image::RgbImage,
+    options: &DetectOptions,
+    names: &mut BTreeSet<String>,
+) -> Result<()> {
+    let found = detector.detect(std::slice::from_ref(&image))?.pop().unwrap_or_default();
+    say(path.display())?;
+    let mut boxes = Vec::new();
+    for ((bounds, &label), &score) in found.boxes.iter().zip(&found.labels).zip(&found.scores) {
+        if score <= options.score {
+            continue;
+        }
+        let name = format!("{} {:.0} %", detector.class_name(label), 100.0 * score);
+        let BoundingBox { left, top, right, bottom } = bounds;
+        say(format_args!("  {name:<20} from ({left:.0}, {top:.0}) to ({right:.0}, {bottom:.0})"))?;
+        boxes.push((*bounds, name));
+    }
+    // Some disks take `Dog` and `dog` for one name.
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let numbered = (2..).map(|number| format!("{stem}-{number}"));
+    let name = std::iter::once(stem.to_string()).chain(numbered).find(|name| names.insert(name.to_lowercase()));
+    let out = options.out.join(format!("{}.detections.png", name.unwrap_or_default()));
+    let config =
+        GridConfig { image_width: image.width().max(image.height()).clamp(256, 1024), ..GridConfig::default() };
+    show::boxed_images(&[BoxedImage { image, boxes, title: None }], &config)?.save(&out)?;
+    say(format_args!("  drawn in {}", out.display()))
+}

@@ -1,0 +1,59 @@
+//! `captionlab eval`.
+
+use std::path::PathBuf;
+
+use captionlab::data::{Dataset, ScenesConfig, Split};
+use captionlab::{KINDS, Kind, Result};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+
+use crate::terminal::say;
+
+#[derive(Args)]
+pub struct EvalOptions {
+    /// What to measure.
+    #[arg(value_name = "KIND", value_parser = PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name)))]
+    kind: String,
+    /// The folder of a run or a model, or a file of weights; the model that ships with the project when left out, or where none does
+    /// the newest run.
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// A data set in any of the layouts that are known; Scenes when left out.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Which part of the data set.
+    #[arg(long, value_enum, default_value = "test")]
+    split: SplitName,
+    /// Prints one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SplitName {
+    Train,
+    Validation,
+    Test,
+}
+
+pub fn run(options: &EvalOptions) -> Result<()> {
+    let kind = Kind::named(&options.kind)?;
+    let model = match &options.run {
+        Some(model) => model.clone(),
+        None => kind.usual_model()?,
+    };
+    let dataset = match &options.data {
+        Some(folder) => Dataset::open(folder)?.with_splits()?,
+        None => Dataset::scenes(&ScenesConfig::default())?,
+    };
+    let split = match options.split {
+        SplitName::Train => Split::Train,
+        SplitName::Validation => Split::Validation,
+        SplitName::Test => Split::Test,
+    };
+    let found = kind.evaluate(&model, &dataset, split)?;
+    match options.json {
+        true => say(found.figures),
+        false => say(format_args!("{}\n{}", model.display(), found.text)),
+    }
+}

@@ -1,0 +1,86 @@
+//! `captionlab train`.
+
+use std::path::PathBuf;
+
+use captionlab::data::{Dataset, ScenesConfig};
+use captionlab::train::save_model;
+use captionlab::{KINDS, Kind, Result};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use crate::progress::wait;
+use crate::terminal::say;
+
+#[derive(Args)]
+pub struct TrainOptions {
+    /// What to train: a word detector (eye), a captioner, a detector or a clip.
+    #[arg(value_name = "KIND", value_parser = PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name)))]
+    kind: String,
+    /// A captioned data set in any of the layouts that are known, with splits or without; Scenes when left out.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How many scenes to learn from, where no other data set is named.
+    #[arg(long, value_name = "COUNT", conflicts_with = "data")]
+    scenes: Option<usize>,
+    /// The configuration to start from: scenes, and for a captioner course and paper.
+    #[arg(long, value_name = "NAME", default_value = "scenes", conflicts_with = "resume")]
+    config: String,
+    /// Changes a setting, such as run.optimiser.learning_rate=3e-4; may be given several times.
+    #[arg(long, value_name = "PATH=VALUE", conflicts_with = "resume")]
+    set: Vec<String>,
+    /// Passes over the training examples: short for --set run.epochs=COUNT.
+    #[arg(long, value_name = "COUNT", conflicts_with = "resume")]
+    epochs: Option<u64>,
+    /// The seed of everything random: short for --set run.seed=SEED.
+    #[arg(long, conflicts_with = "resume")]
+    seed: Option<u64>,
+    /// Data-parallel worker threads: short for --set run.workers=COUNT.
+    #[arg(long, value_name = "COUNT", conflicts_with = "resume")]
+    workers: Option<usize>,
+    /// The folder of the run; the next free one in saved_models/runs when left out.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Goes on with the run in this folder, as it was configured.
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Also writes the weights alone, in half precision, into this folder when the training is done.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+}
+
+pub fn run(options: TrainOptions) -> Result<()> {
+    let kind = Kind::named(&options.kind)?;
+    let usual = (kind.scenes)();
+    let scenes = ScenesConfig { train: options.scenes.unwrap_or(usual.train), ..usual };
+    let dataset = open(options.data.as_ref(), &scenes)?;
+    let run = match &options.resume {
+        Some(folder) => kind.resume(folder, &dataset)?,
+        None => {
+            let short = |name: &str, value: Option<String>| value.map(|value| format!("run.{name}={value}"));
+            let mut settings = options.set.clone();
+            settings.extend(short("epochs", options.epochs.map(|epochs| epochs.to_string())));
+            settings.extend(short("seed", options.seed.map(|seed| seed.to_string())));
+            settings.extend(short("workers", options.workers.map(|workers| workers.to_string())));
+            kind.start(&kind.configuration(&options.config, &settings)?, options.out.clone(), &dataset)?
+        }
+    };
+    let folder = run.folder().to_path_buf();
+    say(format_args!("{}: {}", dataset.name, folder.display()))?;
+    wait(run)?;
+    match &options.save {
+        Some(save) => save_model(&folder, save),
+        None => Ok(()),
+    }
+}
+
+/// The data set in a folder, with the splits that the lessons draw where it has none, or else scenes.
+pub fn open(folder: Option<&PathBuf>, scenes: &ScenesConfig) -> Result<Dataset> {
+    match folder {
+        Some(folder) => {
+            let dataset = Dataset::open(folder)?.with_splits()?;
+            say(&dataset)?;
+            Ok(dataset)
+        }
+        None => Dataset::scenes(scenes),
+    }
+}

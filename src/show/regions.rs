@@ -1,0 +1,35 @@
+//! The regions of pictures, as an encoder has found them.
+
+use super::boxes::{BoxedImage, boxed_images};
+use super::figure::Figure;
+use super::grid::GridConfig;
+use crate::Result;
+use crate::data::Example;
+use crate::vision::FeatureCache;
+use crate::vision::features::Description;
+
+/// Pictures with the regions that a cache holds features of, each with its class and the detector's score. The whole picture, which
+/// is a region too, has no box. Pictures that cannot be read are left out.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) when the cache lacks the features of a picture, [`Error::Argument`](crate::Error::Argument)
+/// without pictures.
+pub fn regions(cache: &FeatureCache, examples: &[Example]) -> Result<Figure> {
+    let classes = match cache.description()? {
+        Description::Regions(description) => description.classes,
+        Description::WholePicture(_) => Vec::new(),
+    };
+    let mut images = Vec::new();
+    for example in examples {
+        let Ok(image) = example.picture() else { continue };
+        let found = cache.get(&example.name)?;
+        let named =
+            found.boxes.iter().zip(found.labels.iter().zip(&found.scores)).filter(|(_, (label, _))| **label > 0);
+        let boxes = named.map(|(bounds, (&label, score))| {
+            let class = classes.get(label as usize).map_or("thing", String::as_str);
+            (*bounds, format!("{class} {:.0} %", 100.0 * score))
+        });
+        images.push(BoxedImage { boxes: boxes.collect(), image, title: None });
+    }
+    boxed_images(&images, &GridConfig::default())
+}

@@ -1,0 +1,128 @@
+//! What the training thread tells those who watch a run.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::log::Entry;
+use super::{Curves, EpochSamples, Phase, Status};
+use crate::Error;
+
+/// How a [`Task`](super::Task) speaks to those who watch its run.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) status: Status,
+    pub(super) curves: Curves,
+    pub(super) samples: Vec<EpochSamples>,
+    pub(super) notes: Vec<String>,
+    /// Why the first unreadable example was left out.
+    pub(super) unreadable: Option<String>,
+    pub(super) error: Option<Error>,
+    pub(super) ended: bool,
+}
+
+impl Progress {
+    pub(super) fn new(state: State) -> Self {
+        let shared = Shared { stop: AtomicBool::new(false), state: Mutex::new(state), ended: Condvar::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// True when the run is to stop: long work should be given up.
+    pub fn should_stop(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+
+    /// Says how far [`Task::prepare`](super::Task::prepare) has come.
+    pub fn preparing(&self, done: usize, total: usize) {
+        self.state().status.phase = Phase::Preparing { done, total };
+    }
+
+    /// Keeps a sentence for [`Run::notes`](super::Run::notes).
+    pub fn note(&self, note: impl Into<String>) {
+        self.state().notes.push(note.into());
+    }
+
+    /// Notes that examples are left out, and why each of them is.
+    pub fn left_out(&self, problems: &[String]) {
+        let Some(first) = problems.first() else { return };
+        self.note(format!("{} pictures could not be read and are left out:", problems.len()));
+        problems.iter().for_each(|problem| self.note(problem));
+        self.state().unreadable.get_or_insert_with(|| first.clone());
+    }
+
+    /// Asks the run to stop at its next checkpoint.
+    pub(super) fn request_stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere is reported by itself; what was written before it is still true.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks the run as ended and wakes those who wait.
+    pub(super) fn end(&self, result: Result<Phase, Error>) {
+        let mut state = self.state();
+        match result {
+            Ok(phase) => state.status.phase = phase,
+            Err(error) => {
+                state.status.phase = Phase::Failed(error.to_string());
+                state.error = Some(error);
+            }
+        }
+        state.ended = true;
+        self.shared.ended.notify_all();
+    }
+
+    /// Waits until the run ends, at most for `duration`, and returns the status and whether it has ended.
+    pub(super) fn wait(&self, duration: std::time::Duration) -> (Status, bool) {
+        let waited = self.shared.ended.wait_timeout_while(self.state(), duration, |state| !state.ended);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state.status.clone(), state.ended)
+    }
+}
+
+impl State {
+    pub(super) fn new(status: Status) -> Self {
+        Self {
+            status,
+            curves: Curves::default(),
+            samples: Vec::new(),
+            notes: Vec::new(),
+            unreadable: None,
+            error: None,
+            ended: false,
+        }
+    }
+
+    /// Takes an entry of the log into what can be watched.
+    pub(super) fn record(&mut self, entry: Entry) {
+        match entry {
+            Entry::Step { epochs, loss, .. } => {
+                self.status.loss = Some(self.status.loss.map_or(loss, |smooth| smooth + 0.05 * (loss - smooth)));
+                self.curves.training_loss.push((epochs, loss));
+            }
+            Entry::Epoch { epoch, validation_loss, metrics, samples } => {
+                if let Some(loss) = validation_loss {
+                    self.status.validation_loss = Some(loss);
+                    self.curves.validation_loss.push((epoch as f64, loss));
+                }
+                for (name, value) in metrics {
+                    self.curves.metrics.entry(name).or_default().push((epoch as f64, value));
+                }
+                self.samples.push(EpochSamples { epoch, samples });
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Cached features as what a network reads in training.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tch::{Device, Kind, Tensor};
+
+use super::{ExtractConfig, FeatureBatch, FeatureCache, NamedEncoder, PictureFeatures, PlaceOfData, extract_examples};
+use crate::Result;
+use crate::data::{Dataset, Example, Random};
+use crate::train::examples::SplitExamples;
+use crate::train::supervised::Inputs;
+use crate::train::{Progress, RunSettings};
+
+/// The cached features of the examples of a split.
+#[derive(Debug)]
+pub(crate) struct FeatureInputs {
+    cache: Arc<FeatureCache>,
+    names: Vec<String>,
+    device: Device,
+}
+
+impl Inputs for FeatureInputs {
+    type Batch = FeatureBatch;
+
+    fn batch(&self, indices: &[usize], _: Option<&mut Random>) -> Result<FeatureBatch> {
+        let names: Vec<&str> = indices.iter().map(|&index| self.names[index].as_str()).collect();
+        self.cache.batch(&names)?.to_device(self.device)
+    }
+}
+
+/// Which features a training reads.
+pub(crate) struct FeatureLoading {
+    pub(crate) encoder: NamedEncoder,
+    /// Where caches are kept; `None` for the project's.
+    pub(crate) cache: Option<PathBuf>,
+    /// Which data set they are of.
+    pub(crate) data: PlaceOfData,
+}
+
+impl FeatureLoading {
+    /// What tells the cache of a data set from those of others.
+    pub(crate) fn place_of(dataset: &Dataset) -> PlaceOfData {
+        PlaceOfData::of(dataset)
+    }
+}
+
+/// Opens the features of the examples of all parts, and computes those that are missing; examples whose pictures cannot be read are
+/// left out, with a note.
+///
+/// # Errors
+/// Those of computing features, and of opening the cache.
+pub(crate) fn load_features<Target: Clone>(
+    parts: [&mut SplitExamples<Target, FeatureInputs>; 3],
+    loading: &FeatureLoading,
+    settings: &RunSettings,
+    progress: &Progress,
+) -> Result<()> {
+    // Samples are taken of examples of the other two parts.
+    let examples: Vec<&Example> = parts[..2].iter().flat_map(|part| &part.examples).collect();
+    let config = ExtractConfig { folder: loading.cache.clone(), ..ExtractConfig::default() };
+    let report = loading.encoder.with_encoder(|encoder| {
+        extract_examples(&examples, &loading.data, encoder, &config, |status| {
+            progress.preparing(status.done, status.total);
+            !progress.should_stop()
+        })
+    })?;
+    if report.stopped {
+        return Ok(());
+    }
+    progress.left_out(&report.skipped);
+    let cache = Arc::new(report.open()?);
+    loading.encoder.check_cache(&cache)?;
+    for part in parts {
+        let here: Vec<usize> = (0..part.len()).filter(|&index| cache.contains(&part.examples[index].name)).collect();
+        let names = here.iter().map(|&index| part.examples[index].name.clone()).collect();
+        part.keep(&here, FeatureInputs { cache: Arc::clone(&cache), names, device: settings.device });
+    }
+    Ok(())
+}
+
+impl FeatureBatch {
+    /// The features of whole pictures, `[pictures, width]`, as those of one region each.
+    pub fn whole_pictures(features: &Tensor) -> Self {
+        let (pictures, device) = (features.size()[0], features.device());
+        let mask = Tensor::ones([pictures, 1], (Kind::Float, device));
+        Self::new(features.unsqueeze(1), mask, Tensor::zeros([pictures, 1, 4], (Kind::Float, device)))
+    }
+
+    /// The features of several pictures, padded to the most regions.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`](crate::Error::Tensor) when the features are of different dimensions.
+    pub fn of(pictures: &[PictureFeatures]) -> Result<Self> {
+        let most = pictures.iter().map(|picture| picture.features.size()[0]).max().unwrap_or(0);
+        let Some(first) = pictures.first() else { return Ok(Self::default()) };
+        let kind = (Kind::Float, first.features.device());
+        let count = pictures.len() as i64;
+        let batch = Self::new(
+            Tensor::f_zeros([count, most, first.features.size()[1]], kind)?,
+            Tensor::f_zeros([count, most], kind)?,
+            Tensor::f_zeros([count, most, 4], kind)?,
+        );
+        for (row, picture) in (0..).zip(pictures) {
+            let regions = picture.features.size()[0];
+            let corners: Vec<f32> = picture
+                .boxes
+                .iter()
+                .flat_map(|bounds| [bounds.left, bounds.top, bounds.right, bounds.bottom])
+                .collect();
+            batch.features.f_get(row)?.f_narrow(0, 0, regions)?.f_copy_(&picture.features)?;
+            let _ = batch.mask.f_get(row)?.f_narrow(0, 0, regions)?.f_fill_(1.0)?;
+            batch
+                .boxes
+                .f_get(row)?
+                .f_narrow(0, 0, regions)?
+                .f_copy_(&Tensor::from_slice(&corners).f_reshape([regions, 4])?)?;
+        }
+        Ok(batch)
+    }
+
+    /// The same features on another device.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`](crate::Error::Tensor) when they cannot be copied there.
+    pub fn to_device(&self, device: Device) -> Result<Self> {
+        let [features, mask, boxes] =
+            [&self.features, &self.mask, &self.boxes].map(|tensor| tensor.f_to_device(device));
+        Ok(Self::new(features?, mask?, boxes?))
+    }
+}

@@ -1,0 +1,151 @@
+//! Filling a cache in the background.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Encoder, EncoderConfig, ExtractConfig, ExtractProgress, ExtractReport, FeatureCache, extract};
+use crate::data::Dataset;
+use crate::{Error, Result};
+
+/// How often [`Extraction::wait`] prints a line.
+const STATUS_EVERY: Duration = Duration::from_secs(2);
+
+/// The features of a data set, found or being computed on a thread of their own: as with a [`Run`](crate::train::Run), a notebook
+/// cell may wait for them, look later, or stop.
+///
+/// Dropping it stops the computation; whole shards stay, and the next one goes on from there.
+///
+/// ```no_run
+/// use captionlab::data::{Dataset, ScenesConfig};
+/// use captionlab::vision::{EncoderConfig, ExtractConfig, Extraction};
+///
+/// let dataset = Dataset::scenes(&ScenesConfig::default())?;
+/// let mut features = Extraction::start(&dataset, &EncoderConfig::new("tiny"), &ExtractConfig::default())?;
+/// features.wait()?;
+/// let cache = features.cache()?;
+/// # Ok::<(), captionlab::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Extraction {
+    folder: PathBuf,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<ExtractReport>>>,
+    report: Option<ExtractReport>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    progress: Mutex<Option<ExtractProgress>>,
+}
+
+impl Extraction {
+    /// Loads the encoder, and starts to compute what the cache of the data set lacks.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`], and [`Error::Config`] for a setting out of its range.
+    pub fn start(dataset: &Dataset, encoder: &EncoderConfig, config: &ExtractConfig) -> Result<Self> {
+        config.validate()?;
+        let encoder = Encoder::load(encoder)?;
+        let folder = config.folder_of(dataset, &encoder);
+        let shared = Arc::new(Shared::default());
+        let (dataset, config, told) = (dataset.clone(), config.clone(), Arc::clone(&shared));
+        let work = move || {
+            extract(&dataset, &encoder, &config, |progress| {
+                *told.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(*progress);
+                !told.stop.load(Ordering::Relaxed)
+            })
+        };
+        let thread = std::thread::Builder::new().name("captionlab features".into()).spawn(work);
+        let thread = thread.map_err(|source| Error::Run {
+            problem: format!("the thread that computes features cannot be started: {source}"),
+            help: "Close other programs, and try again.".to_string(),
+        })?;
+        Ok(Self { folder, shared, thread: Some(thread), report: None })
+    }
+
+    /// The folder of the cache.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// True while pictures are being looked at.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// How far it has come; `None` before the first picture is computed, and where all were found.
+    pub fn progress(&self) -> Option<ExtractProgress> {
+        *self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all features are there, and prints a line about every two seconds; at the end what was found and computed.
+    ///
+    /// # Errors
+    /// The error that ended it.
+    pub fn wait(&mut self) -> Result<()> {
+        let mut shown = None;
+        while self.is_running() {
+            // Short naps, so that it does not wait long for what is done.
+            for _ in 0..STATUS_EVERY.as_millis() / 50 {
+                if !self.is_running() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let progress = self.progress();
+            if let (Some(now), true) = (progress, progress != shown && self.is_running()) {
+                println!("{now}");
+                shown = progress;
+            }
+        }
+        self.finish()?;
+        if let Some(report) = &self.report {
+            println!("{report}");
+        }
+        Ok(())
+    }
+
+    /// Stops it after the pictures under way; whole shards stay.
+    ///
+    /// # Errors
+    /// The error that ended it before.
+    pub fn stop(&mut self) -> Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+
+    /// What was found, computed and skipped; `None` until [`Extraction::wait`] or [`Extraction::stop`] has returned.
+    pub fn report(&self) -> Option<&ExtractReport> {
+        self.report.as_ref()
+    }
+
+    /// Opens the cache.
+    ///
+    /// # Errors
+    /// As [`FeatureCache::open`].
+    pub fn cache(&self) -> Result<FeatureCache> {
+        FeatureCache::open(&self.folder)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let result = thread.join().unwrap_or_else(|_| {
+            Err(Error::Run {
+                problem: "the computation of features panicked".to_string(),
+                help: "Report this: it is a fault of captionlab.".to_string(),
+            })
+        });
+        self.report = Some(result?);
+        Ok(())
+    }
+}
+
+impl Drop for Extraction {
+    fn drop(&mut self) {
+        self.stop().ok();
+    }
+}

@@ -1,0 +1,125 @@
+//! The verbs of the command line that train, measure and detect.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use captionlab::data::Dataset;
+use captionlab::data::scenes::{Scene, ScenesConfig};
+
+fn captionlab(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_captionlab")).args(arguments).output().unwrap()
+}
+
+/// Standard output, then standard error.
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+fn succeeds(arguments: &[&str]) -> String {
+    let output = captionlab(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+    text(&output)
+}
+
+/// Scenes as photographs in a folder, with captions and without splits.
+fn photographs(folder: &Path, count: usize) {
+    let scenes = Dataset::scenes(&ScenesConfig { train: count, validation: 0, test: 0, seed: 4 }).unwrap();
+    let mut table = "image,caption\n".to_string();
+    for example in &scenes.examples {
+        example.picture().unwrap().save(folder.join(format!("{}.png", example.name))).unwrap();
+        for caption in &example.captions {
+            table += &format!("{}.png,\"{caption}\"\n", example.name);
+        }
+    }
+    std::fs::write(folder.join("captions.csv"), table).unwrap();
+}
+
+#[test]
+fn every_kind_is_trained_resumed_saved_and_measured_by_the_same_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    photographs(folder.path(), 40);
+    let data = folder.path().display().to_string();
+    let cache = format!("cache={}", path("features"));
+    let kinds: [(&str, &[&str], &str); 3] = [
+        ("captioner", &["--set", "captioner.hidden_size=16", "--set", &cache], "cider_d"),
+        ("eye", &["--set", "encoder.channels=[8,8]", "--set", "encoder.strides=[4,4]"], "precision_at_5"),
+        ("clip", &["--set", "clip.image.image_size=32", "--set", "clip.image.patch_size=16"], "picture_recall"),
+    ];
+    for (kind, settings, figure) in kinds {
+        let (run, saved) = (path(kind), path(&format!("{kind}-saved")));
+        let mut arguments = vec!["train", kind, "--data", &data, "--out", &run, "--epochs", "1", "--save", &saved];
+        arguments.extend(["--set", "run.batch_size=8"]);
+        arguments.extend(settings);
+        let said = succeeds(&arguments);
+        assert!(said.contains("finished 1 epochs"), "{kind}: {said}");
+        let said = succeeds(&["train", kind, "--data", &data, "--resume", &run]);
+        assert!(said.contains("finished 1 epochs"), "{kind}: {said}");
+        for model in [&run, &saved] {
+            let said = succeeds(&["eval", kind, "--run", model, "--data", &data, "--json"]);
+            let figures: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+            assert!(!figures[figure].is_null(), "{kind}: {said}");
+        }
+        // Neither a run nor anything else is overwritten.
+        let said = text(&captionlab(&["train", kind, "--data", &data, "--out", &run, "--epochs", "1"]));
+        assert!(said.contains("holds a run already"), "{kind}: {said}");
+        let said = text(&captionlab(&["train", kind, "--data", &data, "--out", &data, "--epochs", "1"]));
+        assert!(said.contains("is not empty"), "{kind}: {said}");
+    }
+    let said = text(&captionlab(&["train", "eye", "--data", &data, "--resume", &path("captioner")]));
+    assert!(said.contains("is a run of the kind `captioner`, not `eye`"), "{said}");
+}
+
+#[test]
+fn settings_kinds_and_models_that_there_are_not_are_named() {
+    for (arguments, said) in [
+        (&["train", "dragon"][..], "captioner"),
+        (&["train", "captioner", "--set", "run.epoch=3", "--scenes", "20"], "run.epoch = 3: is no setting"),
+        (&["train", "captioner", "--set", "run.epochs=many", "--scenes", "20"], "run.epochs = many: invalid type"),
+        (&["train", "captioner", "--set", "run.epochs=0", "--scenes", "20"], "run.epochs = 0: must be in 1..="),
+        (&["train", "captioner", "--set", "captioner.word_dropout=1", "--scenes", "20"], "captioner.word_dropout = 1"),
+        (&["train", "captioner", "--set", "encoder.name=vgg", "--scenes", "20"], "no encoder is called \"vgg\""),
+        (&["train", "detector", "--set", "detector.backbone.width=0", "--scenes", "20"], "detector.backbone.width = 0"),
+        (&["train", "clip", "--config", "paper", "--scenes", "20"], "no configuration of `clip` is called \"paper\""),
+        (&["eval", "captioner", "--run", "nowhere"], "nowhere"),
+        (&["eval", "captioner", "--run", "saved_models/detector-tiny"], "these are of the kind `detector`"),
+    ] {
+        let output = captionlab(arguments);
+        assert!(!output.status.success() && text(&output).contains(said), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn the_shipped_models_are_measured_where_no_run_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    photographs(folder.path(), 20);
+    let data = folder.path().display().to_string();
+    let said = succeeds(&["eval", "clip", "--data", &data, "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+    assert!(figures["pictures"].as_u64().is_some_and(|pictures| pictures >= 1), "{said}");
+    // Photographs have no boxes, so the detector was loaded before it says so.
+    let said = text(&captionlab(&["eval", "detector", "--data", &data]));
+    assert!(said.contains("no test pictures with boxes"), "{said}");
+}
+
+#[test]
+fn one_picture_that_cannot_be_read_does_not_end_the_others_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for name in ["a.png", "c.png"] {
+        Scene::generate(1, 900_001).draw().save(path(name)).unwrap();
+    }
+    std::fs::write(path("b.png"), b"GIF89a and no picture").unwrap();
+    std::fs::write(path("d.png"), b"").unwrap();
+    let out = path("out");
+    let output = captionlab(&["detect", &path("a.png"), &path("b.png"), &path("c.png"), &path("d.png"), "--out", &out]);
+    let said = text(&output);
+    assert!(!output.status.success());
+    assert!(said.contains("2 of 4 pictures could not be read"), "{said}");
+    for bad in ["b.png", "d.png"] {
+        assert!(said.contains(&format!("skipped: {}", path(bad))), "{said}");
+    }
+    for good in ["a", "c"] {
+        assert!(folder.path().join(format!("out/{good}.detections.png")).exists(), "{said}");
+    }
+}
