@@ -13,7 +13,7 @@ use captionlab::data::images::{Filter, decode, resize};
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
 use captionlab::nn::{ComputeDtype, Normalisation, Weights, write_tensors};
-use captionlab::vision::{Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, RegionFeatures, ResNet, ResNetConfig};
+use captionlab::vision::{Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, RegionPooling, ResNet, ResNetConfig};
 use captionlab::{Device, Tensor};
 use image::RgbImage;
 use peer::{Peer, rate};
@@ -149,7 +149,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let from_crops = || {
         for (picture, boxes) in pictures.iter().zip(&boxes) {
-            let described = detector.describe(picture, boxes, RegionFeatures::Crop).expect("it has pixels");
+            let described = detector.describe(picture, boxes, RegionPooling::Crop).expect("it has pixels");
             assert_eq!(described.size(), [REGIONS as i64 + 1, 2048]);
         }
     };

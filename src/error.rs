@@ -1,12 +1,12 @@
-//! One error type for the whole crate, grouped by cause.
+//! The error type of the crate, grouped by cause.
 //!
-//! Every variant says what was wrong, where, and what to do next.
+//! Every message says what is wrong, where, and what to do next.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// The result of everything here that can fail.
+/// A `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, where, and what to do about it.
@@ -17,48 +17,81 @@ pub enum Error {
     /// A file or folder could not be opened, read or written.
     #[error("{}: cannot {action}: {source}. {help}", path.display())]
     File {
+        /// The file or folder.
         path: PathBuf,
-        /// What was tried: "read the captions", "write the checkpoint".
+        /// The failed action: "read the captions", "write the checkpoint".
         action: String,
+        /// The error of the operating system.
         source: std::io::Error,
+        /// What to do next, as a sentence.
         help: String,
     },
 
     // --- what files hold ---
-    /// A data file does not say what its layout promises.
+    /// A data file violates its layout.
     #[error("{}: {problem}. {help}", Place { path, line: *line })]
     Data {
+        /// The data file.
         path: PathBuf,
-        /// Line in the file, from 1; `None` where the whole file is meant.
+        /// Line in the file, from 1; `None` for the whole file.
         line: Option<u64>,
+        /// What is wrong.
         problem: String,
+        /// What to do next, as a sentence.
         help: String,
     },
-    /// A picture could not be decoded.
+    /// An image could not be decoded.
     #[error("{}: {problem}. {help}", path.display())]
-    Image { path: PathBuf, problem: String, help: String },
-    /// Weights or a checkpoint do not fit the model that they were asked for.
+    Image {
+        /// The image file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do next, as a sentence.
+        help: String,
+    },
+    /// A weights file or checkpoint is damaged, or does not fit the model.
     #[error("{}: {problem}. {help}", path.display())]
-    Weights { path: PathBuf, problem: String, help: String },
+    Weights {
+        /// The weights file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do next, as a sentence.
+        help: String,
+    },
 
     /// A file could not be downloaded.
     #[cfg(feature = "download")]
     #[error("{url}: {problem}. {help}")]
-    Download { url: String, problem: String, help: String },
+    Download {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do next, as a sentence.
+        help: String,
+    },
 
     // --- what the caller asked for ---
     /// A setting is outside its range.
     #[error("{field} = {value}: {expected}")]
     Config {
-        /// The setting's path, such as `captioner.dropout`.
+        /// Path of the setting, such as `captioner.dropout`.
         field: String,
+        /// The rejected value.
         value: String,
-        /// The range that it must be in, as a sentence: "must be in 0..1".
+        /// The valid range, as a sentence: "must be in 0..1".
         expected: String,
     },
-    /// An argument does not fit the thing that it was given to.
+    /// An argument does not fit.
     #[error("{problem}. {help}")]
-    Argument { problem: String, help: String },
+    Argument {
+        /// What is wrong.
+        problem: String,
+        /// What to do next, as a sentence.
+        help: String,
+    },
 
     // --- computation ---
     /// libtorch refused an operation.
@@ -67,13 +100,31 @@ pub enum Error {
     Tensor(#[from] tch::TchError),
     /// A figure could not be drawn.
     #[error("the figure could not be drawn: {problem}. {help}")]
-    Figure { problem: String, help: String },
-    /// A training run ended before it was done.
+    Figure {
+        /// What is wrong.
+        problem: String,
+        /// What to do next, as a sentence.
+        help: String,
+    },
+    /// A training run ended early.
     #[error("the run failed: {problem}. {help}")]
-    Run { problem: String, help: String },
+    Run {
+        /// What is wrong.
+        problem: String,
+        /// What to do next, as a sentence.
+        help: String,
+    },
+
+    // --- captionlab itself ---
+    /// A fault of captionlab: an internal invariant does not hold.
+    #[error("{problem}: this is a fault of captionlab; please report it")]
+    Internal {
+        /// The violated invariant.
+        problem: String,
+    },
 }
 
-/// `captions.csv, line 7`, or only the path.
+/// Displays `captions.csv, line 7`, or only the path.
 struct Place<'a> {
     path: &'a Path,
     line: Option<u64>,
@@ -90,7 +141,7 @@ impl fmt::Display for Place<'_> {
 }
 
 impl Error {
-    /// An [`Error::File`].
+    /// Creates an [`Error::File`].
     pub fn file(
         path: impl Into<PathBuf>,
         action: impl Into<String>,
@@ -100,7 +151,7 @@ impl Error {
         Self::File { path: path.into(), action: action.into(), source, help: help.into() }
     }
 
-    /// An [`Error::Data`].
+    /// Creates an [`Error::Data`].
     pub fn data(
         path: impl Into<PathBuf>,
         line: impl Into<Option<u64>>,
@@ -110,18 +161,23 @@ impl Error {
         Self::Data { path: path.into(), line: line.into(), problem: problem.into(), help: help.into() }
     }
 
-    /// An [`Error::Config`].
+    /// Creates an [`Error::Config`].
     pub fn config(field: impl Into<String>, value: impl fmt::Display, expected: impl Into<String>) -> Self {
         Self::Config { field: field.into(), value: value.to_string(), expected: expected.into() }
     }
 
-    /// An [`Error::Argument`].
+    /// Creates an [`Error::Argument`].
     pub fn argument(problem: impl Into<String>, help: impl Into<String>) -> Self {
         Self::Argument { problem: problem.into(), help: help.into() }
     }
+
+    /// Creates an [`Error::Internal`].
+    pub(crate) fn internal(problem: impl Into<String>) -> Self {
+        Self::Internal { problem: problem.into() }
+    }
 }
 
-/// Checks that a setting lies in its range; NaN lies in none.
+/// Checks that a setting lies in its range, which NaN never does.
 ///
 /// # Errors
 /// [`Error::Config`] names the setting and the range.
@@ -133,7 +189,7 @@ pub(crate) fn check_range<T: PartialOrd + fmt::Display>(field: &str, value: T, r
     Err(Error::config(field, value, expected))
 }
 
-/// Checks that a setting is a probability below 1: a share to drop, a momentum.
+/// Checks that a setting is in `0..1`, such as a dropout probability or a momentum.
 ///
 /// # Errors
 /// [`Error::Config`] names the setting and the range.
@@ -141,9 +197,9 @@ pub(crate) fn check_below_one(field: &str, value: f64) -> Result<()> {
     if (0.0..1.0).contains(&value) { Ok(()) } else { Err(Error::config(field, value, "must be in 0..1")) }
 }
 
-/// Names the configuration that a setting is part of.
+/// Adds the parent configuration to the path of a setting.
 pub(crate) trait Within {
-    /// Puts `parent.` before the name of the setting that an [`Error::Config`] is about: the path that `--set` takes.
+    /// Prepends `parent.` to the field of an [`Error::Config`], which gives the path that `--set` takes.
     #[must_use]
     fn within(self, parent: &str) -> Self;
 }

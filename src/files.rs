@@ -1,4 +1,4 @@
-//! Files that are never half-written.
+//! Atomic file writes, file locks, and the project's folders.
 
 use std::fs::File;
 #[cfg(feature = "tensors")]
@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Writes `bytes` beside `path`, makes them durable, and renames: whoever opens `path` finds the old file or the whole new
-/// one, also after a crash.
+/// Writes `bytes` beside `path`, syncs, and renames: even after a crash, `path` is the old file or the complete new one.
 ///
 /// # Errors
-/// [`Error::File`] when the folder cannot be written; `action` says what was tried ("write the checkpoint").
+/// [`Error::File`] when the folder is not writable; `action` describes what was tried ("write the checkpoint").
 pub(crate) fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()> {
     write_whole_with(path, action, |file| file.write_all(bytes))?;
-    // The rename itself becomes durable with the folder; where folders cannot be opened there is nothing to do.
+    // Makes the rename durable, where folders can be opened.
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
         && let Ok(folder) = File::open(folder)
     {
@@ -24,7 +23,7 @@ pub(crate) fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()>
     Ok(())
 }
 
-/// As [`write_whole`], for a file that is written part by part. After a crash of the machine the new file may be missing as a whole.
+/// As [`write_whole`], writing piece by piece. After a crash of the machine the new file may be missing, but never incomplete.
 ///
 /// # Errors
 /// As [`write_whole`].
@@ -43,32 +42,26 @@ pub(crate) fn write_whole_with(
     };
     write().map_err(|source| {
         std::fs::remove_file(&beside).ok();
-        Error::file(
-            path,
-            action,
-            source,
-            "Check that the folder exists, that it may be written, and that the disk has room.",
-        )
+        Error::file(path, action, source, "Check that the folder exists and is writable, and that the disk has room.")
     })
 }
 
-/// What no other process and no other thread calls its files, here or on another machine, as far as one can tell.
+/// A name part that no other process uses, even on another machine.
 pub(crate) fn unique() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     format!("{}-{now}", std::process::id())
 }
 
-/// How the names of files end that are being written.
+/// Suffix of unfinished files.
 pub(crate) const PARTIAL: &str = ".partial";
 
-/// A name in the same folder (a rename must not cross file systems) that no other process uses.
+/// A name in the same folder (renames must not cross file systems) that no other process uses.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     path.with_file_name(format!(".{name}.{}{PARTIAL}", unique()))
 }
 
-/// The right to do what one process may do at a time: the lock of a file, which the system lets go of when the process ends, however
-/// it ends.
+/// An exclusive lock between processes, held on a file. The operating system releases it when the process ends, however it ends.
 #[cfg(feature = "tensors")]
 #[allow(dead_code)]
 #[derive(Debug)]
@@ -82,10 +75,10 @@ pub(crate) struct FileLock {
 #[cfg(feature = "tensors")]
 #[allow(dead_code)]
 impl FileLock {
-    /// Takes the lock of a file, which is made where it is missing and never emptied. Waits while another has it.
+    /// Takes the lock of a file, which is created if missing and never truncated. Blocks while another process holds it.
     ///
     /// # Errors
-    /// [`Error::File`] when the file cannot be made or opened.
+    /// [`Error::File`] when the file cannot be created or opened.
     pub(crate) fn take(path: &Path) -> Result<Self> {
         loop {
             if let Some(lock) = Self::attempt(path, |file| file.lock().map_err(TryLockError::Error))? {
@@ -94,7 +87,7 @@ impl FileLock {
         }
     }
 
-    /// As [`FileLock::take`]; `None` while another has it.
+    /// As [`FileLock::take`], but returns `None` while another process holds it.
     ///
     /// # Errors
     /// As [`FileLock::take`].
@@ -106,22 +99,22 @@ impl FileLock {
         loop {
             let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
             let file = open.map_err(|source| {
-                Error::file(path, "take the lock", source, "Check that the folder exists and may be written.")
+                Error::file(path, "take the lock", source, "Check that the folder exists and is writable.")
             })?;
             let is_guarded = match lock(&file) {
-                // Who had it has taken the file away or renamed it: the lock of another file is the one that counts now.
+                // The previous holder has removed or renamed the file: lock the new one.
                 Ok(()) if !is_same_file(&file, path) => continue,
                 Ok(()) => true,
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                // A file system without locks: better to work unguarded than not at all.
+                // A file system without locks: continue unguarded.
                 Err(TryLockError::Error(_)) => false,
             };
             return Ok(Some(Self { path: path.to_path_buf(), file, is_guarded, is_removed: false }));
         }
     }
 
-    /// The same, which takes its file away when it is let go of. Whoever waits for it takes the lock of a new file.
+    /// Removes the file when the lock is dropped. Waiting processes then lock a new file.
     #[must_use]
     pub(crate) fn removed_when_done(mut self) -> Self {
         self.is_removed = true;
@@ -133,7 +126,7 @@ impl FileLock {
         self.is_guarded
     }
 
-    /// The file, open to be read and written.
+    /// The locked file, open for reading and writing.
     #[cfg(feature = "download")]
     pub(crate) fn file(&self) -> &File {
         &self.file
@@ -143,14 +136,14 @@ impl FileLock {
 #[cfg(feature = "tensors")]
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Before the lock is let go of, so that it is nobody else's.
+        // Before the lock is released, so that the file is still its own.
         if self.is_removed && is_same_file(&self.file, &self.path) {
             std::fs::remove_file(&self.path).ok();
         }
     }
 }
 
-/// Whether a path still leads to an open file.
+/// Whether a path still refers to an open file.
 #[cfg(feature = "tensors")]
 fn is_same_file(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
@@ -172,7 +165,7 @@ pub(crate) fn project_file(path: &str) -> Option<PathBuf> {
     project_files(path).next()
 }
 
-/// As [`project_file`], of each project that the current folder is in: the innermost first.
+/// As [`project_file`], in each enclosing project, innermost first.
 #[cfg(any(feature = "scores", feature = "tensors"))]
 pub(crate) fn project_files(path: &str) -> impl Iterator<Item = PathBuf> {
     let current = std::env::current_dir().unwrap_or_default();
@@ -181,15 +174,15 @@ pub(crate) fn project_files(path: &str) -> impl Iterator<Item = PathBuf> {
     folders.into_iter().map(move |folder| folder.join(path)).filter(|file| file.exists())
 }
 
-/// The project that the current folder is in, or else `CAPTIONLAB_CHECKOUT`; the current folder where there is neither.
+/// The project around the current folder, or else `CAPTIONLAB_CHECKOUT`, or else the current folder.
 #[cfg(feature = "tensors")]
 pub(crate) fn project_folder() -> PathBuf {
     let project = project_file("saved_models").and_then(|folder| folder.parent().map(Path::to_path_buf));
     project.unwrap_or_else(|| PathBuf::from("."))
 }
 
-/// The folder of what all checkouts of a user share: `CAPTIONLAB_CACHE`, or `captionlab` in the user's folder of caches. Set-up
-/// (xtask/src/paths.rs) knows it by the same rule. `None` where the user has no such folder.
+/// The cache folder shared by all checkouts of a user: `CAPTIONLAB_CACHE`, or `captionlab` in the user's cache folder. Set-up
+/// (xtask/src/paths.rs) uses the same rule. `None` where the user has no cache folder.
 #[cfg(feature = "scores")]
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     cache_folder_of(variable, cfg!(target_os = "macos"))
@@ -207,7 +200,7 @@ fn cache_folder_of(variable: impl Fn(&str) -> Option<PathBuf>, is_macos: bool) -
     user.map(|user| user.join("captionlab"))
 }
 
-/// A variable that names a folder. One that is set to nothing names none.
+/// The value of a variable that names a folder; `None` if it is empty.
 #[cfg(any(feature = "scores", feature = "tensors"))]
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)

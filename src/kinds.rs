@@ -227,8 +227,7 @@ fn setting_mut<'a>(configuration: &'a mut Value, path: &str, value: &str) -> Res
 }
 
 fn to_value<T: serde::Serialize>(value: &T) -> Result<Value> {
-    serde_json::to_value(value)
-        .map_err(|error| Error::argument(error.to_string(), "Report this: it is a fault of captionlab."))
+    serde_json::to_value(value).map_err(|error| Error::internal(error.to_string()))
 }
 
 fn from_value<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
@@ -252,6 +251,36 @@ mod tests {
                     (Some(3), Some(7))
                 );
                 assert!(configuration["run"]["optimiser"].to_string().contains("\"learning_rate\":0.0002"));
+            }
+        }
+    }
+
+    /// Removes each field of a configuration in turn, and says which ones are missed.
+    fn missed(kind: &Kind, whole: &Value, path: &[String], missed: &mut Vec<String>) {
+        let pointer: String = path.iter().map(|key| format!("/{key}")).collect();
+        let Some(Value::Object(fields)) = whole.pointer(&pointer) else { return };
+        for key in fields.keys() {
+            let mut reduced = whole.clone();
+            reduced.pointer_mut(&pointer).unwrap().as_object_mut().unwrap().remove(key);
+            let path = [path, &[key.clone()]].concat();
+            if (kind.check)(&reduced).is_err() {
+                missed.push(path.join("."));
+            }
+            // What is a name of a variant holds its fields, all of which it needs.
+            if !["optimiser", "schedule", "clip", "normalisation"].contains(&key.as_str()) || path == ["clip"] {
+                self::missed(kind, whole, &path, missed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_configuration_without_a_field_is_read_as_before_there_was_the_field() {
+        for kind in KINDS {
+            for preset in kind.presets() {
+                let whole = kind.configuration::<&str>(preset, &[]).unwrap();
+                let mut all = Vec::new();
+                missed(kind, &whole, &[], &mut all);
+                assert_eq!(all, Vec::<String>::new(), "{} {preset}", kind.name);
             }
         }
     }

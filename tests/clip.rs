@@ -190,7 +190,7 @@ fn published_files_give_the_features_that_they_gave() {
             true => Clip::load(&path).unwrap(),
             false => {
                 let error = Clip::load(&path).expect_err(file).to_string();
-                assert!(error.contains("nothing says whether this CLIP computes with QuickGELU"), "{file}: {error}");
+                assert!(error.contains("nothing says whether this CLIP uses QuickGELU"), "{file}: {error}");
                 Clip::load_with_activation(&path, config.activation).unwrap()
             }
         };
@@ -215,7 +215,7 @@ fn what_is_no_clip_is_an_error_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pt");
     std::fs::write(&path, b"nothing").unwrap();
-    assert!(Clip::load(&path).unwrap_err().to_string().contains("not a file of weights"));
+    assert!(Clip::load(&path).unwrap_err().to_string().contains("not a weights file"));
     assert!(Clip::load(folder.path()).unwrap_err().to_string().contains("holds no"));
     assert!(Clip::load(folder.path().join("gone.safetensors")).is_err());
     let tensor = || Tensor::from_slice(&[1f32]);

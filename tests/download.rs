@@ -172,7 +172,7 @@ fn a_file_is_downloaded_once() {
     assert_eq!(get(&short).unwrap(), Downloaded::AlreadyHere);
     let other = File { sha256: "00".to_string(), ..file };
     let message = get(&other).unwrap_err().to_string();
-    assert!(message.contains("is here, and its SHA-256 is"), "{message}");
+    assert!(message.contains("exists, and its SHA-256 is"), "{message}");
 }
 
 #[test]
@@ -377,8 +377,8 @@ fn a_server_that_stays_busy_is_given_up_and_waits_grow() {
 fn what_is_not_there_is_not_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();
     for (status, said) in [
-        ("404 Not Found", "no longer there"),
-        ("410 Gone", "no longer there"),
+        ("404 Not Found", "no longer exists"),
+        ("410 Gone", "no longer exists"),
         ("403 Forbidden", "login or consent"),
         ("401 Unauthorized", "login or consent"),
         ("418 I'm a teapot", "418"),
@@ -545,7 +545,7 @@ fn the_command_says_what_there_is_and_asks_for_consent() {
     let own = folder.path().join("own.pth");
     std::fs::write(&own, b"something").unwrap();
     let (fine, text) = run(&["fasterrcnn", "--from", &own.display().to_string()], folder.path());
-    assert!(!fine && text.contains("258fb6c6 was published"), "{text}");
+    assert!(!fine && text.contains("the published 258fb6c6"), "{text}");
     let (fine, text) = run(&["flickr30k", "--from", "flickr30k-images.tar.gz"], folder.path());
     assert!(!fine && text.contains("tar -xf"), "{text}");
 }

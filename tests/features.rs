@@ -213,11 +213,11 @@ fn the_features_of_the_course_are_read_and_what_is_wrong_is_named() {
         for (file, said) in [
             ("hostile.pt", "posix.system"),
             ("nan.pt", "not a number"),
-            ("narrow.pt", "16 numbers wide"),
+            ("narrow.pt", "dimension 16"),
             ("boxes.pt", "boxes are [7, 4]"),
             ("keys.pt", "no tensor \"boxes\""),
-            ("text.pt", "not a file of weights"),
-            ("cut.pt", "not a whole file"),
+            ("text.pt", "not a weights file"),
+            ("cut.pt", "not a complete PyTorch file"),
         ] {
             let problem = import.skipped.iter().find(|problem| problem.contains(file));
             assert!(problem.is_some_and(|problem| problem.contains(said)), "{file}: {problem:?}");

@@ -10,7 +10,7 @@ use captionlab::data::{BoundingBox, Dataset, Random, ScenesConfig, Split};
 use captionlab::nn::{ComputeDtype, Normalisation, Weights, read_tensors, write_tensors};
 use captionlab::vision::faster_rcnn::{self, SamplingConfig, Target};
 use captionlab::vision::{
-    AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionFeatures, ResNet,
+    AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionPooling, ResNet,
     ResNetConfig,
 };
 use image::RgbImage;
@@ -184,7 +184,7 @@ fn assert_equal_detections(
         let expected = of("proposals");
         let is_cut_off = proposals.len() == config.proposals.post_nms_top_n;
         assert_same_in_order(&rows(&proposals), expected, is_cut_off, &format!("picture {number}: proposals"));
-        let vectors = detector.describe(picture, &boxes(expected), RegionFeatures::RoiAlign).unwrap();
+        let vectors = detector.describe(picture, &boxes(expected), RegionPooling::RoiAlign).unwrap();
         let worst = difference(&vectors, of("vectors"));
         assert!(worst <= 1e-4, "picture {number}: regions are described {worst} apart");
         let found = detector.detect(std::slice::from_ref(picture)).unwrap().remove(0);
@@ -254,7 +254,7 @@ fn in_bfloat16_the_same_things_are_found_and_described_nearly_alike() {
     for index in 900_000..900_008 {
         let picture = Scene::generate(1, index).draw();
         let found = single.detect(std::slice::from_ref(&picture)).unwrap().remove(0);
-        for way in [RegionFeatures::RoiAlign, RegionFeatures::Crop] {
+        for way in [RegionPooling::RoiAlign, RegionPooling::Crop] {
             let [theirs, ours] =
                 [&single, &reduced].map(|detector| detector.describe(&picture, &found.boxes, way).unwrap());
             assert_eq!(ours.kind(), Kind::Float);
@@ -378,7 +378,7 @@ fn the_shipped_detector_proposes_and_describes_what_the_golden_file_says() {
             assert!(worst <= 0.05, "scene {index}, proposal {place}: {worst} px apart");
             let &[left, top, right, bottom] = corners;
             let bounds = BoundingBox { left, top, right, bottom };
-            let described = detector.describe(&picture, &[bounds], RegionFeatures::RoiAlign).unwrap();
+            let described = detector.describe(&picture, &[bounds], RegionPooling::RoiAlign).unwrap();
             Probe::new(&described).assert_is(probe, &format!("scene {index}, proposal {place}"));
         }
     }
@@ -499,7 +499,7 @@ fn regions_are_the_whole_picture_and_then_the_surest_detections() {
     let detector = FasterRcnn::new(&config, &mut weights).unwrap();
     as_if_trained(&weights);
     let picture = Scene::generate(1, 900_001).draw();
-    for (features, size) in [(RegionFeatures::RoiAlign, 128), (RegionFeatures::Crop, 192)] {
+    for (features, size) in [(RegionPooling::RoiAlign, 128), (RegionPooling::Crop, 192)] {
         let all = RegionConfig { score_threshold: 0.0, max_regions: 6, features, ..RegionConfig::default() };
         let regions = detector.regions(&picture, &all).unwrap();
         assert_eq!(regions.boxes[0], BoundingBox { left: 0.0, top: 0.0, right: 128.0, bottom: 128.0 });
@@ -527,7 +527,7 @@ fn pictures_of_any_shape_are_looked_at() {
     let pictures = [(1, 1), (1, 5000), (5000, 1), (128, 128)].map(|(width, height)| RgbImage::new(width, height));
     assert_eq!(detector.detect(&pictures).unwrap().len(), 4);
     for picture in &pictures {
-        for features in [RegionFeatures::RoiAlign, RegionFeatures::Crop] {
+        for features in [RegionPooling::RoiAlign, RegionPooling::Crop] {
             let config = RegionConfig { score_threshold: 0.99, features, ..RegionConfig::default() };
             assert_eq!(detector.regions(picture, &config).unwrap().boxes.len(), 1);
         }

@@ -107,7 +107,7 @@ impl Generator {
         Ok(Self {
             config: config.clone(),
             feature_size,
-            image_projection: Linear::for_relu("image_projection", feature_size, image_size, weights),
+            image_projection: Linear::kaiming_uniform("image_projection", feature_size, image_size, weights),
             attention: (config.pooling == Pooling::Attention).then(|| Attention {
                 query: Linear::new("attention.query", hidden_size, image_size, weights),
                 score: Linear::new("attention.score", image_size, 1, weights),

@@ -1,4 +1,4 @@
-//! Captions and pictures as tensors.
+//! Captions and images as tensors.
 
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Preprocess, Vocabulary};
 use crate::{Error, Result};
 
-/// Word ids as a tensor `[captions, longest]` of `i64`: shorter rows are filled with [`Vocabulary::PAD`].
+/// Pads rows of word ids with [`Vocabulary::PAD`] to a tensor `[captions, longest]` of `i64`.
 ///
 /// ```
 /// use captionlab::data::pad;
@@ -25,7 +25,7 @@ pub fn pad(rows: &[Vec<i64>]) -> Tensor {
 }
 
 impl Preprocess {
-    /// The picture as a tensor `[3, size, size]` of `f32` on the CPU.
+    /// Preprocesses an image to a tensor `[3, size, size]` of `f32` on the CPU.
     ///
     /// # Errors
     /// As [`cut`](Self::cut).
@@ -34,7 +34,7 @@ impl Preprocess {
         Ok(Tensor::from_slice(&self.apply(picture)?).f_view([3, side, side])?)
     }
 
-    /// The way back: a normalised tensor `[3, height, width]` as a picture to look at.
+    /// Converts a normalised tensor `[3, height, width]` back to an image.
     ///
     /// # Errors
     /// [`Error::Argument`] if the tensor has another shape.

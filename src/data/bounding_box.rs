@@ -1,24 +1,28 @@
-//! Boxes around what is in pictures.
+//! Bounding boxes.
 
 use crate::{Error, Result};
 
 /// A rectangle in pixels of the original image, corners `(left, top)` and `(right, bottom)`.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct BoundingBox {
+    /// Left edge.
     pub left: f32,
+    /// Top edge.
     pub top: f32,
+    /// Right edge.
     pub right: f32,
+    /// Bottom edge.
     pub bottom: f32,
 }
 
 impl BoundingBox {
-    /// Width times height; 0 for a box whose corners are the wrong way round.
+    /// Width × height; 0 for a box with swapped corners.
     pub fn area(&self) -> f64 {
-        // The product of two such numbers has room in one of twice as many bits: nothing is rounded twice.
+        // The product of two `f32` is exact in `f64`.
         f64::from((self.right - self.left).max(0.0)) * f64::from((self.bottom - self.top).max(0.0))
     }
 
-    /// What two boxes have in common, where that has an area.
+    /// The intersection of two boxes, if it has an area.
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         let common = Self {
             left: self.left.max(other.left),
@@ -26,19 +30,18 @@ impl BoundingBox {
             right: self.right.min(other.right),
             bottom: self.bottom.min(other.bottom),
         };
-        // One that is no number is greater and less than none.
+        // False for NaN.
         [self, other, &common].iter().all(|bounds| bounds.area() > 0.0).then_some(common)
     }
 
-    /// Intersection over union, in `0..=1`: the area that two boxes have in common, as a share of all that they cover. 0 where one of
-    /// them has no area.
+    /// Intersection over union (IoU), in `0..=1`; 0 where a box has no area.
     pub fn iou(&self, other: &Self) -> f64 {
         let Some(common) = self.intersection(other).map(|common| common.area()) else { return 0.0 };
         let iou = common / (self.area() + other.area() - common);
         if iou.is_finite() { iou } else { 0.0 }
     }
 
-    /// What of it lies in a picture of that size. It has no area where nothing does.
+    /// Clips the box to an image of that size. The result has no area where they do not intersect.
     #[must_use]
     pub fn clip(&self, width: f32, height: f32) -> Self {
         let (width, height) = (width.max(0.0), height.max(0.0));
@@ -50,13 +53,13 @@ impl BoundingBox {
         }
     }
 
-    /// The same in a picture whose sides were multiplied, across and down.
+    /// Scales the box horizontally and vertically.
     #[must_use]
     pub fn scale(&self, across: f32, down: f32) -> Self {
         Self { left: self.left * across, top: self.top * down, right: self.right * across, bottom: self.bottom * down }
     }
 
-    /// All of a picture of that width and height.
+    /// The box of a whole image.
     #[cfg(feature = "tensors")]
     pub(crate) fn whole((width, height): (u32, u32)) -> Self {
         Self { left: 0.0, top: 0.0, right: width as f32, bottom: height as f32 }
@@ -65,7 +68,7 @@ impl BoundingBox {
     /// Checks that the box has an area.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a box without area, and one whose corners are not numbers.
+    /// [`Error::Argument`] for a box without area or with NaN.
     pub fn validate(&self) -> Result<()> {
         let corners = [self.left, self.top, self.right, self.bottom];
         if corners.iter().all(|corner| corner.is_finite()) && self.right > self.left && self.bottom > self.top {

@@ -1,4 +1,4 @@
-//! A captioned data set, and what lessons ask of it.
+//! Captioned data sets.
 
 use std::fmt;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use super::{Example, Split, layouts};
 use crate::Result;
 
-/// How a data set is laid out on disk.
+/// The layout of a data set on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// The embedded pictures that the project draws itself.
+    /// The embedded data set that captionlab draws itself.
     Scenes,
     /// Official Flickr30k: `results_20130124.token` and `flickr30k-images/`. Flickr8k's `Flickr8k.token.txt` is the same.
     Flickr30kTokens,
@@ -21,7 +21,7 @@ pub enum Layout {
     HuggingFace,
     /// COCO's `captions_*.json`.
     Coco,
-    /// A folder of images and a CSV file of two columns: the user's own.
+    /// The user's own: a folder of images and a CSV file of two columns.
     Folder,
 }
 
@@ -39,18 +39,21 @@ impl fmt::Display for Layout {
     }
 }
 
-/// A captioned data set: the examples, and what was noticed while reading them.
+/// A captioned data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
+    /// Name of the data set.
     pub name: String,
+    /// Layout that it was read from.
     pub layout: Layout,
+    /// Images with their captions.
     pub examples: Vec<Example>,
     /// What was repaired or left out while reading, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Dataset {
-    /// Opens a data set: a folder, or the file of its captions. The layout is recognised; [`Dataset::layout`] says which.
+    /// Opens a data set: a folder, or the file of its captions. The layout is recognised; see [`Dataset::layout`].
     ///
     /// | layout | captions | splits |
     /// |---|---|---|
@@ -61,54 +64,51 @@ impl Dataset {
     /// | [`Layout::Kaggle`] | `results.csv` (`image_name\| comment_number\| comment`), `captions.txt` (`image,caption`) | lists |
     /// | [`Layout::Folder`] | a CSV of an image and a caption a row, with or without a header | a column `split`, or lists |
     ///
-    /// Where one folder holds several of them, the one that stands first in this table is read, because it brings its
-    /// splits, and the others are named in the notes; name the file itself to read another. Captions may also lie up to three
-    /// folders further down, in the only folder that has any.
+    /// Where a folder holds several of these, the first in this table is read, because it brings its splits; the notes name the
+    /// others. Name a file itself to read it. Captions may also be up to three folders deeper, in the only folder that has any.
     ///
-    /// Lists are text files beside the captions, one image name a line, with or without `.jpg`: `train_images.txt`,
-    /// `val_images.txt`, `test_images.txt`, or `train.txt` …, or `Flickr_8k.trainImages.txt` …. They are read where the
-    /// layout itself brings no splits. Where there are neither, [`Dataset::with_random_split`] draws them.
+    /// Split lists are text files beside the captions with one image name per line, with or without `.jpg`: `train_images.txt`,
+    /// `val_images.txt`, `test_images.txt`, or `train.txt` …, or `Flickr_8k.trainImages.txt` …. They are read where the layout
+    /// brings no splits. Without either, [`Dataset::with_random_split`] draws splits.
     ///
-    /// Images are looked for beside the captions and in folders up to four levels below, however their names are spelled:
-    /// `./photos/a.jpg`, `photos\a.jpg`, with `é` as one character or two. Where *none* is there, the data set opens for work on
-    /// its text alone. Where only some are missing, in a format that is not read, or in doubt since several files have their
-    /// name, these are left out and listed in [`Dataset::notes`], like everything else that was repaired, repeated or left out.
+    /// Images are searched beside the captions and up to four folders deeper, in any spelling: `./photos/a.jpg`, `photos\a.jpg`, `é` as
+    /// one character or two. If *no* image exists, the data set opens for work on its captions alone. If some images are missing, in an
+    /// unsupported format or ambiguous, they are left out and listed in [`Dataset::notes`], like everything that was repaired.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) where something cannot be read; [`Error::Data`](crate::Error::Data) naming the
-    /// file, and the line where there is one, where no layout is recognised or a file does not hold what its layout
-    /// promises.
+    /// [`Error::File`](crate::Error::File) when something cannot be read; [`Error::Data`](crate::Error::Data) with file and line when no
+    /// layout is recognised or a file violates its layout.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         layouts::open(path.as_ref())
     }
 
-    /// The examples of one split, in the order of the data set.
+    /// The examples of a split, in the order of the data set.
     pub fn split(&self, split: Split) -> Vec<Example> {
         self.examples.iter().filter(|example| example.split == Some(split)).cloned().collect()
     }
 
-    /// All captions of one split, those of one image together.
+    /// All captions of a split, grouped by image.
     pub fn captions(&self, split: Split) -> Vec<String> {
         let examples = self.examples.iter().filter(|example| example.split == Some(split));
         examples.flat_map(|example| example.captions.iter().cloned()).collect()
     }
 
-    /// How many images a split has.
+    /// Number of images in a split.
     pub fn split_size(&self, split: Split) -> usize {
         self.examples.iter().filter(|example| example.split == Some(split)).count()
     }
 
-    /// Whether any image is in a split: if not, draw splits with [`Dataset::with_random_split`].
+    /// Whether any image is in a split. If not, [`Dataset::with_random_split`] draws splits.
     pub fn has_splits(&self) -> bool {
         self.examples.iter().any(|example| example.split.is_some())
     }
 
-    /// How many captions all images have together.
+    /// Number of captions.
     pub fn caption_count(&self) -> usize {
         self.examples.iter().map(|example| example.captions.len()).sum()
     }
 
-    /// At most `count` of the images, spread evenly over the data set, so that each split keeps its share.
+    /// Keeps at most `count` images, evenly spread over the data set, so that splits keep their shares.
     #[must_use]
     pub fn limit(&self, count: usize) -> Self {
         let all = self.examples.len();
@@ -123,7 +123,7 @@ impl Dataset {
     }
 }
 
-/// Name, size, splits and layout, then the notes, a line each.
+/// Displays name, size, splits and layout, then one line per note.
 impl fmt::Display for Dataset {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (images, captions) = (grouped(self.examples.len()), grouped(self.caption_count()));
@@ -141,12 +141,12 @@ impl fmt::Display for Dataset {
     }
 }
 
-/// All captions of examples, those of one image together.
+/// All captions of examples, grouped by image.
 pub fn captions_of(examples: &[Example]) -> Vec<String> {
     examples.iter().flat_map(|example| example.captions.iter().cloned()).collect()
 }
 
-/// `31,014`.
+/// Formats `31,014`.
 pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -159,12 +159,12 @@ pub(super) fn grouped(number: usize) -> String {
     grouped
 }
 
-/// `1 image`, `31,014 images`.
+/// Formats `1 image`, `31,014 images`.
 pub(crate) fn counted(number: usize, thing: &str) -> String {
     format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
-/// Things of one kind that were noticed: how many, and the first few by name.
+/// A count of noticed items, with the names of the first few.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) count: usize,
@@ -181,7 +181,7 @@ impl Tally {
         }
     }
 
-    /// `a.jpg, b.jpg and 12 more`.
+    /// Formats `a.jpg, b.jpg and 12 more`.
     pub(crate) fn list(&self) -> String {
         let listed = self.first.join(", ");
         match self.count - self.first.len() {

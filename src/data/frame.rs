@@ -6,8 +6,8 @@ use super::{Dataset, Split, Vocabulary};
 use crate::{Error, Result};
 
 impl Dataset {
-    /// All captions as a data frame, a row a caption: `image`, `split` (null for images in none), `number` (of the caption,
-    /// from 0), `words` (how many, as [`Vocabulary::words`] counts them), `caption`.
+    /// All captions as a data frame, one row per caption: `image`, `split` (null for images in none), `number` (of the caption in its
+    /// image, from 0), `words` (their number, by [`Vocabulary::words`]), `caption`.
     ///
     /// # Errors
     /// [`Error::Argument`] if polars refuses the columns.

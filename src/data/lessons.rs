@@ -1,4 +1,4 @@
-//! Which data the lessons use, and how much of it.
+//! Data sets of the lessons.
 
 use std::env;
 
@@ -6,11 +6,11 @@ use super::Dataset;
 use super::scenes::ScenesConfig;
 use crate::Result;
 
-/// Images of quick runs of the lessons: training, validation, test.
+/// Images in tests of the lessons: training, validation, test.
 const FEW: [usize; 3] = [160, 40, 40];
 
-/// Whether the lessons are only tried out: `CAPTIONLAB_SMALL` is set, as `cargo xtask test` does. Every cell then runs, on
-/// little data and for a short time.
+/// Whether the lessons are only tested: `CAPTIONLAB_SMALL` is set, as by `cargo xtask test`. Every cell then runs briefly on little
+/// data.
 pub fn lessons_are_small() -> bool {
     env::var_os("CAPTIONLAB_SMALL").is_some_and(|value| !value.is_empty())
 }
@@ -18,7 +18,7 @@ pub fn lessons_are_small() -> bool {
 impl Dataset {
     /// The data set of the lessons: the one that the environment variable `CAPTIONLAB_DATA` names, or Scenes.
     ///
-    /// A data set without splits gets random ones, by image, always the same.
+    /// A data set without splits gets random splits by image, always the same.
     ///
     /// # Errors
     /// As [`Dataset::open`], if `CAPTIONLAB_DATA` does not name a data set.
@@ -26,7 +26,7 @@ impl Dataset {
         Self::for_lessons_with(&ScenesConfig::default())
     }
 
-    /// [`Dataset::for_lessons`], with other numbers of scenes than usual.
+    /// [`Dataset::for_lessons`] with another size of Scenes.
     ///
     /// # Errors
     /// As [`Dataset::for_lessons`].

@@ -1,10 +1,10 @@
-//! Letters that are written in several ways: `é` as one character, or as `e` and an accent that follows it.
+//! Unicode normalisation (NFC): `é` as one character, or as `e` and a combining accent.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// Below this character nothing composes with anything, and no mark stands.
+/// The first combining mark; nothing composes below it.
 const FIRST_MARK: char = '\u{300}';
 
 /// Hangul syllables are composed by arithmetic (Unicode Standard, section 3.12).
@@ -19,7 +19,7 @@ const TRAILING_COUNT: u32 = 28;
 struct Letters {
     parts: HashMap<char, Vec<char>>,
     pairs: HashMap<(char, char), char>,
-    /// First, last and combining class of each range, in order.
+    /// First, last and combining class of each range, sorted.
     marks: Vec<(char, char, u8)>,
 }
 
@@ -33,7 +33,7 @@ static LETTERS: LazyLock<Letters> = LazyLock::new(|| {
 });
 
 impl Letters {
-    /// `C0=41+300`, `958>915+93C` or `300-314:230`.
+    /// Parses `C0=41+300`, `958>915+93C` or `300-314:230`.
     fn add(&mut self, entry: &str) -> Option<()> {
         let character = |digits: &str| char::from_u32(u32::from_str_radix(digits, 16).ok()?);
         if let Some((range, class)) = entry.split_once(':') {
@@ -51,7 +51,7 @@ impl Letters {
         Some(())
     }
 
-    /// The combining class of a mark; `None` for what is no mark.
+    /// The combining class of a mark; `None` for other characters.
     fn class(&self, character: char) -> Option<u8> {
         let end = self.marks.partition_point(|(first, ..)| *first <= character);
         self.marks[..end].last().filter(|(_, last, _)| character <= *last).map(|(.., class)| *class)
@@ -90,7 +90,7 @@ impl Letters {
     }
 }
 
-/// The text with its letters composed (Unicode normalisation form C), so that what looks the same is the same.
+/// The text in Unicode normalisation form C, so that what looks the same is equal.
 pub(crate) fn composed(text: &str) -> Cow<'_, str> {
     if text.chars().all(|character| character < FIRST_MARK) {
         return Cow::Borrowed(text);
@@ -99,11 +99,11 @@ pub(crate) fn composed(text: &str) -> Cow<'_, str> {
     let mut parts = Vec::new();
     text.chars().for_each(|character| letters.decompose(character, &mut parts));
     let class = |character: &char| letters.class(*character).unwrap_or(0);
-    // Marks that follow one another are put in order, those of one class left as they are.
+    // Sorts consecutive marks by class, stably.
     let starters = |one: &char, other: &char| (class(one) == 0) == (class(other) == 0);
     parts.chunk_by_mut(starters).filter(|run| class(&run[0]) > 0).for_each(|marks| marks.sort_by_key(class));
     let mut text: Vec<char> = Vec::with_capacity(parts.len());
-    // Where the last letter stands, and the class of the mark that stands behind it as yet.
+    // Position of the last letter, and the class of the last mark behind it.
     let (mut letter, mut last): (Option<usize>, Option<u8>) = (None, None);
     for character in parts {
         let own = class(&character);
@@ -120,13 +120,13 @@ pub(crate) fn composed(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.into_iter().collect())
 }
 
-/// Whether a character is a part of the letter before it: an accent, a virama, a tone mark (general categories Mn and Mc).
-/// What has no look of its own, such as a variation selector, is none.
+/// Whether a character is a visible combining mark (general categories Mn and Mc): an accent, a virama, a tone mark, but not a
+/// variation selector.
 pub(crate) fn is_mark(character: char) -> bool {
     character >= FIRST_MARK && !is_invisible(character) && LETTERS.class(character).is_some()
 }
 
-/// Characters within words that have no look of their own: joiners, variation selectors, soft hyphens.
+/// Whether a character within words is invisible: a joiner, variation selector or soft hyphen.
 pub(crate) fn is_invisible(character: char) -> bool {
     matches!(
         character,

@@ -1,4 +1,4 @@
-//! Batches of pictures, decoded ahead of time by a few threads.
+//! Prefetching loader of image batches.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,14 +13,14 @@ use crate::data::ImageSource;
 use crate::data::images::{Prepared, Preprocess, decode_source_with};
 use crate::{Error, Result};
 
-/// How an [`ImageLoader`] works. None of it changes what the batches hold, except the batch size.
+/// Settings of an [`ImageLoader`]. Only the batch size affects the batches.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LoaderConfig {
-    /// Pictures in a batch; the last batch has what is left.
+    /// Images per batch, in `1..=65536`; the last batch may be smaller. Default: 32.
     pub batch_size: usize,
-    /// Threads that decode; by default one for each processor.
+    /// Decoding threads, in `1..=1024`. Default: one per processor.
     pub threads: usize,
-    /// Batches that may be ready, or in the making, beyond the one that is being asked for. This bounds the memory.
+    /// Batches to prefetch, in `0..=1024`, which bounds the memory. Default: 2.
     pub queue: usize,
 }
 
@@ -34,7 +34,7 @@ impl LoaderConfig {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the first field that is out of range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         let fields = [
             ("loader.batch_size", self.batch_size, 1..=65_536),
@@ -51,31 +51,32 @@ impl LoaderConfig {
     }
 }
 
-/// Pictures that go through a network together.
+/// A batch of images.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[batch, 3, height, width]`, `f32`, on the CPU.
+    /// `[batch, 3, height, width]` of `f32`, on the CPU.
     pub images: Tensor,
-    /// Which of the loader's sources each picture is, in rising order.
+    /// The loader's source index of each image, ascending.
     pub indices: Vec<usize>,
 }
 
-/// A picture that could not be read and is in no batch.
+/// An unreadable image, which is in no batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// Which of the loader's sources it is.
+    /// Its index among the loader's sources.
     pub index: usize,
+    /// Its source.
     pub source: ImageSource,
-    /// What is wrong with it, and what to do: the whole message, with the file's name.
+    /// The full error message, with the file's name.
     pub problem: String,
 }
 
-/// What a loader has read so far. Prints as one line, and a list of the pictures that were skipped, if any.
+/// What a loader has read so far. Displays as one line, and a list of skipped images if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadSummary {
-    /// Pictures handed out in batches.
+    /// Number of images in the batches so far.
     pub read: usize,
-    /// Pictures that could not be read, in the order of the sources.
+    /// Unreadable images, in the order of the sources.
     pub skipped: Vec<Skipped>,
 }
 
@@ -97,12 +98,11 @@ impl fmt::Display for LoadSummary {
     }
 }
 
-/// Decodes, resizes and normalises pictures on a few threads, and hands them out in batches.
+/// Decodes, resizes and normalises images on several threads, and yields batches.
 ///
-/// Batches come in the order of the sources and hold the same numbers whatever the threads do. Batch `k` stands for the
-/// sources `k × batch_size ..`; a picture that cannot be read is left out of its batch (which is then smaller, and not
-/// handed out if nothing is left) and noted in [`skipped`](Self::skipped). At most `queue + 1` batches are in memory, those
-/// already handed out not counted; when they are full the threads wait. Dropping the loader stops them.
+/// Batches are in the order of the sources and do not depend on the threads. Batch `k` covers the sources from `k × batch_size`.
+/// Unreadable images are left out of their batch (an empty batch is not yielded) and recorded in [`skipped`](Self::skipped). At most
+/// `queue + 1` batches are in memory besides those yielded; then the threads wait. Dropping the loader stops them.
 ///
 /// ```
 /// use captionlab::data::{ImageLoader, ImageSource, LoaderConfig, Preprocess};
@@ -133,44 +133,44 @@ struct Shared {
     preprocess: Preprocess,
     config: LoaderConfig,
     state: Mutex<State>,
-    /// A thread may go on: there is room, or the loader stops.
+    /// Signals that there is room for another batch, or that the loader stops.
     room: Condvar,
-    /// The oldest batch may be complete.
+    /// Signals that the oldest batch may be complete.
     ready: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// The next source that a thread takes.
+    /// The next source to decode.
     next: usize,
-    /// Batches handed out, or found to be empty.
+    /// Number of batches yielded or found empty.
     done: usize,
-    /// The batches after those, oldest first.
+    /// The following batches, oldest first.
     pending: VecDeque<Pending>,
     stop: bool,
 }
 
-/// A batch in the making.
+/// An unfinished batch.
 struct Pending {
-    /// Or why there is no memory for them.
+    /// Its tensor, or why it could not be allocated.
     images: Result<Tensor>,
-    /// Pictures not yet decoded.
+    /// Number of images not yet decoded.
     missing: usize,
     skipped: Vec<Skipped>,
 }
 
-/// One picture's place in a batch in the making.
+/// The memory of one image in an unfinished batch.
 struct Slot {
     start: *mut MaybeUninit<f32>,
     length: usize,
 }
 
 impl ImageLoader {
-    /// Starts the threads; they begin to decode at once.
+    /// Starts the threads, which begin to decode at once.
     ///
     /// # Errors
-    /// [`Error::Config`] if a setting is out of range, or `queue` batches of `batch_size` pictures would take more than
-    /// 16 GiB; [`Error::Run`] if a thread cannot be started.
+    /// [`Error::Config`] if a setting is outside its range or the batches would take more than 16 GiB; [`Error::Run`] if a thread cannot
+    /// be started.
     pub fn new(sources: Vec<ImageSource>, preprocess: Preprocess, config: LoaderConfig) -> Result<Self> {
         preprocess.validate()?;
         config.validate()?;
@@ -202,17 +202,17 @@ impl ImageLoader {
         Ok(loader)
     }
 
-    /// How many batches there are in all, those with no readable picture included.
+    /// Number of batches, including those that will be empty.
     pub fn batches(&self) -> usize {
         self.shared.sources.len().div_ceil(self.shared.config.batch_size)
     }
 
-    /// The pictures that could not be read, as far as batches were taken.
+    /// Unreadable images in the batches so far.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
-    /// What was read and what was skipped, to print at the end.
+    /// A summary of the images read and skipped so far.
     pub fn summary(&self) -> LoadSummary {
         LoadSummary { read: self.read, skipped: self.skipped.clone() }
     }
@@ -253,7 +253,7 @@ impl Drop for ImageLoader {
         self.shared.lock().stop = true;
         self.shared.room.notify_all();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing more to say here.
+            // A panic of a thread has been reported already.
             let _ = thread.join();
         }
     }
@@ -278,7 +278,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the oldest batch is complete, and takes it with its number.
+    /// Waits until the oldest batch is complete, and returns it with its number.
     fn take(&self, batches: usize) -> Option<(usize, Pending)> {
         let mut state = self.lock();
         while state.done < batches {
@@ -294,7 +294,7 @@ impl Shared {
         None
     }
 
-    /// What each thread does: take the next source, put its numbers into its batch, until there are no more.
+    /// Decodes one source after the other into its batch, on each thread.
     fn work(&self, mut prepared: Prepared) {
         let LoaderConfig { batch_size, queue, .. } = self.config;
         let mut bytes = Vec::new();
@@ -321,7 +321,7 @@ impl Shared {
                 }
                 Err(no_memory) => Err(Error::argument(std::mem::take(no_memory), "Make the batches smaller.")),
             }))
-            .unwrap_or_else(|_| Err(Error::argument(format!("{source:?}: reading it panicked"), "Report this.")));
+            .unwrap_or_else(|_| Err(Error::internal(format!("the image reader panicked on {source:?}"))));
 
             state = self.lock();
             let position = batch - state.done;
@@ -347,7 +347,7 @@ impl Shared {
 }
 
 impl Pending {
-    /// The room for one picture, or why there is none.
+    /// The memory of one image, or why there is none.
     fn slot(&self, place: usize) -> Result<Slot, String> {
         let images = self.images.as_ref().map_err(ToString::to_string)?;
         let length = images.size().iter().skip(1).product::<i64>() as usize;

@@ -1,4 +1,4 @@
-//! Images with captions: reading them, splitting them, counting their words, and turning them into tensors.
+//! Captioned images: reading, splitting, word statistics, and conversion to tensors.
 
 #[cfg(feature = "tensors")]
 mod batch;
@@ -51,17 +51,19 @@ use image::RgbImage;
 
 use crate::Result;
 
-/// Which part of a data set an image belongs to. Splits are by image, never by caption: one image in two splits would
-/// leak the test set.
+/// The split of an image. Splits are by image, never by caption: an image in two splits would leak the test set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
+    /// Training.
     Train,
+    /// Validation.
     Validation,
+    /// Test.
     Test,
 }
 
-/// `train`, `validation` or `test`.
+/// Displays `train`, `validation` or `test`.
 impl fmt::Display for Split {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -72,20 +74,21 @@ impl fmt::Display for Split {
     }
 }
 
-/// A thing in an image: its box and what it is.
+/// An annotated object of an image.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Region {
+    /// Its bounding box.
     pub bounds: BoundingBox,
-    /// What the region shows, such as `dog`.
+    /// Its class, such as `dog`.
     pub label: String,
 }
 
-/// A phrase of a caption, and the regions it speaks of (as in Flickr30k Entities).
+/// A phrase of a caption and the regions that it mentions, as in Flickr30k Entities.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PhraseLink {
     /// Index into [`Example::captions`].
     pub caption: usize,
-    /// First word of the phrase, counted in the caption's words as `Vocabulary` splits them.
+    /// First word of the phrase, an index into the caption's words by `Vocabulary::words`.
     pub first_word: usize,
     /// One past the last word.
     pub end_word: usize,
@@ -93,36 +96,42 @@ pub struct PhraseLink {
     pub regions: Vec<usize>,
 }
 
-/// Where the pixels of an example come from.
+/// The source of an image's pixels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ImageSource {
     /// A JPEG or PNG file.
     File(PathBuf),
-    /// A picture that the Scenes generator draws on request.
-    Scene { seed: u64, index: u64 },
+    /// A scene, drawn on request.
+    Scene {
+        /// Seed of the data set.
+        seed: u64,
+        /// Index of the scene.
+        index: u64,
+    },
 }
 
-/// One image with its captions, and what is known of it.
+/// An image with its captions and annotations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// The image's name in its data set: `1000092795.jpg`, `scene-000017`.
+    /// Name of the image in its data set: `1000092795.jpg`, `scene-000017`.
     pub name: String,
+    /// Source of the pixels.
     pub image: ImageSource,
-    /// As written by people, case and punctuation kept.
+    /// The captions in their original spelling.
     pub captions: Vec<String>,
-    /// `None` where the data set leaves the image out of every split.
+    /// The split; `None` for images in no split.
     pub split: Option<Split>,
-    /// Known regions; empty where the layout has none.
+    /// Annotated regions; empty where unknown.
     pub regions: Vec<Region>,
-    /// Which words speak of which regions; empty where unknown.
+    /// Which phrases mention which regions; empty where unknown.
     pub links: Vec<PhraseLink>,
 }
 
 impl Example {
-    /// The picture itself, in RGB, as large as it is.
+    /// Reads the image in RGB at its original size.
     ///
     /// # Errors
-    /// As [`images::decode`], if the file cannot be read.
+    /// As [`images::decode`].
     pub fn picture(&self) -> Result<RgbImage> {
         images::decode_source(&self.image)
     }

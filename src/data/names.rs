@@ -1,4 +1,4 @@
-//! Names and ids of images, as tables, disks and other tools spell them.
+//! Normalisation of image names and ids.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,8 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::letters::composed;
 
-/// The name by which an image is known: `./photos\café.jpg` is `photos/café.jpg`, its letters composed. Names that are one
-/// place on a disk are equal.
+/// The normalised name of an image: `./photos\café.jpg` becomes `photos/café.jpg` in NFC. Names of the same file become equal.
 pub(crate) fn normal_name(name: &str) -> Cow<'_, str> {
     let is_plain = |part: &str| !part.is_empty() && part != ".";
     if name.is_ascii() && !name.contains('\\') && name.split('/').all(is_plain) {

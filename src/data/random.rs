@@ -22,7 +22,7 @@ impl Random {
         Self { state: seed }
     }
 
-    /// An independent generator for item `index` of a seeded whole, so that items can be made in any order.
+    /// An independent generator for item `index` of a seeded collection, so that items can be generated in any order.
     pub fn stream(seed: u64, index: u64) -> Self {
         let mut whole = Self::new(seed);
         let mut item = Self::new(whole.next_u64() ^ index.wrapping_mul(0xD134_2543_DE82_EF95));
@@ -38,10 +38,10 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A whole number in `0..bound`.
+    /// An integer in `0..bound`.
     ///
     /// # Panics
-    /// If `bound` is 0: there is no such number.
+    /// If `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         assert!(bound > 0, "no number is below 0");
         // The high half of a 128-bit product; its bias is under bound ÷ 2⁶⁴.
@@ -58,20 +58,20 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
-    /// True with the given probability.
+    /// Returns `true` with the given probability.
     pub fn chance(&mut self, probability: f32) -> bool {
         self.unit() < probability
     }
 
-    /// One of the items.
+    /// A random item.
     ///
     /// # Panics
-    /// If there are none.
+    /// If `items` is empty.
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 
-    /// Puts the items into a random order (Fisher–Yates).
+    /// Shuffles the items (Fisher–Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

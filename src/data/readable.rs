@@ -1,4 +1,4 @@
-//! Working on many pictures of which some cannot be read.
+//! Decoding of many images, some of which may be unreadable.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -10,8 +10,8 @@ use super::Example;
 use super::images::decode_source;
 use crate::{Error, Result};
 
-/// Decodes the pictures of examples, in parallel. Returns the index and the picture of each that could be read; why the others
-/// could not is added to `unreadable`.
+/// Decodes the images of examples in parallel. Returns the index and pixels of each readable one; messages about the others are
+/// added to `unreadable`.
 pub(crate) fn decode_readable<E: Borrow<Example> + Sync>(
     examples: &[E],
     unreadable: &mut Vec<String>,
@@ -29,7 +29,7 @@ pub(crate) fn decode_readable<E: Borrow<Example> + Sync>(
 }
 
 /// # Errors
-/// [`Error::Argument`] when not one picture could be read.
+/// [`Error::Argument`] when no image could be read.
 pub(crate) fn check_any_readable(readable: usize, unreadable: &[String]) -> Result<()> {
     match unreadable.first() {
         Some(first) if readable == 0 => Err(Error::argument(
@@ -40,7 +40,7 @@ pub(crate) fn check_any_readable(readable: usize, unreadable: &[String]) -> Resu
     }
 }
 
-/// Lists the pictures that could not be read, a line each.
+/// Lists unreadable images, one per line.
 pub(crate) fn write_unreadable(formatter: &mut fmt::Formatter<'_>, unreadable: &[String]) -> fmt::Result {
     const LISTED: usize = 10;
     if unreadable.is_empty() {

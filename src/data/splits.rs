@@ -1,4 +1,4 @@
-//! Which images train, validate and test.
+//! Splits into training, validation and test images.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,14 +12,14 @@ use super::text_file::read_text;
 use super::{Dataset, Example, Random, Split};
 use crate::{Error, Result};
 
-/// How [`Dataset::with_random_split`] draws the splits.
+/// Settings of [`Dataset::with_random_split`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SplitConfig {
-    /// Share of the images that validate, in 0..1. Default: 0.1.
+    /// Share of validation images, in 0..1. Default: 0.1.
     pub validation: f64,
-    /// Share of the images that test, in 0..1. Default: 0.1.
+    /// Share of test images, in 0..1. Default: 0.1.
     pub test: f64,
-    /// The same seed gives the same splits, whatever the order of the images in their file. Default: 0.
+    /// Seed. The result does not depend on the order of the images. Default: 0.
     pub seed: u64,
 }
 
@@ -30,10 +30,10 @@ impl Default for SplitConfig {
 }
 
 impl SplitConfig {
-    /// Checks the ranges.
+    /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         for (field, share) in [("split.validation", self.validation), ("split.test", self.test)] {
             if !(0.0..1.0).contains(&share) {
@@ -49,13 +49,13 @@ impl SplitConfig {
 }
 
 impl Dataset {
-    /// The same data set with splits drawn by image, in place of those that it had. All captions of an image stay
-    /// together: an image in two splits would leak the test set.
+    /// Draws random splits by image, replacing existing ones. All captions of an image stay together: an image in two splits would leak
+    /// the test set.
     ///
-    /// Shares are rounded to whole images; a share above 0 gets at least one image as long as one is left to train on.
+    /// Shares are rounded to whole images; a share above 0 gets at least one image as long as a training image is left.
     ///
     /// # Errors
-    /// [`Error::Config`] from [`SplitConfig::validate`].
+    /// [`Error::Config`] as by [`SplitConfig::validate`].
     pub fn with_random_split(&self, config: &SplitConfig) -> Result<Self> {
         config.validate()?;
         let mut dataset = self.clone();
@@ -86,21 +86,20 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// The same data set; where it has no splits, with those that [`Dataset::with_random_split`] draws by default, which are always
-    /// the same: what the lessons and the command line train on.
+    /// Draws random splits with the default settings if the data set has none, always the same. The lessons and the command line use
+    /// these.
     ///
     /// # Errors
-    /// None with the default shares.
+    /// None with the default settings.
     pub fn with_splits(self) -> Result<Self> {
         if self.has_splits() { Ok(self) } else { self.with_random_split(&SplitConfig::default()) }
     }
 
-    /// The same data set with the splits that lists in `folder` give, in place of those that it had; which files are lists
-    /// is told at [`Dataset::open`].
+    /// Replaces the splits by those of the split lists in `folder`; see [`Dataset::open`] for their names.
     ///
     /// # Errors
-    /// [`Error::Data`] where the folder has no list that names images of this data set, or lists put an image into two
-    /// splits; [`Error::File`] where one cannot be read.
+    /// [`Error::Data`] when no list names images of this data set, or an image is in two splits; [`Error::File`] when a list cannot be
+    /// read.
     pub fn with_split_lists(&self, folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let lists = split_lists(folder)?;
@@ -122,14 +121,14 @@ impl Dataset {
     }
 }
 
-/// How a data set on disk gets splits of its own.
+/// How to give a data set its own splits.
 pub(crate) const HOW_TO_SPLIT: &str = "train_images.txt, val_images.txt and test_images.txt beside the captions give them, \
     one image name a line";
 
 const NO_SPLITS: &str = "The images are in no splits";
 const IN_NO_SPLIT: &str = "in no split.";
 
-/// What is to be said of images that are in no split.
+/// The note about images in no split.
 pub(super) fn note_on_splits(examples: &[Example]) -> Option<String> {
     let without = examples.iter().filter(|example| example.split.is_none()).count();
     match without {
@@ -144,7 +143,7 @@ pub(super) fn note_on_splits(examples: &[Example]) -> Option<String> {
     }
 }
 
-/// The split lists of a folder, in alphabetical order.
+/// The split lists of a folder, sorted.
 pub(super) fn split_lists(folder: &Path) -> Result<Vec<(Split, PathBuf)>> {
     let failed = |source| Error::file(folder, "list the folder", source, "Check the path, and that you may read it.");
     let mut lists = Vec::new();
@@ -159,7 +158,7 @@ pub(super) fn split_lists(folder: &Path) -> Result<Vec<(Split, PathBuf)>> {
     Ok(lists)
 }
 
-/// The split that a file lists, by its name: `train_images.txt`, `dev.txt`, `Flickr_8k.testImages.txt`.
+/// The split of a list, by its file name: `train_images.txt`, `dev.txt`, `Flickr_8k.testImages.txt`.
 fn split_of_list(file_name: &str) -> Option<Split> {
     let name = file_name.to_ascii_lowercase();
     let stem = name.strip_suffix(".txt")?;
@@ -168,7 +167,7 @@ fn split_of_list(file_name: &str) -> Option<Split> {
     split_of_word(stem).ok()
 }
 
-/// The split that a data set means by a word, or the words that are known.
+/// Parses a split's name; the error lists the known names.
 pub(super) fn split_of_word(word: &str) -> Result<Split, &'static str> {
     match word {
         "train" | "training" | "restval" => Ok(Split::Train),
@@ -178,17 +177,17 @@ pub(super) fn split_of_word(word: &str) -> Result<Split, &'static str> {
     }
 }
 
-/// Puts images into the splits that lists give, and says what was noticed.
+/// Assigns images to the splits of lists; returns notes.
 pub(super) fn apply_split_lists(examples: &mut [Example], lists: &[(Split, PathBuf)]) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let mut splits: Vec<Option<Split>> = examples.iter().map(|example| example.split).collect();
     let names = || examples.iter().map(|example| example.name.as_str()).zip(0..);
-    // Flickr30k Entities lists images without `.jpg`: a name that more than one image has then means none of them.
+    // Flickr30k Entities lists images without `.jpg`. A stem shared by several images means none of them.
     let mut places: HashMap<&str, Option<usize>> = HashMap::with_capacity(2 * examples.len());
     for (stem, index) in names().filter_map(|(name, index)| Some((name.rsplit_once('.')?.0, index))) {
         places.entry(stem).and_modify(|place| *place = None).or_insert(Some(index));
     }
-    // Whole names come last, so that they win.
+    // Full names last, so that they win.
     places.extend(names().map(|(name, index)| (name, Some(index))));
     for (split, path) in lists {
         let text = read_text(path)?;

@@ -1,9 +1,8 @@
-//! What a set of captions looks like: lengths, frequent words and pairs of words, and what the captions of one picture
-//! agree on.
+//! Statistics of captions: lengths, frequent words and bigrams, agreement between the captions of an image.
 //!
-//! Words are those of [`Vocabulary::words`](super::Vocabulary::words). Every function takes the captions as a slice of
-//! strings, such as [`Dataset::captions`](super::Dataset::captions) or [`Example::captions`](super::Example::captions), and
-//! gives back plain vectors, ready for a plot or a table.
+//! Words are those of [`Vocabulary::words`](super::Vocabulary::words). Functions take a slice of captions, such as
+//! [`Dataset::captions`](super::Dataset::captions) or [`Example::captions`](super::Example::captions), and return plain vectors for
+//! plots and tables.
 //!
 //! ```
 //! use captionlab::data::statistics::{caption_agreement, most_common_bigrams};
@@ -18,7 +17,7 @@ use std::collections::HashSet;
 use super::vocabulary::{by_frequency, count_words, for_each_word};
 use super::word_map::WordMap;
 
-/// Number of words of each caption, in the order of the captions.
+/// Number of words of each caption.
 pub fn caption_lengths<S: AsRef<str>>(captions: &[S]) -> Vec<usize> {
     let mut buffer = String::new();
     let mut length = |caption: &S| {
@@ -29,15 +28,15 @@ pub fn caption_lengths<S: AsRef<str>>(captions: &[S]) -> Vec<usize> {
     captions.iter().map(&mut length).collect()
 }
 
-/// Every word with how often it stands in the captions: most frequent first, equally frequent ones alphabetical.
+/// Words with their counts, by decreasing count, then alphabetically.
 pub fn word_counts<S: AsRef<str>>(captions: &[S]) -> Vec<(String, usize)> {
     count_words(captions)
 }
 
-/// The `n` most frequent pairs of neighbouring words, as `"in front"`, with how often each stands in the captions. No pair
-/// reaches over the end of a caption. Equally frequent ones are in alphabetical order.
+/// The `n` most frequent bigrams, such as `"in front"`, with their counts; ties are sorted alphabetically. Bigrams do not cross
+/// captions.
 pub fn most_common_bigrams<S: AsRef<str>>(captions: &[S], n: usize) -> Vec<(String, usize)> {
-    // Pairs of numbers are much quicker to count than pairs of words.
+    // Pairs of ids are much faster to count than pairs of words.
     let mut ids: WordMap<String, usize> = WordMap::default();
     let mut counts: WordMap<(usize, usize), usize> = WordMap::default();
     let mut buffer = String::new();
@@ -57,7 +56,7 @@ pub fn most_common_bigrams<S: AsRef<str>>(captions: &[S], n: usize) -> Vec<(Stri
             }
         });
     }
-    // Only the pairs that can be among the first `n` are spelled out.
+    // Only bigrams that can be among the first `n` become strings.
     let mut frequencies: Vec<usize> = counts.values().copied().collect();
     frequencies.sort_unstable_by(|count, other| other.cmp(count));
     let Some(&least) = n.checked_sub(1).and_then(|last| frequencies.get(last).or(frequencies.last())) else {
@@ -73,14 +72,14 @@ pub fn most_common_bigrams<S: AsRef<str>>(captions: &[S], n: usize) -> Vec<(Stri
     bigrams
 }
 
-/// For each `min_count`, how many different words are seen at least so often: the size that a vocabulary would have.
+/// For each `min_count`, the number of distinct words with at least that count: the size of such a vocabulary.
 pub fn vocabulary_sizes<S: AsRef<str>>(captions: &[S], min_counts: &[usize]) -> Vec<(usize, usize)> {
     let counts = count_words(captions);
     let size = |min_count| counts.partition_point(|(_, count)| *count >= min_count);
     min_counts.iter().map(|&min_count| (min_count, size(min_count))).collect()
 }
 
-/// For each size, the share (0..=1) of all words of the captions that the so many most frequent words make up.
+/// For each size, the share (0..=1) of word occurrences covered by that many most frequent words.
 pub fn coverage_by_size<S: AsRef<str>>(captions: &[S], sizes: &[usize]) -> Vec<(usize, f64)> {
     let counts = count_words(captions);
     let all: usize = counts.iter().map(|(_, count)| count).sum();
@@ -88,8 +87,8 @@ pub fn coverage_by_size<S: AsRef<str>>(captions: &[S], sizes: &[usize]) -> Vec<(
     sizes.iter().map(|&size| (size, covered(size) as f64 / all.max(1) as f64)).collect()
 }
 
-/// Every word of the captions of one picture with how many of the captions hold it: what all say first, what only one says
-/// last. Words that equally many hold stand in the order in which they are first said.
+/// The words of an image's captions, each with the number of captions that contain it, by decreasing number. Ties keep the order of
+/// first occurrence.
 pub fn caption_agreement<S: AsRef<str>>(captions: &[S]) -> Vec<(String, usize)> {
     let mut agreement: Vec<(String, usize)> = Vec::new();
     let mut buffer = String::new();

@@ -1,4 +1,4 @@
-//! Text files read whole, with errors that name the line.
+//! Reads text files; errors name the line.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,16 +8,16 @@ use flate2::read::MultiGzDecoder;
 
 use crate::{Error, Result};
 
-/// The largest annotation file that is read, unpacked. COCO's and Karpathy's largest is about 150 MB.
+/// Largest annotation file, uncompressed. COCO's and Karpathy's largest has about 150 MB.
 const LARGEST_FILE: u64 = 2 << 30;
 const GZIP_MARK: &[u8] = b"\x1f\x8b";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The text of a file of UTF-8, or of UTF-16 with a byte order mark, plain or gzipped, without its mark.
+/// Reads a UTF-8 file, or a UTF-16 file with byte order mark, plain or gzipped, without its mark.
 ///
 /// # Errors
-/// [`Error::File`] where it cannot be read; [`Error::Data`] where it is a folder, empty, too large, a broken archive, or
-/// not UTF-8 (naming the line).
+/// [`Error::File`] when it cannot be read; [`Error::Data`] when it is a folder, empty, too large, a broken archive, or not UTF-8
+/// (with the line).
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     let bytes = read_bytes(path, LARGEST_FILE + 1)?;
     if bytes.len() as u64 > LARGEST_FILE {
@@ -31,7 +31,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     decode(path, bytes)
 }
 
-/// The first bytes of such a file, at most `limit` of them, for telling what it is; what is not UTF-8 is replaced.
+/// The first bytes of such a file, at most `limit`, for recognition; invalid UTF-8 is replaced.
 pub(super) fn read_beginning(path: &Path, limit: u64) -> Result<String> {
     let bytes = read_bytes(path, limit)?;
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
@@ -66,7 +66,7 @@ fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
         .map_err(|line| Error::data(path, line, "the text begins as UTF-16, and is broken here", "Save it as UTF-8."))
 }
 
-/// Text of UTF-16, as some programs of Windows write it, in UTF-8; or the line in which it is broken.
+/// Converts UTF-16, as some Windows programs write it, to UTF-8; the error is the line of an invalid character.
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16, is_cut: bool) -> Result<Vec<u8>, u64> {
     let (pairs, odd) = bytes.as_chunks();
     let mut text = String::with_capacity(bytes.len());
@@ -91,7 +91,7 @@ fn decode(path: &Path, mut bytes: Vec<u8>) -> Result<String> {
         return Err(Error::data(path, None, "the file is empty", "Check the download, or write the captions into it."));
     }
     if !bytes.contains(&b'\n') {
-        // Lines that end as on old Macintoshes.
+        // Line ends of classic Mac OS.
         bytes.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Words and their numbers.
+//! Vocabularies: words and their ids.
 
 use std::fmt;
 use std::path::Path;
@@ -13,11 +13,12 @@ use crate::{Error, Result};
 
 /// Which words a [`Vocabulary`] keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct VocabularyConfig {
-    /// A word must be seen at least so often. Default: 5, as in the paper. At least 1.
+    /// Smallest count of a word to be kept, at least 1. Default: 5, as in the paper.
     pub min_count: usize,
-    /// Keep only the most frequent words, at most so many, special tokens not counted. Default: `None`, no limit. The
-    /// course keeps 5,000.
+    /// Upper limit of the number of words, without special tokens, keeping the most frequent; at least 1. Default: `None`, no limit.
+    /// The course keeps 5,000.
     pub max_size: Option<usize>,
 }
 
@@ -28,10 +29,10 @@ impl Default for VocabularyConfig {
 }
 
 impl VocabularyConfig {
-    /// Checks the ranges.
+    /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         if self.min_count == 0 {
             return Err(Error::config("vocabulary.min_count", 0, "must be 1 or more (1 keeps every word)"));
@@ -43,26 +44,26 @@ impl VocabularyConfig {
     }
 }
 
-/// The words that a model knows, each with a number, and how often each was seen.
+/// The words that a model knows, each with an id and its count.
 ///
-/// Numbers 0 to 3 are the special tokens; the words follow, most frequent first, equally frequent ones in alphabetical
-/// order, so the same captions give the same numbers everywhere.
+/// Ids 0 to 3 are the special tokens. Words follow by decreasing count, then alphabetically, so the same captions always give the
+/// same ids.
 ///
-/// # How captions are cut into words
-/// Lower-case, cut at white space, and every character that is not alphanumeric dropped: `"A man's T-shirt, 2 dogs."` is
-/// `a mans tshirt 2 dogs`. Accents and other marks stay with the letters that they belong to, and letters are composed:
-/// `é` is one letter, however it was typed. The paper says no more than that non-alphanumeric characters are discarded; what becomes of
-/// `t-shirt` is open, so it was measured. Over the 29,000 training images of Flickr30k (145,000 captions), at `min_count` 5:
+/// # Tokenisation
+/// Lower case, split at white space, non-alphanumeric characters dropped: `"A man's T-shirt, 2 dogs."` becomes
+/// `a mans tshirt 2 dogs`. Combining marks stay with their letters, and letters are composed (NFC). The paper only says that
+/// non-alphanumeric characters are discarded, which leaves `t-shirt` open, so it was measured on the 29,000 training images of
+/// Flickr30k (145,000 captions) with `min_count` 5:
 ///
-/// | a character that is not alphanumeric | words | different | kept |
+/// | non-alphanumeric characters | words | distinct | kept |
 /// |---|---|---|---|
-/// | is dropped: `tshirt`, `mans` (what is done here) | 1,778,043 | 19,407 | 7,469 |
-/// | is dropped, but a hyphen is a space: `t shirt`, `mans` | | 17,829 | 7,408 |
-/// | is a space: `t shirt`, `man s` | 1,787,859 | 17,712 | 7,379 |
+/// | are dropped: `tshirt`, `mans` (as here) | 1,778,043 | 19,407 | 7,469 |
+/// | are dropped, but a hyphen is a space: `t shirt`, `mans` | | 17,829 | 7,408 |
+/// | are spaces: `t shirt`, `man s` | 1,787,859 | 17,712 | 7,379 |
 /// | the paper | | | 7,414 |
 ///
-/// All three are within 1 % of the paper, so the size does not decide. Dropping keeps `tshirt` one word where cutting makes
-/// words such as `t` and `s`, and it is what the author's NeuralTalk2 does with captions.
+/// All are within 1 % of the paper, so the size does not decide. Dropping keeps `tshirt` one word and avoids words such as `t` and
+/// `s`; the author's NeuralTalk2 does the same.
 ///
 /// ```
 /// use captionlab::data::{Vocabulary, VocabularyConfig};
@@ -78,14 +79,14 @@ impl VocabularyConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
     config: VocabularyConfig,
-    /// By number, special tokens first.
+    /// By id, special tokens first.
     words: Vec<String>,
-    /// By number; 0 for the special tokens.
+    /// By id; 0 for the special tokens.
     counts: Vec<usize>,
     ids: WordMap<String, i64>,
 }
 
-/// What is written to disk.
+/// The JSON format.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     format: String,
@@ -98,31 +99,31 @@ const FORMAT: &str = "captionlab vocabulary";
 const VERSION: u32 = 1;
 
 impl Vocabulary {
-    /// Fills short captions of a batch up to the length of the longest.
+    /// Pads the captions of a batch to the longest.
     pub const PAD: i64 = 0;
-    /// Comes before the first word.
+    /// Precedes the first word.
     pub const START: i64 = 1;
-    /// Comes after the last word.
+    /// Follows the last word.
     pub const END: i64 = 2;
-    /// Stands for every word that the vocabulary does not hold.
+    /// Replaces words outside the vocabulary.
     pub const UNKNOWN: i64 = 3;
-    /// The special tokens as text, by number.
+    /// The special tokens as text, by id.
     pub const SPECIALS: [&'static str; 4] = ["<pad>", "<start>", "<end>", "<unknown>"];
 
-    /// The words of a caption: lower-case, cut at white space, characters that are not alphanumeric dropped, marks kept with
-    /// their letters.
+    /// Tokenises a caption: lower case, split at white space, non-alphanumeric characters dropped, combining marks kept with their
+    /// letters.
     pub fn words(caption: &str) -> Vec<String> {
         let mut words = Vec::new();
         for_each_word(caption, &mut String::new(), |word| words.push(word.to_owned()));
         words
     }
 
-    /// Counts the words of captions and numbers those that `config` keeps.
+    /// Builds a vocabulary of the words that `config` keeps.
     ///
-    /// Give it the captions of the training images only: see [`Dataset::captions`](super::Dataset::captions).
+    /// Use only the captions of training images: see [`Dataset::captions`](super::Dataset::captions).
     ///
     /// # Errors
-    /// [`Error::Config`] from [`VocabularyConfig::validate`]; [`Error::Argument`] where no word is kept.
+    /// [`Error::Config`] as by [`VocabularyConfig::validate`]; [`Error::Argument`] when no word is kept.
     pub fn build<S: AsRef<str>>(captions: &[S], config: &VocabularyConfig) -> Result<Self> {
         config.validate()?;
         let mut words = count_words(captions);
@@ -151,55 +152,55 @@ impl Vocabulary {
         Self { config, words, counts, ids }
     }
 
-    /// How the vocabulary was built.
+    /// The settings that the vocabulary was built with.
     pub fn config(&self) -> &VocabularyConfig {
         &self.config
     }
 
-    /// How many numbers there are, special tokens included: the width of a network's last layer.
+    /// Number of ids including special tokens: the output size of a network.
     #[expect(clippy::len_without_is_empty, reason = "never empty: the special tokens are always there")]
     pub fn len(&self) -> usize {
         self.words.len()
     }
 
-    /// How many words there are, special tokens not counted: what papers call the size of the vocabulary.
+    /// Number of words without special tokens: the vocabulary size that papers give.
     pub fn word_count(&self) -> usize {
         self.words.len() - Self::SPECIALS.len()
     }
 
-    /// The number of a word as [`Vocabulary::words`] gives it; [`Vocabulary::UNKNOWN`] where it is not held.
+    /// The id of a word from [`Vocabulary::words`]; [`Vocabulary::UNKNOWN`] for an unknown word.
     pub fn id(&self, word: &str) -> i64 {
         self.ids.get(word).copied().unwrap_or(Self::UNKNOWN)
     }
 
-    /// The word (or special token) with a number; `None` where no word has it.
+    /// The word or special token of an id; `None` for an id out of range.
     pub fn word(&self, id: i64) -> Option<&str> {
         self.words.get(usize::try_from(id).ok()?).map(String::as_str)
     }
 
-    /// Whether the vocabulary holds a word as [`Vocabulary::words`] gives it.
+    /// Whether the vocabulary contains a word from [`Vocabulary::words`].
     pub fn contains(&self, word: &str) -> bool {
         self.ids.contains_key(word)
     }
 
-    /// How often a word was seen in the captions that the vocabulary was built from; 0 where it is not held.
+    /// The count of a word in the captions that the vocabulary was built from; 0 for an unknown word.
     pub fn count(&self, word: &str) -> usize {
         self.ids.get(word).and_then(|&id| self.counts.get(usize::try_from(id).ok()?)).copied().unwrap_or(0)
     }
 
-    /// The words with how often each was seen, most frequent first; no special tokens.
+    /// The words with their counts, most frequent first, without special tokens.
     pub fn words_by_frequency(&self) -> Vec<(String, usize)> {
         self.words.iter().cloned().zip(self.counts.iter().copied()).skip(Self::SPECIALS.len()).collect()
     }
 
-    /// The numbers of a caption's words, without start and end.
+    /// The ids of a caption's words, without start and end token.
     pub fn encode(&self, caption: &str) -> Vec<i64> {
         let mut ids = Vec::new();
         for_each_word(caption, &mut String::new(), |word| ids.push(self.id(word)));
         ids
     }
 
-    /// The numbers of a caption's words between [`Vocabulary::START`] and [`Vocabulary::END`].
+    /// The ids of a caption's words between [`Vocabulary::START`] and [`Vocabulary::END`].
     pub fn encode_with_ends(&self, caption: &str) -> Vec<i64> {
         let mut ids = vec![Self::START];
         for_each_word(caption, &mut String::new(), |word| ids.push(self.id(word)));
@@ -207,8 +208,8 @@ impl Vocabulary {
         ids
     }
 
-    /// The words of numbers, with spaces between, up to the first [`Vocabulary::END`]. [`Vocabulary::PAD`] and
-    /// [`Vocabulary::START`] are left out; what no word has as its number is `<unknown>`.
+    /// Joins the words of ids by spaces, up to the first [`Vocabulary::END`]. Omits [`Vocabulary::PAD`] and [`Vocabulary::START`];
+    /// unknown ids become `<unknown>`.
     pub fn decode(&self, ids: &[i64]) -> String {
         let mut caption = String::new();
         for &id in ids {
@@ -226,7 +227,7 @@ impl Vocabulary {
         caption
     }
 
-    /// How many of the words of captions the vocabulary holds.
+    /// How much of the captions the vocabulary covers.
     pub fn coverage<S: AsRef<str>>(&self, captions: &[S]) -> Coverage {
         let mut coverage = Coverage { words: 0, known_words: 0, distinct_words: 0, known_distinct_words: 0 };
         for (word, count) in count_words(captions) {
@@ -240,7 +241,7 @@ impl Vocabulary {
         coverage
     }
 
-    /// How often each token has to be predicted in captions, by id: words, `<unknown>`, and `<end>` once a caption.
+    /// How often each id is a prediction target in captions: words, `<unknown>`, and `<end>` once per caption.
     pub fn target_counts<S: AsRef<str>>(&self, captions: &[S]) -> Vec<usize> {
         let mut counts = vec![0; self.len()];
         for caption in captions {
@@ -253,14 +254,13 @@ impl Vocabulary {
         counts
     }
 
-    /// The entropy of single tokens in captions, in nats: the least mean cross entropy of a model that knows how frequent they are
-    /// and nothing else.
+    /// Unigram entropy of the captions' tokens, in nats: the lowest mean cross entropy of a model that knows only token frequencies.
     ///
     /// ```
     /// use captionlab::data::{Vocabulary, VocabularyConfig};
     /// let captions = ["red", "blue"];
     /// let vocabulary = Vocabulary::build(&captions, &VocabularyConfig { min_count: 1, max_size: None })?;
-    /// // A half of the tokens is `<end>`, a quarter each word.
+    /// // Half of the tokens are `<end>`, a quarter each word.
     /// let expected = 0.5 * 2f64.ln() + 2.0 * 0.25 * 4f64.ln();
     /// assert!((vocabulary.unigram_entropy(&captions) - expected).abs() < 1e-12);
     /// # Ok::<(), captionlab::Error>(())
@@ -275,7 +275,7 @@ impl Vocabulary {
         counts.iter().filter(|&&count| count > 0).map(term).sum()
     }
 
-    /// The vocabulary as JSON, for a file of its own or for the metadata of a checkpoint.
+    /// The vocabulary as JSON, for a file or for a checkpoint's metadata.
     pub fn to_json(&self) -> String {
         let stored = Stored {
             format: FORMAT.into(),
@@ -283,30 +283,30 @@ impl Vocabulary {
             config: self.config.clone(),
             words: self.words_by_frequency(),
         };
-        // Strings and numbers only: there is nothing in it that JSON could not hold.
+        // Strings and numbers only, so serialisation cannot fail.
         serde_json::to_string(&stored).unwrap_or_default()
     }
 
-    /// A vocabulary from what [`Vocabulary::to_json`] gave.
+    /// Parses the JSON of [`Vocabulary::to_json`].
     ///
     /// # Errors
-    /// [`Error::Argument`] saying what is wrong with it.
+    /// [`Error::Argument`] when it is not a vocabulary.
     pub fn from_json(json: &str) -> Result<Self> {
         Self::parse(json).map_err(|(_, problem)| Error::argument(problem, "Save the vocabulary again."))
     }
 
-    /// Writes the vocabulary to a JSON file, whole or not at all.
+    /// Saves the vocabulary atomically as JSON.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::File`] when the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         write_whole(path.as_ref(), "write the vocabulary", self.to_json().as_bytes())
     }
 
-    /// Reads what [`Vocabulary::save`] wrote.
+    /// Loads a file of [`Vocabulary::save`].
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read; [`Error::Data`] where it is no vocabulary.
+    /// [`Error::File`] when it cannot be read; [`Error::Data`] when it is not a vocabulary.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::parse(&read_text(path)?)
@@ -343,26 +343,26 @@ impl fmt::Display for Vocabulary {
     }
 }
 
-/// How many of the words of captions a vocabulary holds.
+/// How much of some captions a vocabulary covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
-    /// Words of the captions, every one counted each time.
+    /// Number of word occurrences.
     pub words: usize,
-    /// Those of them that the vocabulary holds.
+    /// Number of occurrences of known words.
     pub known_words: usize,
-    /// Different words of the captions.
+    /// Number of distinct words.
     pub distinct_words: usize,
-    /// Those of them that the vocabulary holds.
+    /// Number of distinct known words.
     pub known_distinct_words: usize,
 }
 
 impl Coverage {
-    /// Share of the words that are known, in 0..=1; 1 where there are no words.
+    /// Share of known word occurrences, in 0..=1; 1 for no words.
     pub fn share(&self) -> f64 {
         if self.words == 0 { 1.0 } else { self.known_words as f64 / self.words as f64 }
     }
 
-    /// Share of the words that are not known, in 0..=1: what a model reads as `<unknown>`.
+    /// Share of unknown word occurrences, in 0..=1, which a model reads as `<unknown>`.
     pub fn out_of_vocabulary_rate(&self) -> f64 {
         1.0 - self.share()
     }
@@ -382,7 +382,7 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// Calls `take` with each word of a caption; `buffer` is scratch space that saves an allocation a word.
+/// Calls `take` with each word of a caption; `buffer` is reused to avoid allocations.
 pub(super) fn for_each_word(caption: &str, buffer: &mut String, mut take: impl FnMut(&str)) {
     for token in caption.split_whitespace() {
         buffer.clear();
@@ -398,10 +398,10 @@ pub(super) fn for_each_word(caption: &str, buffer: &mut String, mut take: impl F
     }
 }
 
-/// The letters and digits of a token in lower case, composed, each with the marks that belong to it (Unicode Standard Annex 29,
-/// rule WB4): without its virama or its tone mark a word of Hindi, Thai or Vietnamese is misspelt, or another word.
+/// Appends the letters and digits of a token in lower case and NFC, with their combining marks (Unicode Standard Annex 29, rule WB4):
+/// without its virama or tone mark a word of Hindi, Thai or Vietnamese is misspelt, or another word.
 fn lower_letters(token: &str, buffer: &mut String) {
-    // The lower case of `İ` has a mark that nobody writes.
+    // The lower case of `İ` would contain a combining dot.
     let lower = token.chars().map(|letter| if letter == 'İ' { 'i' } else { letter }).flat_map(char::to_lowercase);
     let mut follows_letter = false;
     let belongs = |letter: &char| {
@@ -412,7 +412,7 @@ fn lower_letters(token: &str, buffer: &mut String) {
     buffer.push_str(&composed(&lower.filter(belongs).collect::<String>()));
 }
 
-/// The words of captions with how often each stands there: most frequent first, equally frequent ones alphabetical.
+/// Words with their counts, by decreasing count, then alphabetically.
 pub(super) fn count_words<S: AsRef<str>>(captions: &[S]) -> Vec<(String, usize)> {
     let mut counts: WordMap<String, usize> = WordMap::default();
     let mut buffer = String::new();

@@ -1,13 +1,12 @@
-//! A hash map for words, which are short and looked up by the million: about twice as fast as with the standard hash.
+//! A hash map for words, which are short and looked up by the million: twice as fast as with the standard hash.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map from words, or from numbers of words. Its hash is fixed, so it is no guard against words made up to collide;
-/// these would make counting slow, not wrong.
+/// A map from words or word ids. The hash is fixed, so words crafted to collide make counting slow, but not wrong.
 pub(crate) type WordMap<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
 
-/// Mixes in eight bytes at a time by one multiplication, both halves of the product folded into one.
+/// Mixes in eight bytes at a time by a multiplication, folding the 128-bit product.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WordHasher(u64);
 

@@ -1,4 +1,4 @@
-//! Unpacking archives that anybody may have made.
+//! Unpacking of untrusted archives.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,19 +11,19 @@ use zip::{CompressionMethod, ZipArchive};
 use crate::files::FileLock;
 use crate::{Error, Result};
 
-/// Kinds of entries of Unix, in the upper bits of their mode.
+/// File type bits of Unix modes.
 const KIND: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
 const FOLDER: u32 = 0o040_000;
 
-/// Unpacks a zip archive into a folder: all of it, or nothing. Returns how many files it held.
+/// Unpacks a zip archive into a folder, completely or not at all. Returns the number of files.
 ///
-/// Everything is looked at before anything is written: a name that leads out of the folder, a link, two files of one name, or more
-/// bytes than the disk has room for refuse the whole archive, and so does what is there already under one of its names. Entries never
-/// become longer than they say they are. What was killed as it put the unpacked files in their places is gone on with.
+/// Everything is checked before anything is written. The whole archive is refused for a name that leads out of the folder, a link, a
+/// duplicate name, more bytes than the disk has room for, or a file that exists already. Entries cannot become longer than declared.
+/// A call that was killed while it moved unpacked files into place is resumed.
 ///
 /// # Errors
-/// [`Error::Data`] names what is wrong with the archive, [`Error::File`] what cannot be read or written.
+/// [`Error::Data`] for a faulty archive, [`Error::File`] when a file cannot be read or written.
 pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize)) -> Result<usize> {
     let file = File::open(path).map_err(|source| Error::file(path, "unpack the archive", source, "Check the path."))?;
     let opened = ZipArchive::new(std::io::BufReader::new(file));
@@ -31,7 +31,7 @@ pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize))
     let entries = checked(path, &mut archive)?;
     let bytes = entries.iter().fold(0u64, |all, entry| all.saturating_add(entry.bytes));
     std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
-    // Beside, so that a rename puts it in its place.
+    // Beside the final place, so that a rename suffices.
     let beside =
         |ending: &str| folder.join(format!(".{}.{ending}", path.file_name().unwrap_or_default().to_string_lossy()));
     let (unpacking, unpacked) = (beside("unpacking"), beside("unpacked-whole"));
@@ -43,30 +43,27 @@ pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize))
         entries.iter().filter_map(|entry| Some(PathBuf::from(entry.name.components().next()?.as_os_str()))).collect();
     let there = |top: &PathBuf| folder.join(top).exists();
     if unpacked.exists() {
-        // What was killed as it renamed has left the rest there: each file is in one of the two places.
+        // A killed call may have moved a part of the files.
         let is_whole = |Entry { name, bytes, .. }: &Entry| {
             let long = |root: &Path| std::fs::metadata(root.join(name)).is_ok_and(|file| file.len() == *bytes);
             long(&unpacked) != long(folder)
         };
         if !entries.iter().all(is_whole) {
             let place = unpacked.display();
-            return Err(refused(
-                path,
-                format!("{place} is what is left of another archive of that name; move it away"),
-            ));
+            return Err(refused(path, format!("{place} is left over from another archive of that name; move it away")));
         }
         progress(entries.len(), entries.len());
     } else {
         if let Some(top) = tops.iter().find(|top| there(top)) {
             let top = folder.join(top);
-            return Err(refused(path, format!("{} is there already; move it away to unpack anew", top.display())));
+            return Err(refused(path, format!("{} exists already; move it away to unpack again", top.display())));
         }
         if let Ok(free) = fs4::available_space(folder)
             && bytes > free
         {
             return Err(refused(
                 path,
-                format!("it unpacks to {bytes} bytes, and the disk of {} has {free} left", folder.display()),
+                format!("it unpacks to {bytes} bytes, but the disk of {} has {free} left", folder.display()),
             ));
         }
         if unpacking.exists() {
@@ -87,12 +84,12 @@ pub fn unzip(path: &Path, folder: &Path, mut progress: impl FnMut(usize, usize))
     Ok(entries.len())
 }
 
-/// Whether a file is a zip archive whose list of entries is whole.
+/// Whether a file is a zip archive with an intact directory.
 pub fn is_archive(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| ZipArchive::new(std::io::BufReader::new(file)).is_ok())
 }
 
-/// What other archives are called, how they begin, and what unpacks them into the folder `{folder}`.
+/// Other archive formats with their signature and the command that unpacks them.
 const OTHER_KINDS: [(&str, &[u8], &str); 8] = [
     ("a gzip archive", b"\x1F\x8B", "tar -xf {file} -C {folder}"),
     ("a bzip2 archive", b"BZh", "tar -xf {file} -C {folder}"),
@@ -104,12 +101,12 @@ const OTHER_KINDS: [(&str, &[u8], &str); 8] = [
     ("an LZ4 archive", b"\x04\x22\x4D\x18", "tar -I lz4 -xf {file} -C {folder}"),
 ];
 
-/// Whether a file is an archive that other programs unpack, and not [`unzip`].
+/// Whether a file is an archive in another format than [`unzip`] supports.
 pub fn is_other_archive(path: &Path) -> bool {
     other_kind(path, Path::new(".")).is_some()
 }
 
-/// The refusal of an archive that is no zip archive, with the command that unpacks it; `None` for what is no archive.
+/// The error for an archive in another format, with the command that unpacks it; `None` for other files.
 fn other_kind(path: &Path, folder: &Path) -> Option<Error> {
     let mut head = Vec::new();
     File::open(path).and_then(|file| file.take(512).read_to_end(&mut head)).ok()?;
@@ -123,7 +120,7 @@ fn other_kind(path: &Path, folder: &Path) -> Option<Error> {
     Some(Error::data(
         path,
         None,
-        format!("this is {kind}, and zip archives are unpacked here"),
+        format!("this is {kind}, but only zip archives are unpacked"),
         format!("Unpack it yourself with `mkdir -p {} && {command}`. Nothing was unpacked.", quoted(folder)),
     ))
 }
@@ -135,7 +132,7 @@ struct Entry {
     bytes: u64,
 }
 
-/// The files of an archive, none of which can do harm.
+/// The files of an archive, all of them safe to unpack.
 fn checked<R: Read + Seek>(path: &Path, archive: &mut ZipArchive<R>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut names = BTreeSet::new();
@@ -145,7 +142,7 @@ fn checked<R: Read + Seek>(path: &Path, archive: &mut ZipArchive<R>) -> Result<V
         let Some(inside) = entry.enclosed_name().map(Path::to_path_buf) else {
             return Err(refused(path, format!("the name {name:?} leads out of the folder")));
         };
-        // What `enclosed_name` would undo with `..`, and names of other systems.
+        // Names with `..` that `enclosed_name` resolves, and names of other systems.
         if name.contains('\\')
             || name.contains('\0')
             || !inside.components().all(|part| matches!(part, Component::Normal(_)))
@@ -157,7 +154,7 @@ fn checked<R: Read + Seek>(path: &Path, archive: &mut ZipArchive<R>) -> Result<V
                 path,
                 None,
                 format!(
-                    "{name:?} is packed with {:?}, and entries that are stored or deflated are unpacked here",
+                    "{name:?} is compressed with {:?}, but only stored and deflated entries are supported",
                     entry.compression()
                 ),
                 "Unpack it yourself with `7z x` or `unzip`, into the folder that it belongs to. Nothing was unpacked.",
@@ -167,12 +164,12 @@ fn checked<R: Read + Seek>(path: &Path, archive: &mut ZipArchive<R>) -> Result<V
         if !matches!(kind, 0 | REGULAR | FOLDER) {
             return Err(refused(path, format!("{name:?} is a link or a device")));
         }
-        // Folders are made for what is in them; macOS adds files that nobody asked for.
+        // Folders are created as needed; macOS adds metadata files.
         if entry.is_dir() || name.starts_with("__MACOSX/") || name.ends_with(".DS_Store") {
             continue;
         }
         if !names.insert(name.to_lowercase()) {
-            return Err(refused(path, format!("the name {name:?} is there twice")));
+            return Err(refused(path, format!("the name {name:?} occurs twice")));
         }
         entries.push(Entry { place, name: inside, bytes: entry.size() });
     }
@@ -196,10 +193,10 @@ fn unpack<R: Read + Seek>(
         std::fs::create_dir_all(parent).map_err(|source| unwritable(parent, source))?;
         let entry = archive.by_index(*place).map_err(|error| broken(path, &error))?;
         let mut file = File::create_new(&target).map_err(|source| unwritable(&target, source))?;
-        // A byte more than it says shows that it lies.
+        // One more byte shows that the declared size is wrong.
         let written = std::io::copy(&mut entry.take(bytes.saturating_add(1)), &mut file).map_err(|source| {
             match source.kind() {
-                // What the reader of archives finds wrong with a checksum is an error of no other kind than `Other`.
+                // The archive reader reports checksum errors as `Other`.
                 ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof | ErrorKind::Other => {
                     refused(path, format!("{} is damaged: {source}", name.display()))
                 }
@@ -207,7 +204,7 @@ fn unpack<R: Read + Seek>(
             }
         })?;
         if written != *bytes {
-            return Err(refused(path, format!("{} says that it has {bytes} bytes, and has others", name.display())));
+            return Err(refused(path, format!("{} does not have the {bytes} bytes that it declares", name.display())));
         }
     }
     progress(entries.len(), entries.len());
@@ -215,7 +212,7 @@ fn unpack<R: Read + Seek>(
 }
 
 fn refused(path: &Path, problem: String) -> Error {
-    Error::data(path, None, problem, "Nothing was unpacked")
+    Error::data(path, None, problem, "Nothing was unpacked.")
 }
 
 fn broken(path: &Path, error: &ZipError) -> Error {
@@ -227,11 +224,11 @@ fn broken(path: &Path, error: &ZipError) -> Error {
             "Unpack it yourself with `7z x` or `unzip` and its password, into the folder that it belongs to. Nothing was unpacked.",
         );
     }
-    Error::data(path, None, format!("not a whole zip archive: {error}"), "Download it again")
+    Error::data(path, None, format!("not a complete zip archive: {error}"), "Download it again.")
 }
 
 fn unwritable(path: &Path, source: std::io::Error) -> Error {
-    Error::file(path, "unpack the archive", source, "Check that the folder may be written and the disk has room.")
+    Error::file(path, "unpack the archive", source, "Check that the folder is writable and the disk has room.")
 }
 
 #[cfg(test)]
@@ -283,7 +280,7 @@ mod tests {
         assert_eq!(files(&target), ["captions.csv", "pictures"]);
         assert_eq!(std::fs::read(target.join("pictures/more/b.jpg")).unwrap(), b"bb");
         let message = unzip(&path, &target, |_, _| ()).unwrap_err().to_string();
-        assert!(message.contains("is there already"), "{message}");
+        assert!(message.contains("exists already"), "{message}");
     }
 
     #[test]
@@ -314,7 +311,7 @@ mod tests {
         std::fs::create_dir(&unpacked).unwrap();
         std::fs::rename(target.join("b.txt"), unpacked.join("other.txt")).unwrap();
         let message = unzip(&path, &target, |_, _| ()).unwrap_err().to_string();
-        assert!(message.contains("left of another archive") && unpacked.join("other.txt").exists(), "{message}");
+        assert!(message.contains("left over from another archive") && unpacked.join("other.txt").exists(), "{message}");
     }
 
     #[test]
@@ -326,11 +323,11 @@ mod tests {
         let cases: [(&[u8], &str); 7] = [
             (
                 b"\x1F\x8B\x08\0rest",
-                "gzip archive, and zip archives are unpacked here. Unpack it yourself with `mkdir -p ",
+                "gzip archive, but only zip archives are unpacked. Unpack it yourself with `mkdir -p ",
             ),
             (b"BZh91AY", "tar -xf"),
             (b"\xFD7zXZ\0\0", "tar -xf"),
-            (&tar, "a tar archive, and zip"),
+            (&tar, "a tar archive, but only zip"),
             (b"7z\xBC\xAF\x27\x1C\0\x04", "7z x"),
             (b"Rar!\x1A\x07\x01\0", "unrar x"),
             (b"\x28\xB5\x2F\xFD\x24", "a Zstandard archive"),
@@ -357,7 +354,7 @@ mod tests {
         (bytes[8], bytes[directory + 10]) = (14, 14);
         std::fs::write(&path, &bytes).unwrap();
         let message = unzip(&path, &folder.path().join("target"), |_, _| ()).unwrap_err().to_string();
-        assert!(message.contains("\"a.txt\" is packed with") && message.contains("7z x"), "{message}");
+        assert!(message.contains("\"a.txt\" is compressed with") && message.contains("7z x"), "{message}");
         assert!(files(&folder.path().join("target")).is_empty());
     }
 
@@ -388,7 +385,7 @@ mod tests {
         assert!(message.contains("is a link"), "{message}");
         let path = archive(folder.path(), &[("a.txt", b"one"), ("A.TXT", b"two")]);
         let message = unzip(&path, &target, |_, _| ()).unwrap_err().to_string();
-        assert!(message.contains("there twice"), "{message}");
+        assert!(message.contains("occurs twice"), "{message}");
         assert!(files(&target).is_empty());
     }
 

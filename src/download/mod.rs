@@ -1,5 +1,5 @@
-//! Published weights and data sets, brought here safely: what is interrupted goes on where it was, what arrives is what was
-//! published, and nothing half-finished ever has the name of the whole.
+//! Downloads of published weights and data sets. Interrupted downloads are resumed, checksums are verified, and files appear only
+//! when they are complete.
 
 mod archive;
 mod proxy;
@@ -13,8 +13,7 @@ pub use proxy::Proxies;
 pub use sources::{SOURCES, Source, SourceFile};
 pub use transfer::{DownloadConfig, DownloadEvent, Downloaded, File, bytes_text, copy, download};
 
-/// The project that the current folder is in, or else `CAPTIONLAB_CHECKOUT`; the current folder where there is neither: what is
-/// downloaded goes to folders in it.
+/// The project around the current folder, or else `CAPTIONLAB_CHECKOUT`, or else the current folder. Downloads go to folders in it.
 pub fn project_folder() -> PathBuf {
     crate::files::project_folder()
 }

@@ -1,54 +1,54 @@
-//! Which proxy a download goes through.
+//! Proxies of downloads.
 
 use std::net::IpAddr;
 
 use ureq::Proxy;
 use ureq::http::Uri;
 
-/// The proxies that environment variables name, as curl and Python's requests read them: that of the protocol
-/// (`http_proxy`, `https_proxy`), else `all_proxy`; in small letters or else in capitals; HTTP, HTTPS and SOCKS. `no_proxy` lists
-/// hosts that are reached without: `host`, which stands for its subdomains too, `host:port`, `10.0.0.0/8`, or `*`.
+/// The proxies of the environment variables, as curl and Python's requests use them: that of the protocol (`http_proxy`,
+/// `https_proxy`), else `all_proxy`; in lower case, else in upper case; HTTP, HTTPS and SOCKS. `no_proxy` lists hosts that are
+/// reached directly: `host` with its subdomains, `host:port`, `10.0.0.0/8`, or `*`.
 ///
-/// A variable that is set and cannot be used is an error, never passed by.
+/// A variable that cannot be used is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Proxies {
     variables: Vec<(String, String)>,
 }
 
 impl Proxies {
-    /// Those of the environment of this process.
+    /// The proxies of this process's environment.
     pub fn from_environment() -> Self {
         Self::of(std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok()?;
-            // What is no text is no address: it is refused as one.
+            // Values that are not UTF-8 are refused later as invalid addresses.
             name.to_ascii_lowercase().ends_with("_proxy").then(|| (name, value.to_string_lossy().into_owned()))
         }))
     }
 
-    /// Those of variables and their values. None where there are no variables.
+    /// The proxies of the given variables and values.
     pub fn of<N: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (N, V)>) -> Self {
         Self { variables: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 
-    /// The proxy for an address, and what to call it in messages.
+    /// The proxy for an address with its description; `None` for a direct connection.
     pub(super) fn of_address(&self, address: &Uri) -> Result<Option<(Proxy, String)>, String> {
         let protocol = address.scheme_str().unwrap_or("http").to_ascii_lowercase();
         let Some((name, value)) = self.set(&format!("{protocol}_proxy")).or_else(|| self.set("all_proxy")) else {
             return Ok(None);
         };
-        // One that is set to nothing means: none for this protocol.
+        // An empty value means no proxy for this protocol.
         if value.is_empty() || self.is_direct(address, &protocol) {
             return Ok(None);
         }
         let proxy = Proxy::new(value).map_err(|_| {
             let shown = without_password(value);
-            format!("{name} is set to {shown:?}, which is no address of a proxy")
+            format!("{name} is set to {shown:?}, which is not the address of a proxy")
         })?;
         let shown = format!("{}://{}:{}", proxy.protocol().to_string().to_lowercase(), proxy.host(), proxy.port());
         Ok(Some((proxy, format!("the proxy {shown} of {name}"))))
     }
 
-    /// A variable, in small letters or else in capitals.
+    /// The value of a variable, in lower case or else in upper case.
     fn set(&self, name: &str) -> Option<(&str, &str)> {
         let find = |name: &str| self.variables.iter().find(|(own, _)| own == name);
         let (name, value) = find(name).or_else(|| find(&name.to_ascii_uppercase()))?;
@@ -64,7 +64,7 @@ impl Proxies {
     }
 }
 
-/// Whether an entry of `no_proxy` means a host.
+/// Whether an entry of `no_proxy` matches a host.
 fn is_listed(entry: &str, host: &str, port: u16) -> bool {
     if entry == "*" {
         return true;
@@ -79,7 +79,7 @@ fn is_listed(entry: &str, host: &str, port: u16) -> bool {
     }
     let entry = match entry.rsplit_once(':') {
         Some((entry, own)) if own.parse() == Ok(port) => entry,
-        // Of another port, or an address of IPv6 that was looked at.
+        // Another port, or an IPv6 address that was checked above.
         Some(_) => return false,
         None => entry,
     };
@@ -88,7 +88,7 @@ fn is_listed(entry: &str, host: &str, port: u16) -> bool {
     !entry.is_empty() && (host == entry || host.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.')))
 }
 
-/// Whether an address begins with the bits of a network: `10.0.0.0/8`.
+/// Whether an address is in a network such as `10.0.0.0/8`.
 fn is_within(host: IpAddr, network: IpAddr, length: &str) -> bool {
     let (host, network, bits) = match (host, network) {
         (IpAddr::V4(host), IpAddr::V4(network)) => (u128::from(u32::from(host)), u128::from(u32::from(network)), 32),
@@ -101,7 +101,7 @@ fn is_within(host: IpAddr, network: IpAddr, length: &str) -> bool {
     }
 }
 
-/// An address without what stands before an `@`.
+/// Replaces the credentials of an address by `…`.
 fn without_password(address: &str) -> String {
     match address.rsplit_once('@') {
         Some((before, after)) => format!("{}…@{after}", before.split_once("://").map_or("", |(scheme, _)| scheme)),

@@ -1,31 +1,34 @@
-//! What can be downloaded, and from where.
+//! Available downloads.
 
 use crate::vision::features::{CLIP_FILE, FASTER_RCNN_FILE};
 
-/// Something published, in a file or several.
+/// A published resource of one or several files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
-    /// What the command line calls it.
+    /// Name on the command line.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// Description in one line.
     pub what: &'static str,
-    /// Under which terms.
+    /// Licence.
     pub licence: &'static str,
-    /// What has to be agreed to before; `None` where nothing has.
+    /// Terms that the user must accept first; `None` without such terms.
     pub consent: Option<&'static str>,
-    /// The folder in the project that it goes to.
+    /// Target folder in the project.
     pub folder: &'static str,
+    /// The files.
     pub files: &'static [SourceFile],
 }
 
 /// A file of a [`Source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceFile {
+    /// File name in the target folder.
     pub name: &'static str,
+    /// Address.
     pub url: &'static str,
-    /// About how large it is, in millions of bytes; 0 where that is not published.
+    /// Approximate size in MB; 0 where unknown.
     pub megabytes: u64,
-    /// SHA-256 in hexadecimal digits, or those of its first digits that are published; empty where none are.
+    /// SHA-256 in hexadecimal, or its published first digits; empty where unknown.
     pub sha256: &'static str,
     /// Whether it is a zip archive to unpack.
     pub unpack: bool,
@@ -37,7 +40,7 @@ impl Source {
         SOURCES.iter().find(|source| source.name == name)
     }
 
-    /// About how large it is, in millions of bytes.
+    /// Approximate total size in MB.
     pub fn megabytes(&self) -> u64 {
         self.files.iter().map(|file| file.megabytes).sum()
     }
@@ -45,7 +48,7 @@ impl Source {
 
 const WEIGHTS_FOLDER: &str = crate::nn::DOWNLOADS_FOLDER;
 
-/// Everything that `captionlab download` knows. Checksums are those that the publishers put into addresses and names of files.
+/// All sources of `captionlab download`. Checksums are those in the publishers' addresses and file names.
 pub const SOURCES: &[Source] = &[
     Source {
         name: "resnet50",

@@ -1,4 +1,4 @@
-//! One file over HTTP.
+//! Download of a single file over HTTP.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,31 +14,32 @@ use super::Proxies;
 use crate::files::FileLock;
 use crate::{Error, Result};
 
-/// What to download, and where to.
+/// A file to download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
+    /// Its address.
     pub url: String,
-    /// Where it goes: this file appears when all of it is here and has its checksum.
+    /// Target path; the file appears when it is complete and verified.
     pub path: PathBuf,
-    /// SHA-256 in hexadecimal digits, or its first digits; empty where it is not known.
+    /// SHA-256 in hexadecimal, or its first digits; empty where unknown.
     pub sha256: String,
-    /// About how many bytes it has, to see before whether the disk has room; 0 where that is not known.
+    /// Approximate size in bytes, to check the free disk space beforehand; 0 where unknown.
     pub about_bytes: u64,
 }
 
-/// How patient a download is.
+/// Settings of downloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownloadConfig {
-    /// So many times in a row it may fail without a byte arriving.
+    /// Number of consecutive attempts without progress before giving up. Default: 6.
     pub attempts: u32,
-    /// How long to wait before the second attempt; twice as long before each further one, a minute at most. A server that
-    /// says how long is believed, up to five minutes.
+    /// Wait before the second attempt, doubled for each further one up to a minute. A server's `Retry-After` takes precedence, up to five
+    /// minutes. Default: 1 s.
     pub wait: Duration,
-    /// When a server has said nothing for so long, the attempt has failed.
+    /// Timeout for a silent server. Default: 60 s.
     pub silence: Duration,
-    /// So many bytes of the disk stay free.
+    /// Bytes of the disk to keep free. Default: 256 MiB.
     pub keep_free: u64,
-    /// What it goes through.
+    /// Proxies to use. Default: those of the environment.
     pub proxies: Proxies,
 }
 
@@ -54,47 +55,57 @@ impl Default for DownloadConfig {
     }
 }
 
-/// What happens during a download.
+/// An event during a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownloadEvent {
-    /// Bytes are here, of so many where the server says it.
-    Bytes { done: u64, total: Option<u64> },
-    /// An attempt has failed; the next begins after a while.
-    Waiting { problem: String, wait: Duration },
+    /// Bytes have arrived.
+    Bytes {
+        /// Bytes so far.
+        done: u64,
+        /// Total size, if the server declares it.
+        total: Option<u64>,
+    },
+    /// An attempt has failed; the next one follows after a wait.
+    Waiting {
+        /// Why it failed.
+        problem: String,
+        /// Time until the next attempt.
+        wait: Duration,
+    },
 }
 
-/// What came of a download.
+/// Result of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Downloaded {
-    /// It was here, whole.
+    /// The file existed already, complete.
     AlreadyHere,
-    /// So many bytes were fetched, the others were here from before.
+    /// That many bytes were transferred; others were there from before.
     Fetched(u64),
 }
 
-/// How the names of files end that are not yet whole, and of what is known of them.
+/// Suffixes of incomplete files and their records.
 const PARTIAL: &str = "download";
 const NOTE: &str = "download.json";
 
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_ASKED_WAIT: Duration = Duration::from_secs(300);
 
-/// So many times in a row a server may send on to another address.
+/// Maximum number of consecutive redirects.
 const MOST_REDIRECTS: usize = 10;
 
-/// What is known of a file that is not yet whole.
+/// Record of an incomplete file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     url: String,
-    /// The server's `ETag` or `Last-Modified`: only the same file is gone on with.
+    /// The server's `ETag` or `Last-Modified`: only an unchanged file is resumed.
     validator: String,
 }
 
-/// Why an attempt has failed.
+/// Why an attempt failed.
 enum Failure {
-    /// It may go better next time; perhaps the server has said when.
+    /// A temporary failure, perhaps with the server's `Retry-After`.
     Passing { problem: String, wait: Option<Duration> },
-    /// It will not.
+    /// A permanent failure.
     Final(Error),
 }
 
@@ -104,12 +115,11 @@ impl From<Error> for Failure {
     }
 }
 
-/// Downloads a file. What is there from an interrupted download is gone on with, if the server still has the same file.
+/// Downloads a file, resuming an interrupted download if the server's file is unchanged.
 ///
 /// # Errors
-/// [`Error::File`] when the disk cannot be written or is too small (before anything is fetched, where the size is known);
-/// [`Error::Download`] when the server does not have the file, answers with something else, with another checksum (twice), or
-/// not at all (after all attempts).
+/// [`Error::File`] when the disk is not writable or too small (before the transfer, where the size is known); [`Error::Download`]
+/// when the server lacks the file, sends something else, sends a wrong checksum twice, or fails in all attempts.
 pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(DownloadEvent)) -> Result<Downloaded> {
     if file.path.exists() {
         return already_here(file);
@@ -118,10 +128,10 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
     std::fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
     let partial = beside(&file.path, PARTIAL);
     let Some(lock) = FileLock::try_take(&partial)? else {
-        return Err(failed(file, "another process is downloading it".into(), "Wait for it"));
+        return Err(failed(file, "another process is downloading it".into(), "Wait until it has finished."));
     };
     let mut target = lock.file().try_clone().map_err(|source| unwritable(&partial, source))?;
-    // The other process was done meanwhile; what was opened may be its file.
+    // The other process may have just finished, and the opened file may be its file.
     if file.path.exists() {
         if std::fs::metadata(&partial).is_ok_and(|partial| partial.len() == 0) {
             std::fs::remove_file(&partial).ok();
@@ -149,8 +159,8 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
                             std::fs::remove_file(&partial).ok();
                             return Err(failed(
                                 file,
-                                format!("what the server sends is not what was published: twice {problem}"),
-                                "Try again later, or name another address, or a file that you have, with --from",
+                                format!("the server's file is not what was published: twice {problem}"),
+                                "Try again later, or name another address, or a file that you have, with --from.",
                             ));
                         }
                         Failure::Passing { problem, wait: None }
@@ -163,7 +173,7 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
             Failure::Final(error) => return Err(error),
             Failure::Passing { problem, wait } => (problem, wait),
         };
-        // Bytes that only come again are no progress.
+        // Receiving the same bytes again is not progress.
         let here = length(&target, &partial)?;
         failures = if here > most { 1 } else { failures + 1 };
         most = most.max(here);
@@ -171,7 +181,7 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
             return Err(failed(
                 file,
                 format!("{problem} ({failures} times)"),
-                "What has arrived is kept: run the same command again to go on, or name a mirror with --from",
+                "What has arrived is kept: run the same command again to resume, or name a mirror with --from.",
             ));
         }
         let own = config.wait.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_WAIT);
@@ -181,25 +191,25 @@ pub fn download(file: &File, config: &DownloadConfig, mut event: impl FnMut(Down
     }
 }
 
-/// What there is to say of a file that is here.
+/// Verifies a file that exists already.
 fn already_here(file: &File) -> Result<Downloaded> {
     match checksum_problem(&file.path, &file.sha256)? {
         None => Ok(Downloaded::AlreadyHere),
-        Some(problem) => Err(failed(file, format!("{} is here, and {problem}", file.path.display()), "Move it away")),
+        Some(problem) => Err(failed(file, format!("{} exists, and {problem}", file.path.display()), "Move it away.")),
     }
 }
 
-/// Takes a file that is here already, in place of a download: it is checked and copied, and the copy appears when it is whole.
+/// Copies a local file in place of a download. It is verified, and the copy appears when it is complete.
 ///
 /// # Errors
-/// [`Error::File`] when it cannot be read or the copy not be written, [`Error::Data`] when its checksum is another one.
+/// [`Error::File`] when it cannot be read or the copy cannot be written, [`Error::Data`] when its checksum is wrong.
 pub fn copy(from: &Path, path: &Path, sha256: &str) -> Result<u64> {
     if let Some(problem) = checksum_problem(from, sha256)? {
         return Err(Error::data(
             from,
             None,
             format!("this is not what was published: {problem}"),
-            "Get the file again",
+            "Get the file again.",
         ));
     }
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -215,7 +225,7 @@ pub fn copy(from: &Path, path: &Path, sha256: &str) -> Result<u64> {
 fn agent(config: &DownloadConfig, proxy: Option<Proxy>) -> Agent {
     Agent::config_builder()
         .proxy(proxy)
-        // Another address may go through another proxy.
+        // Redirects are followed here, because another address may need another proxy.
         .max_redirects(0)
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .http_status_as_error(false)
@@ -232,12 +242,12 @@ struct Transfer<'a> {
     config: &'a DownloadConfig,
     folder: &'a Path,
     note: PathBuf,
-    /// Bytes that came in this call.
+    /// Bytes transferred in this call.
     fetched: u64,
 }
 
 impl Transfer<'_> {
-    /// Asks for what is missing and writes what comes, to the end.
+    /// Requests the missing bytes and writes them.
     fn attempt(
         &mut self,
         target: &mut std::fs::File,
@@ -250,12 +260,12 @@ impl Transfer<'_> {
         let (start, total) = match status {
             StatusCode::OK => (0, response.body().content_length()),
             StatusCode::PARTIAL_CONTENT if note.is_some() => match content_range(&headers) {
-                // Not all servers look at `If-Range`.
+                // Some servers ignore `If-Range`.
                 Some((start, total)) if start == here && is_of(note.as_ref(), &headers) => (start, Some(total)),
                 other => {
-                    // A server that answers with another part than was asked for is asked for all.
+                    // After a wrong range, request the whole file.
                     self.begin_anew(target)?;
-                    let problem = format!("the server sent a part that does not belong to what is here ({other:?})");
+                    let problem = format!("the server sent a range that does not continue the file ({other:?})");
                     return Err(Failure::Passing { problem, wait: None });
                 }
             },
@@ -264,14 +274,16 @@ impl Transfer<'_> {
                     return Ok(());
                 }
                 self.begin_anew(target)?;
-                let problem = "the file at the server is another one than before".to_string();
+                let problem = "the file on the server has changed".to_string();
                 return Err(Failure::Passing { problem, wait: None });
             }
             _ => return Err(self.refused(status, &headers)),
         };
         if header(&headers, "content-encoding").is_some_and(|encoding| encoding != "identity") {
-            let problem = "the server sends the file packed, which was not asked for".to_string();
-            return Err(failed(self.file, problem, "Name another address, or a file that you have, with --from").into());
+            let problem = "the server compresses the file, although it must not".to_string();
+            return Err(
+                failed(self.file, problem, "Name another address, or a file that you have, with --from.").into()
+            );
         }
         let is_page = header(&headers, "content-type").is_some_and(|kind| kind.starts_with("text/html"));
         if is_page {
@@ -279,11 +291,11 @@ impl Transfer<'_> {
             return Err(failed(
                 self.file,
                 problem,
-                "Open the address in a browser to see what it says, and give the file that you get with --from",
+                "Open the address in a browser to see what it says, and give the file that you get with --from.",
             )
             .into());
         }
-        // Before the note, which must never stand beside what is left of another file.
+        // Before the note, which must never describe the remains of another file.
         target
             .set_len(start)
             .and_then(|()| target.seek(SeekFrom::Start(start)))
@@ -295,16 +307,15 @@ impl Transfer<'_> {
         self.receive(response.body_mut(), target, (start, total), event)
     }
 
-    /// Asks for the file, or for what is behind the bytes that are here, and follows where it is sent.
+    /// Requests the file, or the bytes after those that exist, and follows redirects.
     fn ask(&self, here: Option<(u64, &Note)>) -> std::result::Result<Response<Body>, Failure> {
-        let wrong = |problem: String| Failure::from(failed(self.file, problem, "Check the address"));
-        let mut address: Uri = self.file.url.parse().map_err(|error| wrong(format!("this is no address: {error}")))?;
+        let wrong = |problem: String| Failure::from(failed(self.file, problem, "Check the address."));
+        let mut address: Uri = self.file.url.parse().map_err(|error| wrong(format!("invalid address: {error}")))?;
         for _ in 0..=MOST_REDIRECTS {
             let (proxy, through) = match self.config.proxies.of_address(&address) {
                 Ok(proxy) => proxy.unzip(),
                 Err(problem) => {
-                    let help =
-                        "Set it to the address of a proxy, such as http://HOST:PORT or socks5://HOST:PORT, or unset it";
+                    let help = "Set it to the address of a proxy, such as http://HOST:PORT or socks5://HOST:PORT, or unset it.";
                     return Err(failed(self.file, problem, help).into());
                 }
             };
@@ -326,10 +337,10 @@ impl Transfer<'_> {
             address =
                 to.ok_or_else(|| wrong(format!("the server answers {} without an address", response.status())))?;
         }
-        Err(wrong(format!("the server sends on to another address more than {MOST_REDIRECTS} times")))
+        Err(wrong(format!("the server redirects more than {MOST_REDIRECTS} times")))
     }
 
-    /// Writes what comes, as it comes: all of it is kept when the connection ends too early.
+    /// Writes bytes as they arrive; all are kept if the connection breaks.
     fn receive(
         &mut self,
         body: &mut Body,
@@ -368,7 +379,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// A status that brings no file.
+    /// The failure for a status without a file.
     fn refused(&self, status: StatusCode, headers: &HeaderMap) -> Failure {
         let problem = format!("the server answers {status}");
         let wait = header(headers, "retry-after").and_then(|wait| wait.trim().parse().ok()).map(Duration::from_secs);
@@ -377,20 +388,20 @@ impl Transfer<'_> {
             401 | 403 => failed(
                 self.file,
                 problem,
-                "It wants a login or consent: get the file with a browser, and give it with --from",
+                "It requires a login or consent: download the file with a browser, and give it with --from.",
             )
             .into(),
             404 | 410 => failed(
                 self.file,
                 problem,
-                "The file is no longer there: name another address, or a file that you have, with --from",
+                "The file no longer exists: name another address, or a file that you have, with --from.",
             )
             .into(),
-            _ => failed(self.file, problem, "Name another address, or a file that you have, with --from").into(),
+            _ => failed(self.file, problem, "Name another address, or a file that you have, with --from.").into(),
         }
     }
 
-    /// Forgets what has arrived.
+    /// Discards what has arrived.
     fn begin_anew(&self, target: &mut std::fs::File) -> Result<()> {
         std::fs::remove_file(&self.note).ok();
         target.set_len(0).map_err(|error| self.unwritable(error))
@@ -400,14 +411,14 @@ impl Transfer<'_> {
         serde_json::from_slice(&std::fs::read(&self.note).ok()?).ok()
     }
 
-    /// Keeps what tells this file from a later one of the same address. Without that, nothing is gone on with.
+    /// Records the validator of the file. Without one, downloads are not resumed.
     fn write_note(&self, headers: &HeaderMap) -> Result<()> {
         match validator(headers) {
             Some(validator) => {
                 let note = Note { url: self.file.url.clone(), validator: validator.to_string() };
                 crate::files::write_whole(
                     &self.note,
-                    "keep what is known of a download",
+                    "record the download",
                     serde_json::json!(note).to_string().as_bytes(),
                 )
             }
@@ -419,7 +430,7 @@ impl Transfer<'_> {
     }
 
     fn check_room(&self, bytes: u64) -> Result<()> {
-        // A file system that cannot tell is tried.
+        // Proceeds if the file system cannot tell.
         let Ok(free) = fs4::available_space(self.folder) else { return Ok(()) };
         if bytes.saturating_add(self.config.keep_free) <= free {
             return Ok(());
@@ -427,13 +438,13 @@ impl Transfer<'_> {
         Err(failed(
             self.file,
             format!(
-                "{} are to come, and the disk of {} has {} left, of which {} should stay free",
+                "{} are missing, but the disk of {} has {} left, of which {} must stay free",
                 bytes_text(bytes),
                 self.folder.display(),
                 bytes_text(free),
                 bytes_text(self.config.keep_free)
             ),
-            "Make room",
+            "Make room on the disk.",
         ))
     }
 
@@ -447,19 +458,19 @@ fn failed(file: &File, problem: String, help: &str) -> Error {
 }
 
 fn unwritable(path: &Path, source: std::io::Error) -> Error {
-    Error::file(path, "write the download", source, "Check that the folder may be written and the disk has room.")
+    Error::file(path, "write the download", source, "Check that the folder is writable and the disk has room.")
 }
 
 fn length(target: &std::fs::File, path: &Path) -> Result<u64> {
     Ok(target.metadata().map_err(|source| unwritable(path, source))?.len())
 }
 
-/// `.NAME.ending`, in the same folder.
+/// The path `.NAME.ending` in the same folder.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(format!(".{}.{ending}", path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
-/// The address that a server at another address sends on to.
+/// Resolves the address of a redirect.
 fn joined(from: &Uri, to: &str) -> Option<Uri> {
     let (scheme, authority) = (from.scheme_str()?, from.authority()?);
     let to = to.split('#').next().unwrap_or_default();
@@ -483,20 +494,20 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// What tells a file from a later one of the same address. A weak `ETag` is no promise of the same bytes.
+/// The validator of a file's version. A weak `ETag` does not promise the same bytes.
 fn validator(headers: &HeaderMap) -> Option<&str> {
     let tag = header(headers, "etag").filter(|tag| !tag.starts_with("W/"));
     tag.or_else(|| header(headers, "last-modified"))
 }
 
-/// Whether a part is of the file that is noted, as far as the server says it.
+/// Whether a response belongs to the recorded version, as far as the server says.
 fn is_of(note: Option<&Note>, headers: &HeaderMap) -> bool {
     let says = |name| header(headers, name).map(|own| note.is_some_and(|note| note.validator == own));
-    // One of the two is noted; a server may say the other alone.
+    // Only one of the two is recorded, and the server may send only the other.
     says("etag").or(says("last-modified")) != Some(false) || says("last-modified") == Some(true)
 }
 
-/// Where the part that is sent begins, and how long the whole is: `bytes 200-999/1000`.
+/// Start and total size in `bytes 200-999/1000`.
 fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let (range, total) = header(headers, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
     let (start, end) = range.split_once('-')?;
@@ -505,28 +516,28 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     (start <= end && end < total).then_some((start, total))
 }
 
-/// How long the whole is, of a server that has nothing behind: `bytes */1000`.
+/// Total size in `bytes */1000`, of a server that has no further bytes.
 fn unsatisfied_range(headers: &HeaderMap) -> Option<u64> {
     header(headers, "content-range")?.strip_prefix("bytes */")?.parse().ok()
 }
 
-/// How a file's SHA-256 is another one than it should be; `None` where it is the same, or none is known.
+/// Describes a wrong checksum; `None` if it is right or unknown.
 pub(super) fn checksum_problem(path: &Path, expected: &str) -> Result<Option<String>> {
     if expected.is_empty() {
         return Ok(None);
     }
-    let unreadable = |source| Error::file(path, "check the download", source, "Check that it may be read.");
+    let unreadable = |source| Error::file(path, "check the download", source, "Check that it is readable.");
     let mut hash = Sha256::new();
     let mut file = std::fs::File::open(path).map_err(unreadable)?;
     std::io::copy(&mut file, &mut hash).map_err(unreadable)?;
     let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     match found.starts_with(&expected.to_ascii_lowercase()) {
         true => Ok(None),
-        false => Ok(Some(format!("its SHA-256 is {found}, and {expected} was published"))),
+        false => Ok(Some(format!("its SHA-256 is {found} instead of the published {expected}"))),
     }
 }
 
-/// `168 MB`, `4.4 GB`.
+/// Formats `168 MB`, `4.4 GB`.
 pub fn bytes_text(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),

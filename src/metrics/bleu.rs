@@ -1,14 +1,13 @@
-//! BLEU: how many of a caption's n-grams also stand in a reference.
+//! BLEU: n-gram precision of a caption.
 
 use std::ops::AddAssign;
 
 use super::ngrams::{self, MOST, Ngram, Words};
 
-/// What BLEU is computed from. Those of captions add up to those of a corpus.
+/// The counts that BLEU is computed from. Counts of captions add up to those of a corpus.
 ///
-/// Papineni et al. (2002), *BLEU: a Method for Automatic Evaluation of Machine Translation*: modified n-gram precision
-/// (section 2.1.1) with the brevity penalty (section 2.2.2), whose reference length is the closest of an image's references,
-/// the shorter of two that are as close.
+/// Papineni et al. (2002), *BLEU: a Method for Automatic Evaluation of Machine Translation*: modified n-gram precision (section 2.1.1)
+/// with the brevity penalty (section 2.2.2), whose reference length is the closest among the references, the shorter of two.
 ///
 /// ```
 /// use captionlab::metrics::BleuCounts;
@@ -22,27 +21,26 @@ use super::ngrams::{self, MOST, Ngram, Words};
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BleuCounts {
-    /// How many n-grams of the hypothesis also stand in a reference, for n = 1 to 4. Each counts at most as often as it
-    /// stands in one of the references (*clipped*).
+    /// Number of n-grams of the hypothesis that occur in a reference, for n = 1 to 4, each counted at most as often as it occurs in one of
+    /// the references (*clipping*).
     pub matches: [u64; MOST],
-    /// How many n-grams the hypothesis has, for n = 1 to 4.
+    /// Number of n-grams of the hypothesis, for n = 1 to 4.
     pub ngrams: [u64; MOST],
-    /// Words of the hypothesis.
+    /// Number of words of the hypothesis.
     pub hypothesis_words: u64,
-    /// Words of the reference whose length is closest.
+    /// Number of words of the reference of the closest length.
     pub reference_words: u64,
 }
 
 impl BleuCounts {
-    /// The counts of a caption. Without references nothing matches.
+    /// Counts a caption. Without references nothing matches.
     pub fn of<S: AsRef<str>, R: AsRef<[S]>>(hypothesis: &[S], references: &[R]) -> Self {
         let mut words = Words::default();
         let references: Vec<Vec<u32>> = references.iter().map(|reference| words.learn(reference.as_ref())).collect();
         Self::of_numbers(&words.look_up(hypothesis), &references)
     }
 
-    /// [`BleuCounts::of`] for captions that are numbers of words already, as a [`Vocabulary`](crate::data::Vocabulary) encodes
-    /// them.
+    /// As [`BleuCounts::of`], for captions encoded as ids by a [`Vocabulary`](crate::data::Vocabulary).
     pub fn of_ids<R: AsRef<[i64]>>(hypothesis: &[i64], references: &[R]) -> Self {
         let references: Vec<Vec<u32>> = references.iter().map(|ids| ngrams::of_ids(ids.as_ref())).collect();
         Self::of_numbers(&ngrams::of_ids(hypothesis), &references)
@@ -50,7 +48,7 @@ impl BleuCounts {
 
     fn of_numbers(hypothesis: &[u32], references: &[Vec<u32>]) -> Self {
         let mut most: Vec<(Ngram, u32)> = references.iter().flat_map(|reference| ngrams::count(reference)).collect();
-        // The highest count of each n-gram comes last, and is the one that is found.
+        // Sorted, so that the last of equal n-grams has the highest count.
         most.sort_unstable();
         let mut matches = [0; MOST];
         for (ngram, count) in ngrams::count(hypothesis) {
@@ -71,8 +69,8 @@ impl BleuCounts {
 
     /// BLEU-1 to BLEU-4, each in `0..=1`.
     ///
-    /// The two small numbers are those of the reference scorer (pycocoevalcap): with them a caption without a match scores
-    /// close to 0 and not exactly, and nothing divides by 0.
+    /// Two small constants are those of the reference scorer (pycocoevalcap): they avoid division by 0, and make the score of a caption
+    /// without matches almost, but not exactly, 0.
     pub fn bleu(&self) -> [f64; MOST] {
         const TINY: f64 = 1e-15;
         const SMALL: f64 = 1e-9;

@@ -1,19 +1,22 @@
-//! Captions, and what people say of the same images.
+//! Captions to score, with their references.
 
 use crate::data::Example;
 use crate::{Error, Result};
 
-/// A caption, and what people say of the same image.
+/// A caption to score, with the references of its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptionToScore {
-    /// Names the image.
+    /// Id of the image.
     pub id: String,
     /// The caption to score.
     pub hypothesis: String,
+    /// The references: captions of the image by people.
     pub references: Vec<String>,
 }
 
 impl CaptionToScore {
+    /// Creates a caption with its references.
+    ///
     /// ```
     /// use captionlab::metrics::CaptionToScore;
     /// CaptionToScore::new("1", "a dog runs", ["a brown dog is running", "the dog runs"]);
@@ -27,18 +30,18 @@ impl CaptionToScore {
         Self { id: id.into(), hypothesis: hypothesis.into(), references }
     }
 
-    /// One caption for each example, against all that people say of it.
+    /// Pairs each example with a caption to score; its own captions are the references.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are not as many captions as examples.
+    /// [`Error::Argument`] when the numbers of captions and examples differ.
     pub fn of_examples<S: AsRef<str>>(examples: &[Example], captions: &[S]) -> Result<Vec<Self>> {
         check_count(examples.len(), captions.len())?;
         let pairs = examples.iter().zip(captions);
         Ok(pairs.map(|(example, caption)| Self::new(&example.name, caption.as_ref(), &example.captions)).collect())
     }
 
-    /// What a person says of each example, against what the others say: the first caption of the first image, the second of the
-    /// second, and so on. Images of fewer than two captions are left out.
+    /// Takes one reference of each example as its hypothesis, to score people against each other: the first caption of the first image,
+    /// the second of the second, and so on. Images with fewer than two captions are left out.
     pub fn of_people(examples: &[Example]) -> Vec<Self> {
         let of = |(number, example): (usize, &Example)| {
             let mut others = example.captions.clone();
@@ -48,10 +51,10 @@ impl CaptionToScore {
         examples.iter().filter(|example| example.captions.len() > 1).enumerate().map(of).collect()
     }
 
-    /// Other captions of the same images, in the same order, against the same references: what makes two systems comparable.
+    /// Replaces the hypotheses, keeping the order and the references, to compare another system.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are not as many captions as images.
+    /// [`Error::Argument`] when the numbers of captions and images differ.
     pub fn said_instead<S: AsRef<str>>(of: &[Self], captions: &[S]) -> Result<Vec<Self>> {
         check_count(of.len(), captions.len())?;
         let pairs = of.iter().zip(captions);

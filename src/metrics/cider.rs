@@ -1,20 +1,19 @@
-//! CIDEr and CIDEr-D: the n-grams that a caption shares with the references, rare ones counting most.
+//! CIDEr and CIDEr-D: consensus with the references, weighted by TF-IDF.
 
 use rayon::prelude::*;
 
 use super::ngrams::{self, MOST, Ngram, Words};
 use crate::data::WordMap;
 
-/// The width of the penalty for another length, in words.
+/// Standard deviation of the length penalty, in words.
 const SIGMA: f64 = 6.0;
 
-/// The references of all images, made ready, and in how many images each n-gram is said.
+/// The references of all images with the document frequencies of n-grams.
 ///
-/// Vedantam, Zitnick & Parikh (2015), *CIDEr: Consensus-based Image Description Evaluation*. Each n-gram has the weight
-/// tf · (ln N − ln df): how often the caption says it, times how rare it is among the N images (equation 1). The score is the
-/// cosine between the weights of the caption and of a reference, a mean over references and over n = 1 to 4 (equations 2
-/// and 3). CIDEr-D cuts each weight of the caption at the reference's and lowers the score of captions of another length
-/// (equation 4), so that repeating good words does not pay.
+/// Vedantam, Zitnick & Parikh (2015), *CIDEr: Consensus-based Image Description Evaluation*. The weight of an n-gram is its TF-IDF,
+/// tf · (ln N − ln df), where df is the number of the N images with the n-gram (equation 1). The score is the cosine of the weights of
+/// caption and reference, averaged over references and over n = 1 to 4 (equations 2 and 3). CIDEr-D clips the weights of the caption at
+/// the reference's and penalises differing lengths (equation 4), so that repeating good words does not pay.
 ///
 /// ```
 /// use captionlab::metrics::Cider;
@@ -25,53 +24,53 @@ const SIGMA: f64 = 6.0;
 /// let cider = Cider::new(&references);
 /// let (good, vague) = (cider.cider_d(0, &["a", "dog", "runs", "on", "grass"]), cider.cider_d(0, &["a", "on"]));
 /// assert!(good > 5.0 && vague < 0.1);
-/// // A caption that every image could have says nothing of this one: "a" and "on" are said of both images.
+/// // Words that occur for every image are worth nothing: "a" and "on" are said of both.
 /// assert_eq!(cider.cider_d(0, &["a"]), 0.0);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Cider {
     words: Words,
-    /// The logarithm of the number of images that say an n-gram.
+    /// Logarithm of the document frequency of each n-gram.
     log_frequencies: WordMap<Ngram, f64>,
     log_images: f64,
     images: Vec<Image>,
 }
 
-/// The n-grams of a caption, and how often it says each.
+/// The n-grams of a caption with their counts.
 type Counts = Vec<(Ngram, u32)>;
 
 /// The references of an image.
 #[derive(Debug, Clone, Default)]
 struct Image {
-    /// The n-grams that they say, sorted.
+    /// Their n-grams, sorted.
     ngrams: Vec<Ngram>,
-    /// Where the first weight of each stands.
+    /// Index of the first weight of each n-gram.
     starts: Vec<u32>,
-    /// A reference and the weight of the n-gram in it; those of an n-gram one after the other.
+    /// Pairs of a reference and the weight of the n-gram in it, grouped by n-gram.
     weights: Vec<(u32, f64)>,
-    /// Each reference's length of its vector of weights, for n = 1 to 4, and its number of pairs of words.
+    /// For each reference the norms of its weights, for n = 1 to 4, and its number of bigrams.
     norms: Vec<([f64; MOST], f64)>,
 }
 
 impl Cider {
-    /// The images' references, each a list of words, make the corpus by which n-grams are rare or not.
+    /// Builds the scorer from the tokenised references of all images, which are also the corpus of document frequencies.
     ///
-    /// With one image alone nothing is rare, since every n-gram is in all images: all scores are 0.
+    /// With a single image all scores are 0, because every n-gram occurs in all images.
     pub fn new<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(references: &[I]) -> Self {
         let mut words = Words::default();
         let numbers = learn_all(&mut words, references);
         Self::of_numbers(words, &numbers, &numbers)
     }
 
-    /// Counts how rare n-grams are in another corpus than the references: in the training captions, say.
+    /// As [`Cider::new`], with document frequencies from another corpus, such as the training captions.
     pub fn with_corpus<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(references: &[I], corpus: &[I]) -> Self {
         let mut words = Words::default();
         let (references, corpus) = (learn_all(&mut words, references), learn_all(&mut words, corpus));
         Self::of_numbers(words, &references, &corpus)
     }
 
-    /// [`Cider::new`] for captions that are numbers of words already, as a [`Vocabulary`](crate::data::Vocabulary) encodes them:
-    /// what a training needs to score what it samples. Leave special tokens out, or they are words like others.
+    /// As [`Cider::new`], for captions encoded as ids by a [`Vocabulary`](crate::data::Vocabulary), for instance to score samples in
+    /// training. Leave special tokens out, as they would count as words.
     ///
     /// ```
     /// use captionlab::metrics::Cider;
@@ -85,7 +84,7 @@ impl Cider {
         Self::of_numbers(Words::default(), &references, &references)
     }
 
-    /// Of images' captions as numbers of words. N-grams are counted twice, which is quick, and never kept for all images at once.
+    /// Builds the scorer from ids. N-grams are counted twice, which is fast, instead of being stored for all images at once.
     fn of_numbers(words: Words, references: &[Vec<Vec<u32>>], corpus: &[Vec<Vec<u32>>]) -> Self {
         const PART: usize = 512;
         let said = |image: &Vec<Vec<u32>>| -> Vec<Ngram> {
@@ -129,17 +128,17 @@ impl Cider {
             }
             image.weights.push((number, weight));
         }
-        // Kept for all images of a corpus.
+        // These are kept for all images of a corpus.
         image.ngrams.shrink_to_fit();
         image.starts.shrink_to_fit();
         image
     }
 
-    /// The weights of a caption's n-grams, and the length of the vector of those of each n.
+    /// The weights of a caption's n-grams, and their norm for each n.
     fn weights(&self, counts: &[(Ngram, u32)]) -> (Vec<(Ngram, f64)>, [f64; MOST]) {
         let mut norms = [0.0; MOST];
         let weigh = |&(ngram, count): &(Ngram, u32)| {
-            // An n-gram that no image says is as rare as one that a single image says.
+            // An unknown n-gram has the document frequency 1.
             let log_frequency = self.log_frequencies.get(&ngram).copied().unwrap_or(0.0);
             let weight = f64::from(count) * (self.log_images - log_frequency);
             norms[ngrams::order(ngram) - 1] += weight * weight;
@@ -149,8 +148,8 @@ impl Cider {
         (weights, norms.map(f64::sqrt))
     }
 
-    /// What each different word of a caption counts, in the order of the caption: how often it says it, times how rare the word is
-    /// among the images, ln N − ln df. 0 for a word that is said of all images, ln N for one that is said of one at most.
+    /// The TF-IDF weight of each distinct word of a caption, in order of occurrence: its count times ln N − ln df, which is 0 for a word of
+    /// all images, and ln N for a word of at most one.
     ///
     /// ```
     /// use captionlab::metrics::Cider;
@@ -175,7 +174,7 @@ impl Cider {
         counted.into_iter().map(weight).collect()
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn images(&self) -> usize {
         self.images.len()
     }
@@ -183,15 +182,15 @@ impl Cider {
     /// CIDEr-D of a caption of an image, in `0..=10`; 0 for an image without references.
     ///
     /// # Panics
-    /// When there is no image of that number.
+    /// When `image` is out of range.
     pub fn cider_d<S: AsRef<str>>(&self, image: usize, hypothesis: &[S]) -> f64 {
         10.0 * self.score(image, &self.words.look_up(hypothesis), true)
     }
 
-    /// [`Cider::cider_d`] of a caption of numbers, for what [`Cider::of_ids`] made.
+    /// As [`Cider::cider_d`], for ids, with a scorer from [`Cider::of_ids`].
     ///
     /// # Panics
-    /// When there is no image of that number.
+    /// When `image` is out of range.
     pub fn cider_d_of_ids(&self, image: usize, hypothesis: &[i64]) -> f64 {
         10.0 * self.score(image, &ngrams::of_ids(hypothesis), true)
     }
@@ -201,7 +200,7 @@ impl Cider {
     /// As in the paper, but without stemming.
     ///
     /// # Panics
-    /// When there is no image of that number.
+    /// When `image` is out of range.
     pub fn cider<S: AsRef<str>>(&self, image: usize, hypothesis: &[S]) -> f64 {
         self.score(image, &self.words.look_up(hypothesis), false)
     }
@@ -237,13 +236,13 @@ impl Cider {
     }
 }
 
-/// The captions of images as numbers of words.
+/// Encodes the captions of images as ids.
 fn learn_all<S: AsRef<str>, R: AsRef<[S]>, I: AsRef<[R]>>(words: &mut Words, images: &[I]) -> Vec<Vec<Vec<u32>>> {
     let learn = |captions: &I| captions.as_ref().iter().map(|caption| words.learn(caption.as_ref())).collect();
     images.iter().map(learn).collect()
 }
 
-/// Pairs of neighbouring words: what the reference scorer takes for a caption's length.
+/// Number of bigrams, which the reference scorer takes for a caption's length.
 fn pairs(counts: &[(Ngram, u32)]) -> f64 {
     counts.iter().filter(|(ngram, _)| ngrams::order(*ngram) == 2).map(|(_, count)| f64::from(*count)).sum()
 }

@@ -1,4 +1,4 @@
-//! Captions and references as files: COCO's annotations and results, the data sets of this project, lines of text.
+//! Files of captions and references: COCO's annotations and results, data sets, lines of text.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -11,14 +11,14 @@ use super::CaptionToScore;
 use crate::data::{Id, Tally, captions_by_name, counted, is_captions_of_images, read_text};
 use crate::{Error, Result};
 
-/// A caption of COCO's files.
+/// A caption in COCO's files.
 #[derive(Deserialize)]
 struct Record {
     image_id: Id,
     caption: OneOrMany,
 }
 
-/// The captions of an image. Some files have all in one place, some make a record of each.
+/// The captions of an image: some files have a list, some have one record per caption.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a caption is to be a text, or a list of them")]
 enum OneOrMany {
@@ -44,26 +44,25 @@ struct Annotations {
 /// Captions with the ids of their images, in the order of the file.
 type Captions = Vec<(String, String)>;
 
-/// Captions, and what was noticed while reading them.
+/// Captions and notes.
 type Read = (Captions, Vec<String>);
 
-/// Reads references and the captions to score, and brings them together by the ids of their images.
+/// Reads captions to score and their references, and matches them by image id.
 ///
-/// References, and the captions to score, are
-/// - COCO's annotations (`{"annotations": [{"image_id", "caption"}]}`) or results (`[{"image_id", "caption"}]`, or such a record a
-///   line), where a caption may also be a list of captions; or a JSON object of images' ids and their captions;
-/// - a data set in any of the layouts that [`Dataset::open`](crate::data::Dataset::open) knows, with or without its images, whose
-///   names are the ids;
-/// - text files with a caption a line (the id is the number of the line, from 1). Each further file of references holds another
-///   reference of each image, and an empty line where an image has none.
+/// Both may be
+/// - COCO's annotations (`{"annotations": [{"image_id", "caption"}]}`) or results (`[{"image_id", "caption"}]`, or one such record per
+///   line), where a caption may also be a list of captions; or a JSON object from image ids to captions;
+/// - a data set in any layout of [`Dataset::open`](crate::data::Dataset::open), with or without its images; their names are the ids;
+/// - text files with one caption per line, whose id is the line number from 1. Each further file of references adds a reference to
+///   each image; an empty line adds none.
 ///
-/// Ids are compared as people's tools write them: 11, 11.0 and "11" are one, and so are `a.jpg` and `./a.jpg`.
+/// Ids are normalised: 11, 11.0 and "11" are equal, and so are `a.jpg` and `./a.jpg`.
 ///
-/// The notes say which references were not needed: images without a caption to score are left out.
+/// The returned notes list unused references: those of images without a caption to score.
 ///
 /// # Errors
-/// [`Error::File`] for what cannot be read; [`Error::Data`] for malformed files, with the line, for a second caption of an image,
-/// and for captions of images without references, which are listed.
+/// [`Error::File`] when a file cannot be read; [`Error::Data`] for malformed files (with the line), for several captions of an image,
+/// and for captions of images without references (which are listed).
 pub fn read_captions_to_score<P: AsRef<Path>>(
     references: &[P],
     hypotheses: impl AsRef<Path>,
@@ -151,7 +150,7 @@ fn read(path: &Path) -> Result<Read> {
     Ok((text.lines().enumerate().map(line).collect(), Vec::new()))
 }
 
-/// Whether a file is JSON: by its name, or since it begins as no caption does, with a record.
+/// Whether a file is JSON: by its name, or because it begins with a record.
 fn is_json(path: &Path, text: &str) -> bool {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let mut beginning = text.chars().filter(|character| !character.is_whitespace());
@@ -193,7 +192,7 @@ fn of_json(path: &Path, text: &str) -> Result<Read> {
     Ok((captions, Vec::new()))
 }
 
-/// A data set's captions. Which of its images are there makes no difference.
+/// The captions of a data set, whether or not its images exist.
 fn of_data_set(path: &Path) -> Result<Read> {
     let (images, notes) = captions_by_name(path)?;
     let captions = images.into_iter().flat_map(|(name, captions)| {

@@ -6,10 +6,10 @@ use super::{CaptionToScore, Report};
 use crate::{Error, Result};
 
 impl Report {
-    /// The scores of each caption as a data frame, a row a caption: `image`, `caption`, and a column for each score.
+    /// The scores of each caption as a data frame, one row per caption: `image`, `caption`, and a column per score.
     ///
     /// # Errors
-    /// [`Error::Argument`] when these are not the captions that were scored.
+    /// [`Error::Argument`] when `captions` are not those that were scored.
     pub fn data_frame(&self, captions: &[CaptionToScore]) -> Result<DataFrame> {
         let ids = captions.iter().map(|caption| &caption.id);
         if !ids.eq(self.captions.iter().map(|caption| &caption.id)) {

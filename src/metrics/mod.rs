@@ -1,17 +1,15 @@
-//! How good captions are, and how well pictures and captions find one another: scores equal to those of the reference scorers,
-//! without Java and without tensors.
+//! Metrics of captions and retrieval, equal to the reference scorers, without Java and without tensors.
 //!
-//! | score | what it asks | where |
+//! | metric | measures | item |
 //! |---|---|---|
-//! | BLEU-1 to BLEU-4 | how many of the caption's n-grams stand in a reference? | [`BleuCounts`] |
-//! | METEOR | which words can be aligned, also by stem, synonym, paraphrase? | `Meteor` |
-//! | ROUGE-L | how many words stand in the same order? | [`rouge_l`] |
-//! | CIDEr-D | how many of the n-grams that are rare elsewhere? | [`Cider`] |
-//! | R@K, median rank | in which place does the right one come? | [`Ranks`] |
+//! | BLEU-1 to BLEU-4 | n-gram precision | [`BleuCounts`] |
+//! | METEOR | alignment by word, stem, synonym and paraphrase | `Meteor` |
+//! | ROUGE-L | longest common subsequence | [`rouge_l`] |
+//! | CIDEr-D | common n-grams, weighted by TF-IDF | [`Cider`] |
+//! | R@K, median rank | retrieval | [`Ranks`] |
 //!
-//! BLEU, ROUGE-L, CIDEr-D and ranks take words, or their numbers, as they are, and are always there. METEOR, `Tokenizer`, which
-//! finds words as the reference scorers do, and `score`, which computes all scores of captions, come with the cargo feature
-//! `scores`.
+//! BLEU, ROUGE-L, CIDEr-D and retrieval take words or ids, and are always available. METEOR, `Tokenizer` (the reference scorers'
+//! tokenisation) and `score` (all scores of captions) need the cargo feature `scores`.
 
 mod bleu;
 mod captions;

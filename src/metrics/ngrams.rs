@@ -1,18 +1,18 @@
-//! Words as numbers, and the runs of one to four of them (n-grams) that BLEU and CIDEr count.
+//! Word ids and the n-grams (n = 1 to 4) that BLEU and CIDEr count.
 
 use crate::data::WordMap;
 
-/// The longest n-gram.
+/// The largest n.
 pub(super) const MOST: usize = 4;
 
-/// Words as numbers from 1 on.
+/// Word ids from 1.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words {
     numbers: WordMap<String, u32>,
 }
 
 impl Words {
-    /// The numbers of a caption's words; new words get the next numbers.
+    /// The ids of a caption's words; new words get the next ids.
     pub(super) fn learn<S: AsRef<str>>(&mut self, tokens: &[S]) -> Vec<u32> {
         let words = split(tokens);
         words
@@ -27,7 +27,7 @@ impl Words {
             .collect()
     }
 
-    /// The numbers of a caption's words. New words get numbers of their own, which are good for this caption alone.
+    /// The ids of a caption's words; unknown words get temporary ids, valid for this caption only.
     pub(super) fn look_up<S: AsRef<str>>(&self, tokens: &[S]) -> Vec<u32> {
         let mut new: Vec<&str> = Vec::new();
         let words = split(tokens);
@@ -46,22 +46,21 @@ impl Words {
     }
 }
 
-/// The words of tokens. Nearly always the tokens themselves; a token with a no-break space in it, such as a telephone number,
-/// is two words to BLEU and CIDEr, since the reference scorers join the tokens and cut them again.
+/// The words of tokens, usually the tokens themselves. A token with a no-break space, such as a telephone number, counts as two words
+/// in BLEU and CIDEr, because the reference scorers join and split tokens again.
 fn split<S: AsRef<str>>(tokens: &[S]) -> impl Iterator<Item = &str> {
     tokens.iter().flat_map(|token| token.as_ref().split_whitespace())
 }
 
-/// Numbers of words as a vocabulary gives them, moved by one, as they begin with 0 there. What is beyond its range is an unknown
-/// word.
+/// Converts a vocabulary's ids, which begin with 0. Ids out of range become an unknown word.
 pub(super) fn of_ids(ids: &[i64]) -> Vec<u32> {
     ids.iter().map(|&id| u32::try_from(id).map_or(u32::MAX, |id| id.saturating_add(1))).collect()
 }
 
-/// One to four words in a row, packed into a number: equal n-grams are equal numbers, and shorter ones are smaller.
+/// Up to four word ids packed into an integer: equal n-grams are equal, and shorter ones are smaller.
 pub(super) type Ngram = u128;
 
-/// How many words an n-gram has, 1 to 4.
+/// The n of an n-gram, 1 to 4.
 pub(super) fn order(ngram: Ngram) -> usize {
     (128 - ngram.leading_zeros() as usize).div_ceil(32)
 }

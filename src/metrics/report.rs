@@ -1,4 +1,4 @@
-//! All scores of a set of captions.
+//! Scores of a set of captions.
 
 use std::fmt;
 
@@ -8,43 +8,52 @@ use serde::Serialize;
 use super::{BleuCounts, CaptionToScore, Cider, Matcher, Meteor, MeteorCounts, MeteorWords, Tokenizer, rouge_l};
 use crate::{Error, Result};
 
-/// A family of scores.
+/// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
     /// BLEU-1 to BLEU-4.
+    /// METEOR.
     Bleu,
+    /// ROUGE-L.
     Meteor,
+    /// CIDEr-D.
     RougeL,
     CiderD,
 }
 
 impl Metric {
-    /// All, in the order in which papers print them.
+    /// All metrics, in the usual order of papers.
     pub const ALL: [Self; 4] = [Self::Bleu, Self::Meteor, Self::RougeL, Self::CiderD];
 }
 
-/// The scores of a caption or of a corpus; `None` for what was not asked for.
+/// The scores of a caption or a corpus; `None` for metrics that were not requested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Scores {
+    /// BLEU-1, in `0..=1`.
     #[serde(rename = "BLEU-1", skip_serializing_if = "Option::is_none")]
     pub bleu_1: Option<f64>,
+    /// BLEU-2, in `0..=1`.
     #[serde(rename = "BLEU-2", skip_serializing_if = "Option::is_none")]
     pub bleu_2: Option<f64>,
+    /// BLEU-3, in `0..=1`.
     #[serde(rename = "BLEU-3", skip_serializing_if = "Option::is_none")]
     pub bleu_3: Option<f64>,
+    /// BLEU-4, in `0..=1`.
     #[serde(rename = "BLEU-4", skip_serializing_if = "Option::is_none")]
     pub bleu_4: Option<f64>,
+    /// METEOR, in `0..=1`.
     #[serde(rename = "METEOR", skip_serializing_if = "Option::is_none")]
     pub meteor: Option<f64>,
+    /// ROUGE-L, in `0..=1`.
     #[serde(rename = "ROUGE-L", skip_serializing_if = "Option::is_none")]
     pub rouge_l: Option<f64>,
-    /// In `0..=10`; all others in `0..=1`.
+    /// CIDEr-D, in `0..=10`.
     #[serde(rename = "CIDEr-D", skip_serializing_if = "Option::is_none")]
     pub cider_d: Option<f64>,
 }
 
 impl Scores {
-    /// The scores that there are, by the names that papers use.
+    /// The available scores with their usual names.
     pub fn named(&self) -> Vec<(&'static str, f64)> {
         let all = [
             ("BLEU-1", self.bleu_1),
@@ -64,17 +73,18 @@ impl Scores {
     }
 }
 
-/// The scores of captions, and of all together.
+/// The scores of captions and of the whole corpus.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
+    /// Scores of the corpus.
     pub corpus: Scores,
-    /// In the order of the captions.
+    /// Scores of each caption, in order.
     pub captions: Vec<CaptionScores>,
-    /// What METEOR matched by.
+    /// The matchers that METEOR used.
     pub meteor_matchers: &'static [Matcher],
-    /// What is to be known of the scores, a sentence each.
+    /// Remarks on the scores, one sentence each.
     pub notes: Vec<String>,
-    /// What the corpus's scores are computed from, by caption; empty for what was not asked for.
+    /// Counts behind the corpus scores, by caption; empty for metrics that were not requested.
     #[serde(skip)]
     counts: Counts,
 }
@@ -87,18 +97,18 @@ struct Counts {
 }
 
 impl Report {
-    /// The scores of a corpus of these captions, each as often as it is named.
+    /// The corpus scores of the given captions, with repetitions.
     pub(super) fn corpus_of(&self, captions: &[usize]) -> Scores {
         corpus(captions.iter().map(|&caption| (self, caption)))
     }
 
-    /// The captions that one score ranks highest in comparison with another, as places in [`Report::captions`]: those that the first
-    /// ranks near the top and the second near the bottom come first, and the other way round last.
+    /// Ranks captions by how much two scores disagree. Returns indices into [`Report::captions`]: first those that `loved_by` ranks high
+    /// and `not_by` ranks low, last the opposite.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a score that the report has not, by the names of [`Scores::named`].
+    /// [`Error::Argument`] for a score that the report lacks, by the names of [`Scores::named`].
     pub fn disagreements(&self, loved_by: &str, not_by: &str) -> Result<Vec<usize>> {
-        // Captions of the same score share the middle of their ranks, here twice that, which is whole.
+        // Captions of equal score share the mean of their ranks, doubled here to stay an integer.
         let ranks = |name: &str| -> Result<Vec<i64>> {
             let score = |caption: &CaptionScores| caption.scores.named().into_iter().find(|(known, _)| *known == name);
             let scores: Option<Vec<f64>> = self.captions.iter().map(|caption| Some(score(caption)?.1)).collect();
@@ -123,7 +133,7 @@ impl Report {
         Ok(captions)
     }
 
-    /// The scores of two corpora: this one and another of the same images, in which some captions have changed places.
+    /// The corpus scores of this report and another on the same images, with some captions swapped.
     pub(super) fn corpora_of_swapped(&self, other: &Self, swapped: &[bool]) -> (Scores, Scores) {
         let of = |turned: bool| {
             let which = swapped.iter().map(move |&swapped| if swapped == turned { self } else { other });
@@ -133,7 +143,7 @@ impl Report {
     }
 }
 
-/// The scores of a corpus of captions, each of a report that has the same scores.
+/// The corpus scores of captions from reports with the same metrics.
 fn corpus<'a>(captions: impl Iterator<Item = (&'a Report, usize)>) -> Scores {
     let (mut bleu, mut meteor) = (None, None);
     let (mut rouge_l, mut cider_d) = ((0.0, 0usize), (0.0, 0usize));
@@ -163,8 +173,10 @@ fn corpus<'a>(captions: impl Iterator<Item = (&'a Report, usize)>) -> Scores {
 /// The scores of one caption.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaptionScores {
+    /// Id of the image.
     pub id: String,
     #[serde(flatten)]
+    /// Its scores.
     pub scores: Scores,
 }
 
@@ -178,10 +190,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// Scores captions: those of [`Metric`] that are asked for, each caption and all together.
+/// Scores captions by the given metrics, individually and as a corpus.
 ///
-/// The figures are those of the reference scorers (pycocoevalcap): BLEU and METEOR of a corpus are computed from the sums of
-/// its captions' counts, ROUGE-L and CIDEr-D are means.
+/// Equals the reference scorers (pycocoevalcap): corpus BLEU and METEOR are computed from the sums of the captions' counts, corpus
+/// ROUGE-L and CIDEr-D are means.
 ///
 /// ```
 /// use captionlab::metrics::{self, CaptionToScore, Meteor, Metric};
@@ -195,8 +207,8 @@ impl fmt::Display for Report {
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] without captions, for captions without references, which are named, and where a caption and a reference
-/// are both thousands of words long.
+/// [`Error::Argument`] without captions, for captions without references (which are listed), and when a caption and a reference both
+/// have thousands of words.
 pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -> Result<Report> {
     if captions.is_empty() {
         return Err(Error::argument("there are no captions to score", "Give one at least."));
@@ -220,7 +232,7 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
     check_lengths(captions, &tokens)?;
     let mut notes = Vec::new();
     let mut each: Vec<Scores> = vec![Scores::default(); captions.len()];
-    // Side by side: some of CIDEr-D is the work of a single thread.
+    // In parallel, because a part of CIDEr-D is single-threaded.
     let (meteor_counts, cider_d) = rayon::join(
         || metrics.contains(&Metric::Meteor).then(|| meteor_counts(meteor, &tokens)),
         || metrics.contains(&Metric::CiderD).then(|| cider_d(&tokens)),
@@ -262,7 +274,7 @@ pub fn score(captions: &[CaptionToScore], metrics: &[Metric], meteor: &Meteor) -
     Ok(report)
 }
 
-/// The words of a caption, and of its references.
+/// The words of a caption and of its references.
 type Tokens = (Vec<String>, Vec<Vec<String>>);
 
 fn meteor_counts(meteor: &Meteor, tokens: &[Tokens]) -> Vec<MeteorCounts> {
@@ -281,9 +293,9 @@ fn cider_d(tokens: &[Tokens]) -> Vec<f64> {
     tokens.par_iter().enumerate().map(of).collect()
 }
 
-/// Memory grows with the words of a caption times those of a reference, and must not grow without end.
+/// Limit of the memory, which grows with the words of a caption times those of a reference.
 const MOST_WORD_PAIRS: usize = 10_000_000;
-/// Time grows with the square of the words of a reference.
+/// Limit of the time, which grows with the square of the words of a reference.
 const MOST_WORDS: usize = 200_000;
 
 fn check_lengths(captions: &[CaptionToScore], tokens: &[Tokens]) -> Result<()> {

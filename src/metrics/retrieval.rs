@@ -1,10 +1,10 @@
-//! How well pictures are found by their captions, and captions by their pictures.
+//! Retrieval metrics: recall@K and median rank.
 
 use std::fmt;
 
 use crate::{Error, Result};
 
-/// In which place what was searched for came, from 1, once for each search.
+/// The rank, from 1, of the correct item in each query.
 ///
 /// ```
 /// use captionlab::metrics::Ranks;
@@ -17,12 +17,12 @@ use crate::{Error, Result};
 pub struct Ranks(Vec<usize>);
 
 impl Ranks {
-    /// The share of searches whose item came among the first `most`, in `0..=1` (*recall@K*); 0 where nothing was searched for.
+    /// Recall@K: share of the queries whose item is among the first `most`, in `0..=1`; 0 without queries.
     pub fn recall(&self, most: usize) -> f64 {
         self.mean(|rank| if rank <= most { 1.0 } else { 0.0 })
     }
 
-    /// The median: half of the searches found theirs in this place or before. 0 where nothing was searched for.
+    /// Median rank; 0 without queries.
     pub fn median(&self) -> f64 {
         let mut ranks = self.0.clone();
         ranks.sort_unstable();
@@ -33,12 +33,12 @@ impl Ranks {
         }
     }
 
-    /// The mean of 1 ÷ place, in `0..=1` (*MRR*); 0 where nothing was searched for.
+    /// Mean reciprocal rank (MRR), in `0..=1`; 0 without queries.
     pub fn mean_reciprocal(&self) -> f64 {
         self.mean(|rank| 1.0 / rank as f64)
     }
 
-    /// The places, in the order of the searches.
+    /// The ranks, in the order of the queries.
     pub fn as_slice(&self) -> &[usize] {
         &self.0
     }
@@ -54,7 +54,7 @@ impl FromIterator<usize> for Ranks {
     }
 }
 
-/// Searches of another group join these.
+/// Adds the ranks of further queries.
 impl Extend<usize> for Ranks {
     fn extend<I: IntoIterator<Item = usize>>(&mut self, ranks: I) {
         self.0.extend(ranks);
@@ -77,8 +77,8 @@ impl fmt::Display for Ranks {
     }
 }
 
-/// In which place the item of that index comes, from 1. Of equals it comes last, and so does what is not a number: a model that
-/// says the same of everything finds nothing.
+/// The rank of item `own` by decreasing score, from 1. Ties and NaN are ranked pessimistically: a model that scores everything equally
+/// finds nothing.
 ///
 /// ```
 /// use captionlab::metrics::rank;
@@ -87,16 +87,16 @@ impl fmt::Display for Ranks {
 /// ```
 ///
 /// # Panics
-/// When there is no item of that index.
+/// When `own` is out of range.
 pub fn rank(scores: &[f32], own: usize) -> usize {
     scores.len() - scores.iter().filter(|&&score| score < scores[own]).count()
 }
 
-/// Both directions of a search, from the scores of all captions with all pictures: in which place each caption's own picture
-/// comes among the pictures, and in which place the first of each picture's captions comes among those of other pictures.
+/// Ranks of both retrieval directions, from the scores of all captions with all images: the rank of each caption's image among the
+/// images, and the rank of each image's best caption among the captions of other images.
 ///
-/// `scores` has a row a caption and a column a picture, row by row; `pictures_of_captions` says whose caption each is. Pictures
-/// without a caption are searched among, and not for.
+/// `scores` is row-major with one row per caption and one column per image; `pictures_of_captions` is the image of each caption. Images
+/// without captions are candidates, but not queries.
 ///
 /// ```
 /// use captionlab::metrics;
@@ -108,7 +108,7 @@ pub fn rank(scores: &[f32], own: usize) -> usize {
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] when there are not as many scores as captions times pictures, or a caption is of no picture.
+/// [`Error::Argument`] when the number of scores is not captions × images, or a caption's image is out of range.
 pub fn ranks(scores: &[f32], pictures: usize, pictures_of_captions: &[usize]) -> Result<(Ranks, Ranks)> {
     let captions = pictures_of_captions.len();
     if scores.len() != captions * pictures {
@@ -127,7 +127,7 @@ pub fn ranks(scores: &[f32], pictures: usize, pictures_of_captions: &[usize]) ->
     let of_captions = rows().map(|(row, &own)| rank(row, own)).collect();
     let of_picture = |picture: usize| {
         let (own, others): (Vec<_>, Vec<_>) = rows().partition(|(_, own)| **own == picture);
-        // The best of its captions; what is not a number is none.
+        // The best of its captions, ignoring NaN.
         let best = own.iter().map(|(row, _)| row[picture]).fold(f32::NAN, f32::max);
         let behind = others.iter().filter(|(row, _)| row[picture] < best).count();
         (!own.is_empty()).then_some(others.len() - behind + 1)

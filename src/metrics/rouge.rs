@@ -1,14 +1,14 @@
-//! ROUGE-L: the longest run of words, with gaps, that a caption shares with a reference.
+//! ROUGE-L: longest common subsequence.
 
-/// Recall counts this much more than precision, as in the reference scorer.
+/// Weight of recall relative to precision, as in the reference scorer.
 const BETA: f64 = 1.2;
 
 /// ROUGE-L of a caption, in `0..=1`.
 ///
-/// The longest common subsequence (words in the same order, others may stand between) over the caption's words is its
-/// precision, over the reference's words its recall; the best precision and the best recall of all references, which may be of
-/// two, are brought together as F with β = 1.2. Lin (2004), *ROUGE: A Package for Automatic Evaluation of Summaries*,
-/// section 3.1; the best of several references as in pycocoevalcap, where a caption without words is one empty word.
+/// Precision is the longest common subsequence over the caption's length, recall the same over the reference's length. The highest
+/// precision and the highest recall among the references, even of different ones, give the F measure with β = 1.2. Lin (2004), *ROUGE:
+/// A Package for Automatic Evaluation of Summaries*, section 3.1; several references as in pycocoevalcap, where a caption without words
+/// is a single empty word.
 ///
 /// ```
 /// // "a dog … grass" in both: 3 of 4 words, 3 of 5 words.
@@ -36,9 +36,9 @@ fn or_empty<S: AsRef<str>>(tokens: &[S]) -> Vec<&str> {
     if tokens.is_empty() { vec![""] } else { tokens.iter().map(AsRef::as_ref).collect() }
 }
 
-/// Its length in words.
+/// The length of the longest common subsequence, in words.
 fn longest_common_subsequence(left: &[&str], right: &[&str]) -> usize {
-    // lengths[j] is that of the words of `left` so far and the first j of `right`.
+    // lengths[j]: for the words of `left` so far and the first j words of `right`.
     let mut lengths = vec![0; right.len() + 1];
     for word in left {
         let mut diagonal = 0;
@@ -51,16 +51,16 @@ fn longest_common_subsequence(left: &[&str], right: &[&str]) -> usize {
     lengths[right.len()]
 }
 
-/// Which words of a caption make up the longest run that it shares with a reference, as places from 0: what [`rouge_l`] counts.
+/// The word indices of the longest common subsequence in a caption, which [`rouge_l`] counts.
 ///
-/// Memory grows with the product of the two lengths. Of several runs as long it is the one whose words come first.
+/// Memory grows with the product of both lengths. Among equally long subsequences, the one whose words come first is returned.
 ///
 /// ```
 /// use captionlab::metrics::longest_common_run;
 /// assert_eq!(longest_common_run(&["a", "dog", "in", "grass"], &["a", "dog", "runs", "on", "grass"]), [0, 1, 3]);
 /// ```
 pub fn longest_common_run<S: AsRef<str>>(hypothesis: &[S], reference: &[S]) -> Vec<usize> {
-    // lengths[i][j] is that of the words from i and from j on.
+    // lengths[i][j]: for the words from i and from j.
     let mut lengths = vec![vec![0usize; reference.len() + 1]; hypothesis.len() + 1];
     let are_equal = |place: usize, other: usize| hypothesis[place].as_ref() == reference[other].as_ref();
     for place in (0..hypothesis.len()).rev() {

@@ -1,4 +1,4 @@
-//! How sure a score is, whether two systems differ, and how varied captions are.
+//! Confidence intervals, significance tests and diversity of captions.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,28 +8,32 @@ use super::report::Report;
 use crate::data::Random;
 use crate::{Error, Result};
 
-/// A range that a score lies in.
+/// A confidence interval of a score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interval {
+    /// Lower end.
     pub low: f64,
+    /// Upper end.
     pub high: f64,
 }
 
-/// How a score of two systems differs on the same images.
+/// Comparison of two systems by a score on the same images.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The score's name.
+    /// Name of the score.
+    /// Score of the first system.
     pub name: &'static str,
+    /// Score of the second system.
     pub first: f64,
     pub second: f64,
-    /// How likely it is that chance alone makes a difference at least as large: small values mean that the systems do differ.
+    /// p-value: probability of at least this difference if the systems were equally good. Small values mean a significant difference.
     pub p_value: f64,
 }
 
-/// Between which values each score of the corpus lies in 95 of 100 cases, were other images drawn like these.
+/// 95 % confidence intervals of the corpus scores.
 ///
-/// The images are drawn `resamples` times with replacement, and the corpus is scored each time (bootstrap percentiles; Koehn,
-/// 2004, *Statistical Significance Tests for Machine Translation Evaluation*, section 3).
+/// Resamples the images with replacement `resamples` times (bootstrap percentiles; Koehn, 2004, *Statistical Significance Tests for
+/// Machine Translation Evaluation*, section 3).
 pub fn confidence_intervals(report: &Report, resamples: usize, seed: u64) -> Vec<(&'static str, Interval)> {
     let images = report.captions.len();
     let mut random = Random::new(seed);
@@ -49,13 +53,13 @@ pub fn confidence_intervals(report: &Report, resamples: usize, seed: u64) -> Vec
     names.zip(drawn.iter_mut().map(interval)).collect()
 }
 
-/// Whether two systems differ on the same images, score by score.
+/// Tests each score for a significant difference between two systems on the same images.
 ///
-/// The captions of each image are swapped between the systems at random, `shuffles` times: if they were equally good, that
-/// would make as large a difference as often as not (approximate randomisation; Riezler & Maxwell, 2005).
+/// Swaps captions between the systems at random, `shuffles` times, and counts how often the difference is at least as large (approximate
+/// randomisation; Riezler & Maxwell, 2005).
 ///
 /// # Errors
-/// [`Error::Argument`] when the reports are not of the same images in the same order, or not of the same scores.
+/// [`Error::Argument`] when the reports differ in images, their order, or scores.
 pub fn compare(first: &Report, second: &Report, shuffles: usize, seed: u64) -> Result<Vec<Comparison>> {
     let ids = |report: &Report| report.captions.iter().map(|caption| caption.id.clone()).collect::<Vec<_>>();
     let (of_first, of_second) = (first.corpus.named(), second.corpus.named());
@@ -73,7 +77,7 @@ pub fn compare(first: &Report, second: &Report, shuffles: usize, seed: u64) -> R
         let (one, other) = first.corpora_of_swapped(second, &swapped);
         for (place, ((_, one), (_, other))) in one.named().iter().zip(other.named()).enumerate() {
             let observed = (of_first[place].1 - of_second[place].1).abs();
-            // What differs by rounding alone is as large.
+            // A difference smaller only by rounding counts as large.
             as_large[place] += usize::from((one - other).abs() >= observed - 1e-12);
         }
     }
@@ -86,22 +90,22 @@ pub fn compare(first: &Report, second: &Report, shuffles: usize, seed: u64) -> R
     Ok(of_first.iter().enumerate().map(comparison).collect())
 }
 
-/// How varied captions are.
+/// Diversity of captions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Diversity {
-    /// Different words over all words, in `0..=1` (*distinct-1*; Li et al., 2016).
+    /// Distinct-1: distinct words per word, in `0..=1` (Li et al., 2016).
     pub distinct_words: f64,
-    /// The same of pairs of neighbouring words (*distinct-2*).
+    /// Distinct-2: distinct bigrams per bigram, in `0..=1`.
     pub distinct_pairs: f64,
-    /// How many different words are used.
+    /// Number of distinct words.
     pub vocabulary: usize,
-    /// The share of captions that do not stand among the training captions.
+    /// Share of captions that are not among the training captions, in `0..=1`.
     pub novel: f64,
-    /// The share of captions that are said of no other image.
+    /// Share of captions that are generated for one image only, in `0..=1`.
     pub unique: f64,
 }
 
-/// How varied captions are, and how many are new; each caption is a list of words.
+/// Measures the diversity of tokenised captions, and their novelty compared with the training captions.
 pub fn diversity<S: AsRef<str>>(captions: &[Vec<S>], training: &[Vec<S>]) -> Diversity {
     let words = |caption: &Vec<S>| caption.iter().map(|word| word.as_ref().to_string()).collect::<Vec<String>>();
     let known: HashSet<Vec<String>> = training.iter().map(words).collect();

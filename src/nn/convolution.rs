@@ -1,4 +1,4 @@
-//! Convolutions, with a bias or with the batch normalisation that follows them.
+//! Convolutions with a bias, or with the batch normalisation that follows them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,15 +7,17 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Statistic, Weights, network};
 
-/// How channels are normalised after each convolution.
+/// Normalisation of the channels after each convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalisation {
-    /// Batch normalisation (Ioffe & Szegedy 2015): by the statistics of the batch in training, by the running ones afterwards.
+    /// Batch normalisation (Ioffe & Szegedy 2015): batch statistics in training, running statistics in inference.
     Batch,
-    /// Frozen batch normalisation: by the running statistics always; nothing of it is trained. `epsilon` is added to variances: 0 for
-    /// torchvision's Faster R-CNN of 2019, 10⁻⁵ elsewhere.
-    Frozen { epsilon: f64 },
+    /// Frozen batch normalisation (torchvision's `FrozenBatchNorm2d`): always the running statistics, and no trainable parameters.
+    Frozen {
+        /// Added to the variances: 0 for torchvision's Faster R-CNN of 2019, 10⁻⁵ elsewhere.
+        epsilon: f64,
+    },
 }
 
 impl Normalisation {
@@ -32,12 +34,12 @@ impl Normalisation {
 pub(crate) struct Geometry {
     pub(crate) inputs: i64,
     pub(crate) outputs: i64,
-    /// Width and height of the filter.
+    /// Kernel size.
     pub(crate) side: i64,
     pub(crate) stride: i64,
 }
 
-/// A convolution without a bias, and the normalisation of its channels.
+/// A convolution without a bias, followed by the normalisation of its channels.
 #[derive(Debug)]
 pub(crate) struct NormalisedConvolution {
     weight: Tensor,
@@ -52,7 +54,7 @@ pub(crate) struct NormalisedConvolution {
 
 network!(NormalisedConvolution { weight, scale, shift, running_mean, running_var; normalisation, stride, folded });
 
-/// Convolution and normalisation as one convolution, for inference. A clone starts empty.
+/// The convolution with its normalisation folded in, for inference. A clone starts empty.
 #[derive(Debug, Default)]
 struct FoldedCache(Mutex<Option<Folded>>);
 
@@ -64,14 +66,14 @@ impl Clone for FoldedCache {
 
 #[derive(Debug)]
 struct Folded {
-    /// Of the weights that it was made from.
+    /// Sum of the versions of the tensors that it was folded from.
     version: i64,
     weight: Tensor,
     bias: Tensor,
 }
 
 impl NormalisedConvolution {
-    /// Weights are named `<convolution>.weight`, and `<norm>.weight`, `.bias`, `.running_mean`, `.running_var`.
+    /// Parameters are named `<convolution>.weight`, `<norm>.weight`, `.bias`, `.running_mean` and `.running_var`.
     pub(crate) fn new(
         convolution: &str,
         norm: &str,
@@ -82,7 +84,7 @@ impl NormalisedConvolution {
         let Geometry { inputs, outputs, side, stride } = geometry;
         let trainable = normalisation == Normalisation::Batch;
         Self {
-            weight: weights.for_relu(&format!("{convolution}.weight"), &[outputs, inputs, side, side]),
+            weight: weights.kaiming_uniform(&format!("{convolution}.weight"), &[outputs, inputs, side, side]),
             scale: weights.constant(&format!("{norm}.weight"), &[outputs], 1.0, trainable),
             shift: weights.constant(&format!("{norm}.bias"), &[outputs], 0.0, trainable),
             running_mean: Statistic(weights.constant(&format!("{norm}.running_mean"), &[outputs], 0.0, false)),
@@ -93,8 +95,8 @@ impl NormalisedConvolution {
         }
     }
 
-    /// In `training`, gradients flow to the weights; otherwise normalisation is part of the convolution, which saves going over the
-    /// map once more, the weights get no gradients, and it is computed with the kind of numbers that the map is of.
+    /// In `training`, gradients flow to the weights. Otherwise normalisation is folded into the convolution, which saves a pass over
+    /// the map: no gradients, and the dtype of the map.
     ///
     /// # Shapes
     /// - `map`: `[batch, inputs, height, width]`
@@ -121,7 +123,7 @@ impl NormalisedConvolution {
         }
     }
 
-    /// What each channel is multiplied by, and what is then added.
+    /// Scale and shift of each channel.
     fn affine(&self) -> (Tensor, Tensor) {
         let scale = &self.scale * (&self.running_var.0 + self.normalisation.epsilon()).rsqrt();
         let shift = &self.shift - &self.running_mean.0 * &scale;
@@ -144,7 +146,7 @@ impl NormalisedConvolution {
     }
 }
 
-/// A convolution with a bias that keeps width and height, computed in the dtype of the map.
+/// A convolution with a bias and "same" padding, computed in the dtype of the map.
 #[derive(Debug)]
 pub(crate) struct Convolution {
     weight: Tensor,
@@ -159,7 +161,7 @@ impl Convolution {
         Self::within(name, [outputs, inputs, side, side], bound, weights)
     }
 
-    /// As [`Convolution::new`], with weights that start so small that the output starts near 0.
+    /// As [`Convolution::new`], with weights so small that the output starts near 0.
     pub(crate) fn small(name: &str, inputs: i64, outputs: i64, side: i64, weights: &mut Weights) -> Self {
         Self::within(name, [outputs, inputs, side, side], SMALL, weights)
     }
@@ -183,8 +185,8 @@ impl Convolution {
 /// The bound of a uniform distribution of standard deviation 0.01.
 const SMALL: f64 = 0.017_320_508;
 
-/// The same map, with the channels of a place beside each other in memory, where that is faster: convolutions then give such maps
-/// too. On processors it takes a sixth less time with ResNet-50; elsewhere the map is left as it is.
+/// Converts a map to channels-last memory format on the CPU, where ResNet-50 then takes a sixth less time. Convolutions keep the
+/// format. On other devices the map is returned as it is.
 ///
 /// # Shapes
 /// - `map`, result: `[batch, channels, height, width]`

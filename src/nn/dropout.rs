@@ -1,11 +1,11 @@
-//! Dropout by a given generator, so that a resumed training drops what it would have dropped.
+//! Dropout from an explicit generator, so that a resumed run drops the same elements.
 
 use tch::{Kind, Tensor};
 
 use crate::data::Random;
 
-/// Dropout (Srivastava et al. 2014): with `random` (in training), each number becomes 0 with `probability`, and the others are
-/// divided by `1 − probability`. The probability is rounded to a 65,536th.
+/// Dropout (Srivastava et al. 2014). With `random` (in training), sets each element to 0 with `probability` and divides the others
+/// by `1 − probability`. The probability is rounded to a multiple of 1/65,536.
 pub(crate) fn dropout(tensor: Tensor, probability: f64, random: Option<&mut Random>) -> Tensor {
     match random {
         Some(random) if probability > 0.0 => &tensor * dropout_mask(&tensor, probability, random),

@@ -1,4 +1,4 @@
-//! What every network here is made of: named weights and their files, layers, and the dtype that they compute with.
+//! Building blocks of every network: named parameters and their files, layers, dtypes.
 
 pub(crate) mod convolution;
 mod dropout;

@@ -1,32 +1,32 @@
-//! One way to make a second handle to a network, or a changed copy of it.
+//! Second handles to a network, and copies in another dtype.
 
 use tch::{Kind, Tensor};
 
-/// What becomes of the tensors of a network that is mapped.
+/// How [`Network::map`] replaces the tensors of a network.
 pub(crate) trait TensorMap {
-    /// A weight.
+    /// Replaces a parameter.
     fn weight(&self, weight: &Tensor) -> Tensor;
 
-    /// A running mean or variance of batch normalisation.
+    /// Replaces a running mean or variance of batch normalisation.
     fn statistic(&self, statistic: &Tensor) -> Tensor {
         self.weight(statistic)
     }
 }
 
-/// A layer, or a network of layers: anything whose tensors can be visited one by one.
+/// A layer, or a network of layers, whose tensors can be replaced one by one.
 ///
 /// The macro [`network`](crate::nn::network) implements it from a list of fields.
 pub(crate) trait Network: Sized {
-    /// The same network made of other tensors.
+    /// The same network, made of other tensors.
     fn map(&self, map: &dyn TensorMap) -> Self;
 
-    /// A handle for another worker thread: it shares the weights. Only the handle with `update_statistics` updates the running
-    /// means and variances; of several that train at the same time, one may.
+    /// A handle for another worker thread, which shares the weights. Only a handle with `update_statistics` updates the running means
+    /// and variances; at most one of the handles in use may have it.
     fn worker_handle(&self, update_statistics: bool) -> Self {
         self.map(&WorkerHandle { update_statistics })
     }
 
-    /// A copy of the network as it is now, which computes in another dtype and records no gradients.
+    /// A snapshot of the network in another dtype, without gradients.
     fn copy_in(&self, kind: Kind) -> Self {
         tch::no_grad(|| self.map(&CopyIn(kind)))
     }
@@ -88,7 +88,7 @@ impl<T: Network, const N: usize> Network for [T; N] {
     }
 }
 
-/// Implements [`Network`] for a struct: the fields that are mapped, and those that are cloned.
+/// Implements [`Network`] for a struct: the fields that are mapped, then those that are cloned.
 macro_rules! network {
     ($type:ty { $($mapped:ident),* $(; $($cloned:ident),*)? }) => {
         impl $crate::nn::Network for $type {

@@ -15,7 +15,7 @@ pub(crate) struct LayerNorm {
 network!(LayerNorm { weight, bias; epsilon });
 
 impl LayerNorm {
-    /// Weights are named `<name>.weight` and `<name>.bias`.
+    /// Parameters are named `<name>.weight` and `<name>.bias`.
     pub(crate) fn new(name: &str, width: usize, epsilon: f64, weights: &mut Weights) -> Self {
         let shape = [width as i64];
         Self {

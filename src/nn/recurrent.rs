@@ -1,7 +1,7 @@
-//! Recurrent layers with the weights of PyTorch's `LSTM` and `RNN`, written out.
+//! Recurrent layers with the parameters of PyTorch's `LSTM` and `RNN`.
 //!
-//! libtorch's own kernels repack the weights at every call, which is dear when a caption is decoded word by word; and they want
-//! one input a step, while in a captioner most of the input, the image, is the same at all steps and is multiplied only once.
+//! libtorch's own kernels repack the weights at every call, which is expensive when a caption is decoded word by word. They also
+//! take a whole input per step, while a captioner multiplies the constant part of its input, the image, only once.
 //!
 //! | cell | step |
 //! |---|---|
@@ -17,15 +17,15 @@ use super::{Weights, network};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cell {
-    /// A long short-term memory.
+    /// Long short-term memory (Hochreiter & Schmidhuber 1997).
     #[default]
     Lstm,
-    /// A plain recurrent network with a ReLU, as in the paper.
+    /// A plain recurrent network with a ReLU, as in Karpathy & Fei-Fei (2015).
     ReluRnn,
 }
 
 impl Cell {
-    /// How many rows of a weight belong to one number of the state.
+    /// Rows of a weight per hidden unit.
     fn gates(self) -> i64 {
         match self {
             Self::Lstm => 4,
@@ -64,14 +64,14 @@ impl RecurrentState {
         Self { hidden: change(&self.hidden), cell: change(&self.cell) }
     }
 
-    /// The state of some rows of the batch.
+    /// The states of the selected rows of the batch.
     pub(crate) fn select(&self, rows: &Tensor) -> Self {
         self.map(|part| part.index_select(0, rows))
     }
 }
 
 impl Recurrent {
-    /// A layer whose weights are named `<prefix>.weight_ih_l0`, …, uniform within `1 ÷ √hidden`, as PyTorch's are.
+    /// Parameters are named `<prefix>.weight_ih_l0` …, and initialised as in PyTorch: uniform within `1 ÷ √hidden`.
     pub(crate) fn new(cell: Cell, inputs: usize, hidden_size: usize, prefix: &str, weights: &mut Weights) -> Self {
         Self::named(cell, inputs, hidden_size, |name| format!("{prefix}.{name}_l0"), weights)
     }
@@ -97,7 +97,7 @@ impl Recurrent {
         }
     }
 
-    /// Both biases, which are only ever added.
+    /// The sum of both biases.
     pub(crate) fn bias(&self) -> Tensor {
         &self.bias_ih + &self.bias_hh
     }
@@ -131,13 +131,12 @@ impl Recurrent {
         }
     }
 
-    /// All steps of packed sequences, sorted by length, the longest first.
+    /// Runs all steps over packed sequences, sorted by decreasing length (as PyTorch's `PackedSequence`).
     ///
     /// # Shapes
-    /// - `input_gates`: `[tokens, gates · hidden]`, packed: first the first tokens of all sequences, then the second ones of those
-    ///   that have one, and so on
-    /// - `steps`: how many sequences are active at each step
-    /// - result: the hidden states, `[tokens, hidden]`, packed alike
+    /// - `input_gates`: `[tokens, gates · hidden]`, packed: step by step, the tokens of all sequences that are still active
+    /// - `steps`: number of active sequences at each step
+    /// - result: hidden states, `[tokens, hidden]`, packed alike
     pub(crate) fn forward(&self, input_gates: &Tensor, steps: &[i64]) -> Tensor {
         self.forward_with(input_gates, steps, |gates, _| gates)
     }
@@ -161,7 +160,7 @@ impl Recurrent {
         Tensor::cat(&outputs, 0)
     }
 
-    /// As [`Recurrent::forward`], from the last token of each sequence to its first.
+    /// As [`Recurrent::forward`], from the last token of each sequence to the first.
     fn backward(&self, input_gates: &Tensor, steps: &[i64]) -> Tensor {
         let mut state = self.initial_state(steps.last().copied().unwrap_or(0));
         let mut outputs = Vec::with_capacity(steps.len());
@@ -183,7 +182,7 @@ impl Recurrent {
     }
 }
 
-/// Two recurrent layers, one for each direction.
+/// A forward and a backward recurrent layer.
 #[derive(Debug)]
 pub(crate) struct Bidirectional {
     ahead: Recurrent,
@@ -194,7 +193,7 @@ network!(Bidirectional { ahead, back });
 
 #[cfg_attr(not(test), expect(dead_code, reason = "the sentence encoder of the alignment reads in both directions"))]
 impl Bidirectional {
-    /// Weights are named as PyTorch's: `<prefix>.weight_ih_l0` and `<prefix>.weight_ih_l0_reverse`.
+    /// Parameters are named as in PyTorch: `<prefix>.weight_ih_l0` and `<prefix>.weight_ih_l0_reverse`.
     pub(crate) fn new(cell: Cell, inputs: usize, hidden_size: usize, prefix: &str, weights: &mut Weights) -> Self {
         let reverse = |name: &str| format!("{prefix}.{name}_l0_reverse");
         Self {
@@ -205,8 +204,8 @@ impl Bidirectional {
 
     /// # Shapes
     /// - `input`: `[tokens, inputs]`, packed as for [`Recurrent::forward`]
-    /// - `steps`: how many sequences are active at each step
-    /// - result: `[tokens, 2 · hidden]`, packed alike: ahead, then back
+    /// - `steps`: number of active sequences at each step
+    /// - result: `[tokens, 2 · hidden]`, packed alike: forward, then backward states
     pub(crate) fn forward(&self, input: &Tensor, steps: &[i64]) -> Tensor {
         let gates = |layer: &Recurrent| input.linear(&layer.weight_ih, Some(&layer.bias()));
         let ahead = self.ahead.forward(&gates(&self.ahead), steps);

@@ -1,4 +1,4 @@
-//! Figures one after the other.
+//! Animations of figures.
 
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame};
@@ -6,22 +6,22 @@ use image::{Delay, Frame};
 use super::figure::{Figure, failed, one_paragraph};
 use crate::{Error, Result};
 
-/// A moving figure: a GIF that runs again and again, and what is to be seen in it, in words.
+/// A looping GIF with a text alternative.
 ///
 /// As the last expression of a notebook cell it displays itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Animation {
-    /// The encoded pictures.
+    /// The encoded GIF.
     pub gif: Vec<u8>,
-    /// What is to be seen: one paragraph without line ends.
+    /// The text alternative: one paragraph without line breaks.
     pub alternative: String,
 }
 
 impl Animation {
-    /// Shows figures one after the other, each for so many seconds, the last one three times as long.
+    /// Shows each figure for `seconds`, the last one three times as long.
     ///
     /// # Errors
-    /// [`Error::Argument`] without figures, for figures of different sizes, and for a time that is not in `0.02..=60`.
+    /// [`Error::Argument`] without figures, for figures of different sizes, or when `seconds` is not in `0.02..=60`.
     pub fn new(figures: &[Figure], seconds: f64, alternative: impl AsRef<str>) -> Result<Self> {
         let Some(first) = figures.first() else {
             return Err(Error::argument("an animation without figures", "Give at least one figure."));
@@ -58,7 +58,7 @@ impl Animation {
         Ok(Self { gif, alternative: one_paragraph(alternative.as_ref()) })
     }
 
-    /// Shows the animation below the notebook cell. Notebooks call this by themselves for a cell's last expression.
+    /// Displays the animation below the notebook cell. Notebooks call this for a cell's last expression.
     pub fn evcxr_display(&self) {
         evcxr_runtime::mime_type("text/plain").text(&self.alternative);
         evcxr_runtime::mime_type("image/gif").bytes(&self.gif);

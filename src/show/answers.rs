@@ -1,11 +1,11 @@
-//! Exercises that check themselves.
+//! Self-checking exercises.
 
 use super::table::Table;
 
-/// How far an answer may be off: four digits are enough.
+/// Accepted difference: four digits are enough.
 const TOLERANCE: f64 = 1e-4;
 
-/// The answers to an exercise beside the right ones: for each case its name, the answer that was given, and the right one.
+/// A table of the answers to an exercise beside the right ones. A case is its name, the answer given, and the right answer.
 ///
 /// ```
 /// let answers = captionlab::show::answers("What is a half?", &[("1/2", 0.5, 0.5), ("2/4", 0.0, 0.5)]);

@@ -1,4 +1,4 @@
-//! Axes: which numbers stand along them, and how numbers are written.
+//! Axes: range, ticks and number formatting.
 
 use std::ops::Range;
 
@@ -6,46 +6,47 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 
 use super::curves::Scale;
 
-/// Spans smaller than this part of the values themselves are one value, as far as floating point can tell.
+/// Smaller spans, relative to the values, count as a single value, because of rounding.
 const SMALLEST_SPAN: f64 = 1e-9;
 
-/// Beyond this the span of two values would be infinite.
+/// Beyond this, the span of two values could be infinite.
 const LARGEST: f64 = 1e300;
 
-/// Below this, arithmetic loses digits; it is drawn as 0.
+/// Below this, arithmetic loses precision; drawn as 0.
 pub(super) const SMALLEST: f64 = 1e-290;
 
-/// Whether a value has a place in a figure: it is finite, and so is its distance to any other such value.
+/// Whether a value can be drawn: it and its distance to any other such value are finite.
 pub(super) fn is_drawable(value: f64) -> bool {
     value.abs() <= LARGEST
 }
 
-/// One axis: what it spans and which numbers stand along it. All positions are those of [`Axis::place`].
+/// An axis: its range and ticks. Positions are those of [`Axis::place`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
     pub scale: Scale,
-    /// First and last position.
+    /// First position.
     pub low: f64,
+    /// Last position.
     pub high: f64,
-    /// Positions with their labels.
+    /// Positions with labels.
     pub ticks: Vec<(f64, String)>,
-    /// Positions of the faint lines between.
+    /// Positions of minor grid lines.
     pub minor: Vec<f64>,
 }
 
-/// How far an axis reaches beyond its values.
+/// How far an axis extends beyond its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// No further: histograms, where the edges are meant.
+    /// Not at all, as for a histogram, whose edges are exact.
     Exact,
-    /// A little, so that nothing sits on the frame.
+    /// By a margin, so that nothing touches the frame.
     Margin,
-    /// To the next labelled number.
+    /// To the next tick.
     Ticks,
 }
 
 impl Axis {
-    /// An axis for values between `low` and `high`, with about `count` labelled numbers.
+    /// An axis for values between `low` and `high`, with about `count` labelled ticks.
     pub fn new(low: f64, high: f64, scale: Scale, reach: Reach, count: usize) -> Self {
         match scale {
             Scale::Linear => Self::linear(low, high, reach, count),
@@ -66,7 +67,7 @@ impl Axis {
         }
         let first = (low / step - 1e-6).ceil();
         let last = (high / step + 1e-6).floor();
-        // No more than a few are ever needed; the bound is for spans at the edge of floating point.
+        // A few suffice; the bound is for spans at the limit of floating point.
         let numbers = (0..64).map(|i| first + f64::from(i)).take_while(|&i| i <= last);
         // `+ 0.0` turns −0 into 0.
         let ticks = numbers.map(|i| (i * step + 0.0, with_step(i * step + 0.0, step))).collect();
@@ -103,7 +104,7 @@ impl Axis {
         Self { scale: Scale::Logarithmic, low, high, ticks, minor }
     }
 
-    /// Where a value stands along the axis; `None` if it has no place there.
+    /// The position of a value on the axis; `None` if it has none.
     pub fn place(scale: Scale, value: f64) -> Option<f64> {
         match scale {
             Scale::Linear => is_drawable(value).then_some(value),
@@ -112,7 +113,7 @@ impl Axis {
     }
 }
 
-/// Plotters takes places, see [`Axis::place`], for the values of the axis.
+/// Plotters receives positions, see [`Axis::place`], as values.
 impl Ranged for Axis {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
@@ -141,7 +142,7 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// A span that is wide enough to draw: one value gets some room on both sides.
+/// A span wide enough to draw: a single value gets room on both sides.
 fn opened(low: f64, high: f64) -> (f64, f64) {
     let size = low.abs().max(high.abs());
     if high - low > (size * SMALLEST_SPAN).max(SMALLEST) {
@@ -158,7 +159,7 @@ fn nice_step(step: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|&nice| nice >= step * 0.999).unwrap_or(step)
 }
 
-/// A number on an axis of this step: as many decimals as the step needs, and the same for all.
+/// Formats a tick of this step, with the same decimals for all ticks.
 fn with_step(value: f64, step: f64) -> String {
     if value == 0.0 {
         return "0".into();
@@ -181,7 +182,7 @@ fn power(decade: i32, digit: u32) -> String {
     }
 }
 
-/// A number for reading: three digits or so, thousands grouped.
+/// Formats a number for reading: about three digits, with thousands separators.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {
@@ -197,7 +198,7 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// Numbers to compare: with the same number of decimals, as many as the one that needs most.
+/// Formats numbers to compare: all with the most decimals that one of them needs.
 pub(super) fn numbers(values: &[f64]) -> Vec<String> {
     let texts: Vec<String> = values.iter().map(|&value| number(value)).collect();
     if texts.iter().any(|text| text.contains('×')) {
@@ -208,7 +209,7 @@ pub(super) fn numbers(values: &[f64]) -> Vec<String> {
     values.iter().map(|value| grouped(&format!("{:.most$}", value + 0.0))).collect()
 }
 
-/// `1.2×10⁻⁵`.
+/// Formats `1.2×10⁻⁵`.
 fn scientific(value: f64) -> String {
     if !value.is_finite() {
         return if value.is_nan() {
@@ -235,7 +236,7 @@ fn raised(exponent: i32) -> String {
     exponent.to_string().chars().map(raise).collect()
 }
 
-/// Thousands set apart by commas, and a true minus sign.
+/// Adds thousands separators, and a true minus sign.
 pub(super) fn grouped(text: &str) -> String {
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("−", rest));
     let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));

@@ -1,4 +1,4 @@
-//! Amounts to compare, as horizontal bars.
+//! Horizontal bar charts.
 
 use super::axis::{is_drawable, number, numbers};
 use super::canvas::Align;
@@ -8,13 +8,13 @@ use super::style::{Ink, MARGIN, Mark, TICK};
 use super::text::Typeface;
 use crate::{Error, Result};
 
-/// Largest part of the width that names may take.
+/// Largest share of the width for names.
 const MOST_FOR_NAMES: f32 = 0.38;
 
-/// More groups than this look like one another.
+/// More groups could not be told apart.
 const MOST_GROUPS: usize = 6;
 
-/// A horizontal bar for each name and value, from top to bottom in the order given, with the value at its end.
+/// Draws a horizontal bar for each name and value, from top to bottom, with the value at its end.
 ///
 /// # Errors
 /// As for [`grouped_bar_chart`].
@@ -23,12 +23,12 @@ pub fn bar_chart(title: &str, bars: &[(String, f64)]) -> Result<Figure> {
     grouped_bar_chart(title, &[""], &bars)
 }
 
-/// For each name one bar a group, such as each metric for each of two models. `groups` (1 to 6) are the legend, and the
-/// order of each name's values.
+/// Draws for each name one bar per group, such as each metric of two models. `groups` (1 to 6) are the legend, in the order of each
+/// name's values.
 ///
 /// # Errors
-/// [`Error::Argument`] without bars or groups, if a name has not one value a group, or if a value is not finite;
-/// [`Error::Figure`] if there are more bars than a figure can hold.
+/// [`Error::Argument`] without bars or groups, if a name does not have one value per group, or if a value is not finite;
+/// [`Error::Figure`] if there are too many bars for a figure.
 pub fn grouped_bar_chart(title: &str, groups: &[&str], bars: &[(String, Vec<f64>)]) -> Result<Figure> {
     check(groups, bars)?;
     let typeface = Typeface::new()?;
@@ -98,7 +98,7 @@ fn check(groups: &[&str], bars: &[(String, Vec<f64>)]) -> Result<()> {
     Ok(())
 }
 
-/// The figure in words.
+/// The text alternative.
 fn alternative(title: &str, groups: &[&str], bars: &[(String, Vec<f64>)]) -> String {
     let bar = |(name, values): &(String, Vec<f64>)| match (groups, &values[..]) {
         ([_], [value]) => format!("{name} {}", number(*value)),

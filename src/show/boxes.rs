@@ -1,4 +1,4 @@
-//! Pictures with boxes around their things, each with its name.
+//! Images with labelled bounding boxes.
 
 use image::RgbImage;
 
@@ -10,22 +10,22 @@ use super::text::{TextStyle, Typeface};
 use crate::data::BoundingBox;
 use crate::{Error, Result};
 
-/// A picture, and what stands where in it.
+/// An image with labelled boxes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoxedImage {
-    /// The picture, of any size and shape.
+    /// The image, of any size and aspect ratio.
     pub image: RgbImage,
-    /// Boxes in its pixels, each with its name: "dog 98 %". The same name has the same colour in all pictures, up to its first
-    /// space that a number follows.
+    /// Boxes in pixels with labels, such as "dog 98 %". Equal labels, ignoring a number at their end, have the same colour in all
+    /// images.
     pub boxes: Vec<(BoundingBox, String)>,
-    /// Shown above the picture.
+    /// Title above the image.
     pub title: Option<String>,
 }
 
-/// Boxes that the text alternative names, of each picture.
+/// Number of boxes that the text alternative names per image.
 const MOST_NAMED: usize = 12;
 
-/// Pictures side by side with boxes around their things, each with its name.
+/// Draws images side by side with labelled boxes.
 ///
 /// ```
 /// use captionlab::data::scenes::Scene;
@@ -55,14 +55,14 @@ pub fn boxed_images(images: &[BoxedImage], config: &GridConfig) -> Result<Figure
     Ok(Figure { alternative: alternative(images, config), ..figure })
 }
 
-/// A name without the number that may follow it.
+/// A label without the number at its end.
 fn kind(name: &str) -> &str {
     let end =
         name.match_indices(' ').find(|(place, _)| name[place + 1..].starts_with(|next: char| next.is_ascii_digit()));
     end.map_or(name, |(place, _)| &name[..place])
 }
 
-/// The picture in the size of the grid with its boxes.
+/// Draws the boxes on the image at its size in the grid.
 fn draw(boxed: &BoxedImage, side: u32, names: &[&str]) -> Result<RgbImage> {
     let (width, height) = (boxed.image.width(), boxed.image.height());
     if width == 0 || height == 0 {
@@ -78,7 +78,7 @@ fn draw(boxed: &BoxedImage, side: u32, names: &[&str]) -> Result<RgbImage> {
     let line = (side as f32 / 140.0).clamp(2.0, 5.0);
     let typeface = Typeface::new()?;
     let mut tags: Vec<[f32; 4]> = Vec::new();
-    // Large boxes first, so that small ones lie on top of them.
+    // Large boxes first, so that small ones are on top.
     let mut order: Vec<&(BoundingBox, String)> = boxed.boxes.iter().collect();
     order.sort_by(|(one, _), (other, _)| other.area().total_cmp(&one.area()));
     for (bounds, name) in &order {
@@ -105,7 +105,7 @@ fn draw(boxed: &BoxedImage, side: u32, names: &[&str]) -> Result<RgbImage> {
     canvas.into_image()
 }
 
-/// White on dark colours, black on light ones.
+/// White for dark colours, black for light ones.
 fn readable_on(Ink([red, green, blue]): Ink) -> Ink {
     let brightness = 0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue);
     if brightness > 120.0 { Ink([0, 0, 0]) } else { Ink([255, 255, 255]) }

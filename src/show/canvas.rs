@@ -1,4 +1,4 @@
-//! What figures are drawn on: smooth shapes by tiny-skia, text in the embedded typeface, and both for plotters.
+//! The drawing surface of figures: shapes by tiny-skia, text in the embedded typeface, both also for plotters.
 
 use std::convert::Infallible;
 
@@ -20,14 +20,14 @@ use super::text::{TextStyle, Typeface};
 use crate::data::images::resample;
 use crate::{Error, Result};
 
-/// Plotters counts in whole pixels, which makes slow curves wobble; it is told of a canvas this many times as large.
+/// Subpixel factor for plotters, whose integer coordinates would make curves wobble.
 pub(super) const FINE: f32 = 8.0;
 
-/// The largest side of a figure: beyond it browsers give up, and memory goes into hundreds of megabytes.
+/// Largest side of a figure; beyond it browsers fail and memory grows to hundreds of megabytes.
 const LARGEST_SIDE: f32 = 16_384.0;
 const MOST_PIXELS: f32 = 50e6;
 
-/// Where text stands relative to the point it is drawn at.
+/// Horizontal alignment of text at its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
@@ -35,7 +35,7 @@ pub(super) enum Align {
     Right,
 }
 
-/// A white sheet to draw on. Positions are in pixels from the top left corner.
+/// A white canvas. Positions are in pixels from the top left corner.
 pub(super) struct Canvas {
     pixels: Pixmap,
     pub typeface: Typeface,
@@ -64,7 +64,7 @@ impl Canvas {
 
     pub fn into_image(self) -> Result<RgbImage> {
         let (width, height) = (self.pixels.width(), self.pixels.height());
-        // The sheet is opaque throughout, so premultiplied colours are plain ones.
+        // The canvas is opaque, so premultiplied colours are plain ones.
         let rgb = self.pixels.pixels().iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect();
         RgbImage::from_raw(width, height, rgb).ok_or_else(|| failed("the pixels do not fill the figure"))
     }
@@ -75,7 +75,7 @@ impl Canvas {
         }
     }
 
-    /// A line through points, with round joins; `dash` gives the lengths of a dash and the gap after it, `None` a solid line.
+    /// Draws a polyline with round joins; `dash` gives the lengths of dash and gap, `None` a solid line.
     pub fn line(&mut self, points: &[(f32, f32)], width: f32, dash: Option<(f32, f32)>, ink: Ink) {
         let dash = dash.and_then(|(on, off)| StrokeDash::new(vec![on, off], 0.0));
         let stroke = Stroke { width, line_cap: LineCap::Butt, line_join: LineJoin::Round, dash, ..Stroke::default() };
@@ -96,21 +96,21 @@ impl Canvas {
         }
     }
 
-    /// A line of text whose baseline goes through `y`.
+    /// Draws a line of text on the baseline `y`.
     pub fn text(&mut self, text: &str, (x, y): (f32, f32), align: Align, style: TextStyle, ink: Ink) {
         let x = self.start_of(text, x, align, style);
         let pixels = &mut self.pixels;
         self.typeface.draw(text, x, y, style, |px, py, coverage| blend(pixels, px, py, ink, coverage));
     }
 
-    /// A line of text that reads upwards and whose baseline goes through `x`.
+    /// Draws a line of text upwards on the vertical baseline `x`.
     pub fn text_upwards(&mut self, text: &str, (x, y): (f32, f32), align: Align, style: TextStyle, ink: Ink) {
         let start = self.start_of(text, -y, align, style);
         let pixels = &mut self.pixels;
         self.typeface.draw(text, start, x, style, |px, py, coverage| blend(pixels, py, -px - 1, ink, coverage));
     }
 
-    /// A picture with its top left corner at a whole pixel, scaled to `width`×`height`.
+    /// Draws an image scaled to `width`×`height` with its top left corner at a whole pixel.
     pub fn picture(&mut self, image: &RgbImage, left: u32, top: u32, width: u32, height: u32) -> Result<()> {
         let scaled = scaled(image, width.max(1), height.max(1))?;
         for (x, y, pixel) in scaled.enumerate_pixels() {
@@ -145,7 +145,7 @@ fn path(points: &[(f32, f32)], closed: bool) -> Option<tiny_skia::Path> {
     builder.finish()
 }
 
-/// Lays ink over a pixel; what lies outside of the sheet is left out.
+/// Blends ink into a pixel; ignores pixels outside the canvas.
 fn blend(pixels: &mut Pixmap, x: i32, y: i32, Ink(ink): Ink, coverage: f32) {
     let (width, height) = (pixels.width(), pixels.height());
     let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
@@ -163,7 +163,7 @@ fn blend(pixels: &mut Pixmap, x: i32, y: i32, Ink(ink): Ink, coverage: f32) {
     }
 }
 
-/// A picture at another size: smooth, save for pictures of so few pixels that the pixels are what is to be seen.
+/// Scales an image smoothly, except for tiny images whose pixels should be visible.
 fn scaled(image: &RgbImage, width: u32, height: u32) -> Result<RgbImage> {
     if image.dimensions() == (width, height) {
         return Ok(image.clone());
@@ -293,7 +293,7 @@ impl DrawingBackend for &mut Canvas {
     }
 }
 
-/// A point of plotters, in pixels.
+/// Converts a point of plotters to pixels.
 pub(super) fn coarse((x, y): (i32, i32)) -> (f32, f32) {
     (x as f32 / FINE, y as f32 / FINE)
 }

@@ -1,4 +1,4 @@
-//! What charts share: the sheet with title, legend and notes, and the axes that plotters draws on it.
+//! Common parts of charts: title, legend, notes and axes.
 
 use plotters::prelude::*;
 
@@ -13,17 +13,17 @@ pub(super) const WIDTH: f32 = 1100.0;
 
 const TICK_LENGTH: f32 = 6.0;
 
-/// The axes of plotters on our canvas; points are given by their places, see [`Axis::place`].
+/// Plotters' axes on our canvas; points are given by their positions, see [`Axis::place`].
 pub(super) type Plot<'a, 'b> = ChartContext<'a, &'b mut Canvas, Cartesian2d<Axis, Axis>>;
 
-/// What a closure that draws on a [`Plot`] returns.
+/// Result of a closure that draws on a [`Plot`].
 pub(super) type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::convert::Infallible>>;
 
-/// Sample of a legend's entry.
+/// Sample in a legend entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sample {
     Line,
-    /// A line whose points are marked.
+    /// A line with markers.
     MarkedLine,
     Block,
 }
@@ -31,30 +31,30 @@ pub(super) enum Sample {
 impl Sample {
     fn width(self) -> f32 {
         match self {
-            // Ends with a whole dash, whatever the line's dashes are.
+            // Ends with a whole dash for every dash pattern.
             Self::Line | Self::MarkedLine => 49.0,
             Self::Block => 24.0,
         }
     }
 }
 
-/// What stands around a chart.
+/// Title, notes and legend of a chart.
 pub(super) struct Frame<'a> {
     pub title: &'a str,
-    /// Quiet lines under the title: counts, and what was left out.
+    /// Lines under the title: counts, and what was left out.
     pub notes: Vec<String>,
     pub legend: Vec<(Mark, Sample, &'a str)>,
 }
 
-/// A sheet with title, notes and legend at its top; the rest is free.
+/// A canvas with title, notes and legend at its top.
 pub(super) struct Sheet {
     pub canvas: Canvas,
-    /// Where the free part starts, in pixels from the top.
+    /// Top of the free part in pixels.
     pub top: f32,
 }
 
 impl Frame<'_> {
-    /// A sheet with room of the given height below title, notes and legend.
+    /// A sheet with `body_height` free below title, notes and legend.
     pub fn sheet(&self, body_height: f32) -> Result<Sheet> {
         let typeface = Typeface::new()?;
         let room = WIDTH - 2.0 * MARGIN;
@@ -87,7 +87,7 @@ impl Frame<'_> {
         Ok(Sheet { canvas, top: y })
     }
 
-    /// Entries in rows that fit.
+    /// Breaks the legend into rows that fit.
     fn legend_rows(&self, typeface: &Typeface, room: f32) -> Vec<Vec<Entry>> {
         let mut rows: Vec<Vec<Entry>> = Vec::new();
         let mut x = f32::INFINITY;
@@ -107,7 +107,7 @@ impl Frame<'_> {
     }
 }
 
-/// A name in the legend, and where its sample starts.
+/// A legend entry, and the position of its sample.
 struct Entry {
     x: f32,
     mark: Mark,
@@ -133,15 +133,15 @@ impl Entry {
 }
 
 const LEGEND_ROW: f32 = 36.0;
-/// Between a sample and its name.
+/// Gap between a sample and its name.
 const SAMPLE_GAP: f32 = 10.0;
-/// Width of a line, in pixels.
+/// Line width in pixels.
 pub(super) const LINE: f32 = 4.0;
-/// Radius of a marker, in pixels.
+/// Marker radius in pixels.
 pub(super) const MARKER: f32 = 7.0;
 
 impl Sheet {
-    /// Draws axes with their labels into the free part, and what `draw` puts between them.
+    /// Draws axes with labels into the free part, and then calls `draw`.
     pub fn plot(
         &mut self,
         (x_label, x): (&str, &Axis),
@@ -192,12 +192,12 @@ impl Sheet {
     }
 }
 
-/// Pixels in the units that plotters is told of.
+/// Converts pixels to the units of plotters.
 pub(super) fn fine(pixels: f32) -> u32 {
     (pixels * FINE).round() as u32
 }
 
-/// `1 value`, `3 values`.
+/// Formats `1 value`, `3 values`.
 pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     let number = super::axis::grouped(&count.to_string());
     if count == 1 { format!("{number} {one}") } else { format!("{number} {many}") }

@@ -1,4 +1,4 @@
-//! Lines over an axis: learning curves, Zipf's law, scores against temperature.
+//! Line charts: learning curves, Zipf's law, scores against temperature.
 
 use std::convert::Infallible;
 
@@ -14,23 +14,23 @@ use super::figure::{Figure, headed, one_paragraph};
 use super::style::Mark;
 use crate::{Error, Result};
 
-/// Height of axes and labels, in pixels.
+/// Height of axes and labels in pixels.
 const HEIGHT: f32 = 560.0;
 
-/// More lines than this look like one another.
+/// More lines could not be told apart.
 const MOST_SERIES: usize = 24;
 
-/// Lines with at most this many points show each point.
+/// Lines with at most this many points have markers.
 const MOST_MARKERS: usize = 40;
 
-/// A named line of points `(x, y)`.
+/// A named line through points `(x, y)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Stands in the legend.
+    /// Name in the legend.
     pub name: String,
-    /// In the order in which the line goes through them.
+    /// The points, in drawing order.
     pub points: Vec<(f64, f64)>,
-    /// Between which values each point lies, lowest and highest, drawn as a bar; empty for none.
+    /// Lower and upper end of each point's error bar; empty for none.
     pub intervals: Vec<(f64, f64)>,
 }
 
@@ -40,7 +40,7 @@ impl Series {
         Self { name: name.into(), points, intervals: Vec::new() }
     }
 
-    /// The same line with a bar through each point, from the lowest to the highest value that it may have.
+    /// Adds an error bar to each point, from its lower to its upper end.
     pub fn with_intervals(self, intervals: Vec<(f64, f64)>) -> Self {
         Self { intervals, ..self }
     }
@@ -51,22 +51,22 @@ impl Series {
     }
 }
 
-/// How an axis runs.
+/// Scale of an axis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scale {
-    /// Equal steps add the same amount.
+    /// Linear: equal steps add the same amount.
     #[default]
     Linear,
-    /// Equal steps multiply by the same factor; only values above 0 have a place.
+    /// Logarithmic: equal steps multiply by the same factor. Only positive values can be drawn.
     Logarithmic,
 }
 
-/// The scales of the axes of [`curves_with`].
+/// Settings of [`curves_with`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CurvesConfig {
-    /// Default [`Scale::Linear`].
+    /// Scale of the horizontal axis. Default: [`Scale::Linear`].
     pub x_scale: Scale,
-    /// Default [`Scale::Linear`].
+    /// Scale of the vertical axis. Default: [`Scale::Linear`].
     pub y_scale: Scale,
 }
 
@@ -79,18 +79,22 @@ impl CurvesConfig {
     pub const LOG_Y: Self = Self { x_scale: Scale::Linear, y_scale: Scale::Logarithmic };
 }
 
-/// Lines over linear axes; see [`curves_with`].
+/// Draws lines over linear axes; see [`curves_with`].
+///
+/// # Errors
+/// As [`curves_with`].
 pub fn curves(title: &str, x_label: &str, y_label: &str, series: &[Series]) -> Result<Figure> {
     curves_with(title, x_label, y_label, series, &CurvesConfig::default())
 }
 
-/// Lines over axes of the given scales. Several lines get a legend; they differ by colour and by dash.
+/// Draws lines over axes of the given scales. Several lines get a legend; they differ by colour and dash pattern.
 ///
-/// A point that has no place on the axes (not a number, infinite, or not above 0 on a logarithmic axis) interrupts its
-/// line, and a note says how many there are: a loss that ends in NaN is drawn as far as it goes.
+/// Points that cannot be drawn (NaN, infinite, or not positive on a logarithmic axis) interrupt their line, and a note counts them: a
+/// loss that becomes NaN is drawn up to there.
 ///
 /// # Errors
-/// [`Error::Argument`] without series, with more than 24, or if a series has no point that can be drawn.
+/// [`Error::Argument`] without series, with more than 24, if a series has no point that can be drawn, or if the numbers of points and
+/// intervals differ.
 pub fn curves_with(
     title: &str,
     x_label: &str,
@@ -125,12 +129,12 @@ pub fn curves_with(
         let sample = if is_marked(points) { Sample::MarkedLine } else { Sample::Line };
         (Mark::new(index), sample, line.name.as_str())
     });
-    // A single line is what the title speaks of.
+    // The title names a single line.
     let legend = if series.len() == 1 { Vec::new() } else { legend.collect() };
     let frame = Frame { title, notes: left_out(&placed, config).into_iter().collect(), legend };
     let mut sheet = frame.sheet(HEIGHT)?;
     sheet.plot((x_label, &x), (y_label, &y), |plot| {
-        // The first line is drawn last: it is the one that the figure is about.
+        // The first line, the main one, is drawn last.
         placed.iter().zip(series).enumerate().rev().try_for_each(|(index, (points, line))| {
             draw_line(plot, points, Mark::new(index))?;
             draw_intervals(plot, line, config, Mark::new(index))
@@ -139,7 +143,7 @@ pub fn curves_with(
     sheet.finish(&alternative(title, x_label, y_label, series, &placed, config, &frame.notes))
 }
 
-/// Where the points of a line stand on the axes; `None` for those that have no place.
+/// Positions of a line's points; `None` for points that cannot be drawn.
 fn placed(line: &Series, config: &CurvesConfig) -> Vec<Option<(f64, f64)>> {
     let place = |&(x, y): &(f64, f64)| Some((Axis::place(config.x_scale, x)?, Axis::place(config.y_scale, y)?));
     line.points.iter().map(place).collect()
@@ -159,7 +163,7 @@ fn undrawable(line: &Series, config: &CurvesConfig) -> Error {
     Error::argument(format!("no point of the series \"{name}\" {problem}"), help)
 }
 
-/// Axes that hold every point that can be drawn.
+/// Axes that contain every drawable point.
 fn axes(series: &[Series], config: &CurvesConfig) -> (Axis, Axis) {
     let drawn = || {
         let points = series.iter().flat_map(|line| &line.points);
@@ -172,7 +176,7 @@ fn axes(series: &[Series], config: &CurvesConfig) -> (Axis, Axis) {
     let ends = series.iter().flat_map(|line| &line.intervals).flat_map(|(low, high)| [*low, *high]);
     let ends: Vec<f64> = ends.filter(|end| Axis::place(config.y_scale, *end).is_some()).collect();
     let (mut y_low, y_high) = span(&mut drawn().map(|(_, y)| *y).chain(ends));
-    // A scale that could as well start at zero does, so that heights can be compared.
+    // Starts at zero if it is near, so that heights are comparable.
     if config.y_scale == Scale::Linear && y_low > 0.0 && y_low < 0.5 * y_high {
         y_low = 0.0;
     }
@@ -180,12 +184,12 @@ fn axes(series: &[Series], config: &CurvesConfig) -> (Axis, Axis) {
     (x, Axis::new(y_low, y_high, config.y_scale, Reach::Ticks, 6))
 }
 
-/// Whether a line shows each of its points.
+/// Whether a line has markers.
 fn is_marked(points: &[Option<(f64, f64)>]) -> bool {
     points.iter().flatten().count() <= MOST_MARKERS
 }
 
-/// Draws one line, interrupted where a point has no place.
+/// Draws a line, interrupted at points that cannot be drawn.
 fn draw_line(plot: &mut Plot<'_, '_>, points: &[Option<(f64, f64)>], mark: Mark) -> Drawn {
     let style = mark.ink().rgb().stroke_width(fine(LINE));
     for run in points.split(Option::is_none) {
@@ -209,7 +213,7 @@ fn draw_line(plot: &mut Plot<'_, '_>, points: &[Option<(f64, f64)>], mark: Mark)
     Ok(())
 }
 
-/// Draws the bars of a line's intervals, where both ends have a place.
+/// Draws the error bars of a line.
 fn draw_intervals(plot: &mut Plot<'_, '_>, line: &Series, config: &CurvesConfig, mark: Mark) -> Drawn {
     let style = mark.ink().rgb().stroke_width(fine(LINE / 2.0));
     for ((x, _), (low, high)) in line.points.iter().zip(&line.intervals) {
@@ -221,7 +225,7 @@ fn draw_intervals(plot: &mut Plot<'_, '_>, line: &Series, config: &CurvesConfig,
     Ok(())
 }
 
-/// A point of a line, for plotters to put in its place.
+/// A marker as an element of plotters.
 struct Marker {
     place: (f64, f64),
     mark: Mark,
@@ -248,7 +252,7 @@ impl Drawable<&mut Canvas> for Marker {
     }
 }
 
-/// How many points have no place, as a note under the title.
+/// The note that counts undrawable points.
 fn left_out(placed: &[Vec<Option<(f64, f64)>>], config: &CurvesConfig) -> Option<String> {
     let count = placed.iter().flatten().filter(|point| point.is_none()).count();
     let reason = match config {
@@ -258,7 +262,7 @@ fn left_out(placed: &[Vec<Option<(f64, f64)>>], config: &CurvesConfig) -> Option
     (count > 0).then(|| format!("Left out: {}, {reason}.", counted(count, "point", "points")))
 }
 
-/// The figure in words.
+/// The text alternative.
 fn alternative(
     title: &str,
     x_label: &str,

@@ -1,17 +1,17 @@
-//! Data frames of polars as tables.
+//! Polars data frames as tables.
 
 use polars::prelude::{AnyValue, DataFrame};
 
 use super::axis::grouped;
 use super::table::Table;
 
-/// Rows that [`data_frame`] shows.
+/// Number of rows that [`data_frame`] shows.
 const ROWS: usize = 10;
 
-/// Characters after which a cell is cut with "…".
+/// Number of characters after which a cell is truncated with "…".
 const LONGEST_CELL: usize = 200;
 
-/// The first ten rows of a data frame. The caption is its shape, and the types of the columns stand under their names.
+/// The first ten rows of a data frame as a table. Its caption is the shape, and the column types are below the names.
 ///
 /// ```
 /// use captionlab::polars::prelude::*;
@@ -25,7 +25,7 @@ pub fn data_frame(frame: &DataFrame) -> Table {
     data_frame_rows(frame, ROWS)
 }
 
-/// The first `rows` rows of a data frame, otherwise as [`data_frame`].
+/// As [`data_frame`], with the first `rows` rows.
 pub fn data_frame_rows(frame: &DataFrame, rows: usize) -> Table {
     let (height, width) = (frame.height(), frame.width());
     let shown = rows.min(height);
@@ -45,7 +45,7 @@ pub fn data_frame_rows(frame: &DataFrame, rows: usize) -> Table {
     table
 }
 
-/// A value as a reader wants it: strings without quotes, numbers with four decimals at most, "—" where there is none.
+/// Formats a value: strings without quotes, numbers with at most four decimals, "—" for null.
 fn written(value: AnyValue<'_>) -> String {
     match value {
         AnyValue::Null => "—".into(),

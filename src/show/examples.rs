@@ -1,4 +1,4 @@
-//! Examples of a data set as grids of captioned pictures.
+//! Grids of captioned examples.
 
 use image::{Rgb, RgbImage};
 
@@ -7,8 +7,7 @@ use super::grid::{CaptionedImage, GridConfig, captioned_grid};
 use crate::data::Example;
 use crate::{Error, Result};
 
-/// Pictures of a data set, each with the first `captions` of its captions. In place of a picture that cannot be read is a grey
-/// field, under which it says so.
+/// Draws examples, each with its first `captions` captions. Unreadable images are grey with a note.
 ///
 /// # Errors
 /// [`Error::Argument`] without examples.
@@ -30,10 +29,10 @@ fn captioned(example: &Example, captions: impl Iterator<Item = String>) -> Capti
     }
 }
 
-/// Pictures of a data set, each with the caption that a model wrote for it.
+/// Draws examples, each with the caption that a model generated for it.
 ///
 /// # Errors
-/// As [`captioned_examples`]; [`Error::Argument`] if there is not one caption for each example.
+/// As [`captioned_examples`]; [`Error::Argument`] if the numbers of captions and examples differ.
 pub fn written_captions(examples: &[Example], captions: &[String]) -> Result<Figure> {
     if examples.len() != captions.len() {
         let problem = format!("{} pictures and {} captions", examples.len(), captions.len());

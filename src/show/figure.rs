@@ -1,4 +1,4 @@
-//! A picture for a notebook, with its text alternative.
+//! Figures with text alternatives for notebooks.
 
 use std::fmt;
 use std::fs;
@@ -9,27 +9,27 @@ use image::RgbImage;
 use super::palette::{Indexed, indexed};
 use crate::{Error, Result};
 
-/// A finished figure: a PNG, and what is to be seen in it, in words.
+/// A PNG with a text alternative.
 ///
-/// As the last expression of a notebook cell it displays itself. The text alternative goes with it as `text/plain`, and
-/// stands in the PNG's own `Description`.
+/// As the last expression of a notebook cell it displays itself. The text alternative is output as `text/plain`, and stored in the
+/// PNG's `Description`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Figure {
-    /// The encoded picture.
+    /// The encoded PNG.
     pub png: Vec<u8>,
-    /// What the figure shows, for those who cannot see it: one paragraph without line ends.
+    /// The text alternative: one paragraph without line breaks.
     pub alternative: String,
-    /// In pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub height: u32,
 }
 
 impl Figure {
-    /// A figure of any picture.
+    /// Creates a figure of an image.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the picture has no pixels.
+    /// [`Error::Argument`] if the image has no pixels.
     pub fn from_image(image: &RgbImage, alternative: impl AsRef<str>) -> Result<Self> {
         let (width, height) = image.dimensions();
         if width == 0 || height == 0 {
@@ -43,7 +43,7 @@ impl Figure {
         Ok(Self { png, alternative, width, height })
     }
 
-    /// Writes the PNG. The file is whole or not there: it is written beside its place and then renamed.
+    /// Saves the PNG atomically.
     ///
     /// # Errors
     /// [`Error::File`] if the folder is missing or cannot be written to.
@@ -59,7 +59,7 @@ impl Figure {
         })
     }
 
-    /// Shows the figure below the notebook cell. Notebooks call this by themselves for a cell's last expression.
+    /// Displays the figure below the notebook cell. Notebooks call this for a cell's last expression.
     pub fn evcxr_display(&self) {
         evcxr_runtime::mime_type("text/plain").text(&self.alternative);
         evcxr_runtime::mime_type("image/png").bytes(&self.png);
@@ -73,20 +73,20 @@ impl fmt::Debug for Figure {
     }
 }
 
-/// An [`Error::Figure`] for what users cannot cause.
-pub(super) fn failed(problem: impl Into<String>) -> Error {
-    Error::Figure { problem: problem.into(), help: "This is a fault of captionlab: please report it.".into() }
+/// An [`Error::Internal`] for failures that users cannot cause.
+pub(super) fn failed(problem: impl std::fmt::Display) -> Error {
+    Error::internal(format!("the figure could not be drawn: {problem}"))
 }
 
-/// A text without line ends or other control characters, so that it can neither end the notebook's output early nor
-/// break the PNG's description.
+/// Removes line breaks and control characters, so that a text can neither end the notebook's output early nor break the PNG's
+/// description.
 pub(super) fn one_paragraph(text: &str) -> String {
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     words.join(" ")
 }
 
-/// `Line chart: The captioner learns.`, with one full stop and no empty title.
+/// Formats `Line chart: The captioner learns.`, with one full stop and without an empty title.
 pub(super) fn headed(kind: &str, title: &str) -> String {
     match title.trim() {
         "" => format!("{kind}."),

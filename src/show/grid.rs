@@ -1,4 +1,4 @@
-//! Pictures side by side, each with its captions below.
+//! Grids of captioned images.
 
 use image::RgbImage;
 
@@ -8,45 +8,45 @@ use super::style::{Ink, MARGIN, TITLE};
 use super::text::{TextStyle, Typeface};
 use crate::{Error, Result};
 
-/// Between columns, and between rows.
+/// Gap between columns and between rows.
 const GAP: f32 = 28.0;
 
-/// Pictures that the text alternative describes one by one.
+/// Number of images that the text alternative describes individually.
 const MOST_DESCRIBED: usize = 24;
 
-/// A picture, and what is said of it.
+/// An image with captions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptionedImage {
-    /// The picture, of any size and shape.
+    /// The image, of any size and aspect ratio.
     pub image: RgbImage,
-    /// Shown below the picture, each from a line of its own. Empty ones are left out.
+    /// Captions below the image, each on its own line. Empty ones are skipped.
     pub captions: Vec<String>,
-    /// Shown above the picture in bold: its name, or whose captions these are.
+    /// Title above the image, in bold.
     pub title: Option<String>,
 }
 
 impl CaptionedImage {
-    /// A picture with captions and no title.
+    /// An image with captions and without a title.
     pub fn new<S: Into<String>>(image: RgbImage, captions: impl IntoIterator<Item = S>) -> Self {
         Self { image, captions: captions.into_iter().map(Into::into).collect(), title: None }
     }
 
-    /// The same with a title.
+    /// Adds a title.
     pub fn with_title(self, title: impl Into<String>) -> Self {
         Self { title: Some(title.into()), ..self }
     }
 }
 
-/// How a grid of captioned pictures is laid out.
+/// Layout of a grid of captioned images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GridConfig {
-    /// Pictures side by side, 1 to 12. Default 4. Fewer pictures make a narrower figure.
+    /// Number of columns, in `1..=12`. Fewer images make a narrower figure. Default: 4.
     pub columns: usize,
-    /// Width of a picture in pixels, 64 to 1024. Default 280. The size of the text goes with it.
+    /// Width of an image in pixels, in `64..=1024`, with which the text scales. Default: 280.
     pub image_width: u32,
-    /// Lines after which a caption is cut with "…", 1 to 100. Default 5.
+    /// Lines after which a caption is truncated with "…", in `1..=100`. Default: 5.
     pub caption_lines: usize,
-    /// Above the whole grid. Default none.
+    /// Title of the grid. Default: none.
     pub title: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl GridConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting out of its range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         if !(1..=12).contains(&self.columns) {
             return Err(Error::config("grid.columns", self.columns, "must be from 1 to 12"));
@@ -75,14 +75,14 @@ impl GridConfig {
     }
 }
 
-/// Pictures side by side, with their captions below.
+/// Draws images side by side, with their captions below.
 ///
-/// Pictures keep their shape; those that are higher than wide stand in a square. Long captions are wrapped, and cut with
-/// "…" after [`GridConfig::caption_lines`].
+/// Images keep their aspect ratio; portrait images are fitted into a square. Long captions are wrapped, and truncated with "…" after
+/// [`GridConfig::caption_lines`].
 ///
 /// # Errors
-/// [`Error::Argument`] without pictures, or if one has no pixels; [`Error::Config`] for a setting out of its range;
-/// [`Error::Figure`] if there are more pictures than a figure can hold.
+/// [`Error::Argument`] without images, or if one has no pixels; [`Error::Config`] for a setting outside its range;
+/// [`Error::Figure`] if there are too many images for a figure.
 pub fn captioned_grid(images: &[CaptionedImage], config: &GridConfig) -> Result<Figure> {
     config.validate()?;
     if images.is_empty() {
@@ -121,12 +121,12 @@ pub fn captioned_grid(images: &[CaptionedImage], config: &GridConfig) -> Result<
     Figure::from_image(&canvas.into_image()?, alternative(images, config))
 }
 
-/// A picture of the grid with its text broken into lines.
+/// An image of the grid with wrapped text.
 struct Cell<'a> {
     image: &'a RgbImage,
-    /// Width of the column, and the largest height of the picture.
+    /// Column width, and largest height of the image.
     side: f32,
-    /// Size of the picture in the figure.
+    /// Size of the image in the figure.
     width: u32,
     height: u32,
     look: TextStyle,
@@ -169,7 +169,7 @@ impl<'a> Cell<'a> {
     fn draw(&self, canvas: &mut Canvas, left: f32, top: f32, row: &Row<'_>) -> Result<()> {
         let (look, line_height) = (self.look, self.look.line_height());
         let bold = TextStyle { bold: true, ..look };
-        // Titles stand right above their pictures, also where a neighbour's has two lines.
+        // Titles are right above their images, even beside one of two lines.
         let mut y = top + row.title - self.title_height() + look.size * 0.95;
         for line in &self.title {
             canvas.text(line, (left, y), Align::Left, bold, Ink::TEXT);
@@ -199,7 +199,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// Pictures side by side, and the heights that they share.
+/// A row of images with its common heights.
 struct Row<'a> {
     cells: &'a [Cell<'a>],
     title: f32,
@@ -231,7 +231,7 @@ fn caption_gap(look: TextStyle) -> f32 {
     (look.size * 0.25).round()
 }
 
-/// The grid in words.
+/// The text alternative.
 fn alternative(images: &[CaptionedImage], config: &GridConfig) -> String {
     let title = config.title.as_deref().unwrap_or_default();
     let mut text = match images {
@@ -256,7 +256,7 @@ fn alternative(images: &[CaptionedImage], config: &GridConfig) -> String {
     one_paragraph(&text)
 }
 
-/// At most so many characters of a text.
+/// Truncates a text to `most` characters.
 fn cut(text: &str, most: usize) -> String {
     let mut characters = text.chars();
     let kept: String = characters.by_ref().take(most).collect();

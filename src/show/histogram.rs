@@ -1,4 +1,4 @@
-//! How values are spread.
+//! Histograms.
 
 use plotters::prelude::*;
 
@@ -9,19 +9,19 @@ use super::figure::{Figure, headed, one_paragraph};
 use super::style::Mark;
 use crate::{Error, Result};
 
-/// Height of axes and labels, in pixels.
+/// Height of axes and labels in pixels.
 const HEIGHT: f32 = 520.0;
 
-/// Bars narrower than about two pixels say no more.
+/// Bars narrower than about two pixels would show nothing more.
 const MOST_BINS: usize = 500;
 
-/// How many of the values lie in each of `bins` (1 to 500) equal steps between the smallest and the largest value.
+/// Draws a histogram of `bins` (1 to 500) equal bins between the smallest and the largest value.
 ///
-/// Whole numbers get bins of a whole width, centred on them; that may make fewer bins. Values that are not finite are
-/// left out, and a note says how many.
+/// Integers get bins of integer width centred on them, which may reduce their number. Values that are not finite are left out, and a
+/// note counts them.
 ///
 /// # Errors
-/// [`Error::Argument`] if no value is finite, or for a number of bins out of range.
+/// [`Error::Argument`] if no value is finite, or `bins` is out of range.
 pub fn histogram(title: &str, x_label: &str, values: &[f64], bins: usize) -> Result<Figure> {
     if !(1..=MOST_BINS).contains(&bins) {
         return Err(Error::argument(
@@ -72,7 +72,7 @@ pub fn histogram(title: &str, x_label: &str, values: &[f64], bins: usize) -> Res
     sheet.finish(&one_paragraph(&text))
 }
 
-/// Equal steps along the values, and how many values each holds.
+/// Equal bins with their counts.
 struct Bins {
     first: f64,
     width: f64,
@@ -111,7 +111,7 @@ impl Bins {
         self.first + self.width * index as f64
     }
 
-    /// `at 11`, `from 10 to 14`.
+    /// Formats `at 11`, `from 10 to 14`.
     fn described(&self, index: usize) -> String {
         let (low, high) = (self.edge(index), self.edge(index + 1));
         match self.whole {
@@ -122,7 +122,7 @@ impl Bins {
     }
 }
 
-/// The usual measures of sorted values.
+/// Summary statistics of sorted values.
 struct Summary {
     count: usize,
     low: f64,

@@ -1,29 +1,28 @@
-//! The losses of a training.
+//! Learning curves.
 
 use super::curves::{Series, curves};
 use super::figure::Figure;
 use crate::Result;
 use crate::train::Curves;
 
-/// The line of the training loss has at most so many points.
+/// Most points of the training loss.
 const MOST_MEANS: usize = 80;
 
-/// The losses of a run over its epochs: on validation pictures after each epoch, and on the pictures that it learns.
+/// Draws the training and validation loss of a run over its epochs.
 ///
-/// The loss of a step goes up and down with the few pictures of that step, so the training loss is shown as means over
-/// several steps, an eightieth of the run each.
+/// Because the loss of a single step is noisy, the training loss is averaged over eightieths of the run.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) before the first step.
 pub fn learning_curves(title: &str, loss_label: &str, losses: &Curves) -> Result<Figure> {
     let training = Series::new("training", means(&losses.training_loss));
     let validation = Series::new("validation, unseen pictures", losses.validation_loss.clone());
-    // A data set without validation pictures has no such line.
+    // A data set without validation images has no such line.
     let series = if validation.points.is_empty() { vec![training] } else { vec![validation, training] };
     curves(title, "epochs", loss_label, &series)
 }
 
-/// Means over equally many neighbouring points, so that at most [`MOST_MEANS`] are left.
+/// Means over groups of adjacent points, at most [`MOST_MEANS`].
 fn means(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mean = |part: &[(f64, f64)]| {
         let (x, y) = part.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));

@@ -1,20 +1,20 @@
 //! Figures and tables that display themselves when they are the last expression of a notebook cell.
 //!
-//! Every figure is a PNG with a text alternative: it shows wherever notebooks are shown, and says in words what is to be
-//! seen. Nothing depends on the machine: the typeface (DejaVu Sans) is part of the crate.
+//! Every figure is a PNG with a text alternative. Figures do not depend on the machine: the typeface (DejaVu Sans) is part of the
+//! crate.
 //!
 //! | to show | call |
 //! |---|---|
-//! | pictures with their captions | [`captioned_grid`] |
-//! | what stands where in pictures | [`boxed_images`], [`regions`] |
-//! | how a value goes along | [`curves`], [`curves_with`] for logarithmic axes |
-//! | the losses of a training | [`learning_curves`] |
-//! | how values are spread | [`histogram`] |
-//! | amounts to compare | [`bar_chart`], [`grouped_bar_chart`] |
-//! | which words count, which stand for which | [`highlighted_words`], [`word_alignment`]; `matched_ngrams` and `meteor_alignment` with the feature `scores` |
-//! | how scores go along with a setting | `score_curves`, with the feature `scores` |
+//! | images with captions | [`captioned_grid`] |
+//! | objects and regions of images | [`boxed_images`], [`regions`] |
+//! | a value over another | [`curves`], [`curves_with`] for logarithmic axes |
+//! | the losses of a run | [`learning_curves`] |
+//! | a distribution | [`histogram`] |
+//! | amounts | [`bar_chart`], [`grouped_bar_chart`] |
+//! | matched or aligned words | [`highlighted_words`], [`word_alignment`]; `matched_ngrams` and `meteor_alignment` with the feature `scores` |
+//! | scores over a setting | `score_curves`, with the feature `scores` |
 //! | answers to an exercise | [`answers`] |
-//! | figures one after the other | [`Animation`] |
+//! | a sequence of figures | [`Animation`] |
 //! | rows and columns | [`Table`], and `data_frame` with the feature `tables` |
 //!
 //! ```

@@ -1,14 +1,14 @@
-//! Few colours instead of millions: a figure with an indexed palette is a fifth of the size, and looks the same.
+//! Colour quantisation: an indexed PNG is a fifth of the size and looks the same.
 
 use image::RgbImage;
 
-/// A picture as indices into at most 256 colours.
+/// An image as indices into at most 256 colours.
 pub(super) struct Indexed {
     pub palette: Vec<[u8; 3]>,
     pub indices: Vec<u8>,
 }
 
-/// Colours of nearly the same shade, counted together.
+/// Similar colours, counted together.
 #[derive(Clone, Copy)]
 struct Shade {
     /// Mean colour.
@@ -17,18 +17,17 @@ struct Shade {
     cell: usize,
 }
 
-/// Bits of each channel that tell shades apart.
+/// Bits per channel that distinguish shades.
 const BITS: usize = 6;
 
-/// The picture in the 256 colours that fit it best; exact if it has no more than that.
+/// Quantises an image to 256 colours; exact if it has no more.
 ///
-/// Shades are split where they vary most (as in Wu 1991) until there are 256 groups, and the groups' means are then
-/// refined by k-means.
+/// Splits the shades where they vary most (as Wu 1991) into 256 groups, and refines the groups' means by k-means.
 pub(super) fn indexed(image: &RgbImage) -> Indexed {
     exact(image).unwrap_or_else(|| nearest(image))
 }
 
-/// With every colour as it is, or `None` if there are more than 256.
+/// The exact colours, or `None` if there are more than 256.
 fn exact(image: &RgbImage) -> Option<Indexed> {
     let mut palette: Vec<[u8; 3]> = Vec::new();
     let mut known = std::collections::HashMap::new();
@@ -94,7 +93,7 @@ fn shades(image: &RgbImage) -> Vec<Shade> {
         .collect()
 }
 
-/// Sorts the shades into at most `most` groups, as ranges.
+/// Sorts the shades into at most `most` groups, returned as ranges.
 fn split(shades: &mut [Shade], most: usize) -> Vec<std::ops::Range<usize>> {
     let whole = 0..shades.len();
     let mut groups = vec![(spread(shades), whole)];
@@ -117,7 +116,7 @@ fn split(shades: &mut [Shade], most: usize) -> Vec<std::ops::Range<usize>> {
     groups.into_iter().map(|(_, range)| range).collect()
 }
 
-/// The channel in which shades vary most, and how much: variance × count.
+/// The channel of the largest variance, and variance × count.
 fn spread(shades: &[Shade]) -> (usize, f32) {
     if shades.len() < 2 {
         return (0, 0.0);

@@ -1,4 +1,4 @@
-//! The regions of pictures, as an encoder has found them.
+//! The regions of images that an encoder has found.
 
 use super::boxes::{BoxedImage, boxed_images};
 use super::figure::Figure;
@@ -8,12 +8,12 @@ use crate::data::Example;
 use crate::vision::FeatureCache;
 use crate::vision::features::Description;
 
-/// Pictures with the regions that a cache holds features of, each with its class and the detector's score. The whole picture, which
-/// is a region too, has no box. Pictures that cannot be read are left out.
+/// Draws images with the regions in a feature cache, labelled by class and score. The whole image, also a region, has no box.
+/// Unreadable images are left out.
 ///
 /// # Errors
-/// [`Error::Data`](crate::Error::Data) when the cache lacks the features of a picture, [`Error::Argument`](crate::Error::Argument)
-/// without pictures.
+/// [`Error::Data`](crate::Error::Data) when the cache lacks the features of an image, [`Error::Argument`](crate::Error::Argument)
+/// without images.
 pub fn regions(cache: &FeatureCache, examples: &[Example]) -> Result<Figure> {
     let classes = match cache.description()? {
         Description::Regions(description) => description.classes,

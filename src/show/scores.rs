@@ -1,4 +1,4 @@
-//! What scores count in a caption.
+//! Figures about caption scores.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,9 @@ use super::words::{HighlightedWords, WordLink, highlighted_words, word_alignment
 use crate::Result;
 use crate::metrics::{BleuCounts, Matcher, Meteor, MeteorWords, Report, confidence_intervals};
 
-/// The words of a caption that BLEU counts: a row for runs of one word, of two, three and four (as far as there are any), in
-/// which each word of a run that counts is highlighted.
+/// Highlights the words of a caption that BLEU counts, with a row for each n-gram length from 1 to 4.
 ///
-/// A run counts at most as often as it stands in one of the references (*clipped*); the first ones do.
+/// An n-gram counts at most as often as it occurs in one of the references (*clipping*); its first occurrences count.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) for a caption without words, or one that is too long for a line.
@@ -27,7 +26,7 @@ pub fn matched_ngrams<S: AsRef<str>, R: AsRef<[S]>>(title: &str, hypothesis: &[S
     highlighted_words(title, &rows)
 }
 
-/// Whether each word of a caption is part of an n-gram that counts.
+/// Whether each word of a caption is part of a counted n-gram.
 fn counted_words<S: AsRef<str>>(hypothesis: &[S], references: &[&[S]], length: usize) -> Vec<bool> {
     let ngrams = |words: &[S]| -> Vec<Vec<String>> {
         let owned = |ngram: &[S]| ngram.iter().map(|word| word.as_ref().to_string()).collect();
@@ -52,7 +51,7 @@ fn counted_words<S: AsRef<str>>(hypothesis: &[S], references: &[&[S]], length: u
     counted
 }
 
-/// How METEOR aligns a caption (above) with a reference (below).
+/// Draws METEOR's alignment of a caption (above) with a reference (below).
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) for a caption that is too long for a line.
@@ -77,8 +76,8 @@ pub fn meteor_alignment(
     word_alignment(title, &hypothesis.words(), &reference.words(), &links)
 }
 
-/// How the scores of a corpus go along with a setting: BLEU-4, METEOR, ROUGE-L and CIDEr-D, as far as the reports have them. The bars
-/// show where each score lies in 95 of 100 cases, were other images drawn like these.
+/// Draws the scores of reports over a setting: BLEU-4, METEOR, ROUGE-L and CIDEr-D, as far as the reports have them, with 95 %
+/// bootstrap confidence intervals over images.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) without reports, or when they have none of these scores.

@@ -1,4 +1,4 @@
-//! The look that all figures share: readable from the back row, and without telling colours apart.
+//! The common style: readable from the back row, and without colour vision.
 
 use plotters::style::RGBColor;
 use plotters_backend::BackendColor;
@@ -19,7 +19,7 @@ impl Ink {
     pub const HIGHLIGHT: Self = Self([214, 234, 248]);
     pub const PANEL: Self = Self([244, 244, 244]);
 
-    /// What plotters asks for; `None` where it asks for something invisible.
+    /// Converts plotters' colour; `None` where it is transparent.
     pub fn of(colour: BackendColor) -> Option<Self> {
         let (red, green, blue) = colour.rgb;
         (colour.alpha > 0.0).then_some(Self([red, green, blue]))
@@ -36,11 +36,11 @@ pub(super) const LABEL: TextStyle = TextStyle::regular(25.0);
 pub(super) const TICK: TextStyle = TextStyle::regular(22.0);
 pub(super) const NOTE: TextStyle = TextStyle::regular(20.0);
 
-/// Between the figure's edge and what is in it.
+/// Margin around a figure's content.
 pub(super) const MARGIN: f32 = 24.0;
 
-/// The palette of Okabe and Ito (2008), which people of every colour vision can tell apart, without its black and its
-/// yellow, which is too pale for a line on white.
+/// The palette of Okabe and Ito (2008), distinguishable for every colour vision, without black, and without yellow, which is too pale
+/// on white.
 const PALETTE: [Ink; 6] = [
     Ink([0, 114, 178]),
     Ink([213, 94, 0]),
@@ -50,10 +50,10 @@ const PALETTE: [Ink; 6] = [
     Ink([86, 180, 233]),
 ];
 
-/// Lengths of a dash and the gap after it, in line widths; none for a solid line.
+/// Lengths of dash and gap in line widths; `None` for a solid line.
 const DASHES: [Option<(f32, f32)>; 4] = [None, Some((3.0, 1.6)), Some((1.1, 1.1)), Some((5.4, 1.4))];
 
-/// How one of several lines or groups looks: by colour, and also by dash and marker.
+/// Colour, dash pattern and marker of a line or group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
     number: usize,
@@ -68,14 +68,14 @@ impl Mark {
         PALETTE[self.number % PALETTE.len()]
     }
 
-    /// Lengths of a dash and the gap after it, for a line of this width; `None` for a solid line.
+    /// Lengths of dash and gap for a line of this width; `None` for a solid line.
     pub fn dash(self, width: f32) -> Option<(f32, f32)> {
-        // A second round through the palette shifts the dashes, so that line 7 is not line 1 again.
+        // Each round through the palette shifts the dashes, so that line 7 differs from line 1.
         let index = self.number + self.number / PALETTE.len();
         DASHES[index % DASHES.len()].map(|(on, off)| (on * width, off * width))
     }
 
-    /// The marker of a point: disc, square, triangle, diamond, triangle on its tip.
+    /// Draws the marker of a point: disc, square, triangle, diamond, inverted triangle.
     pub fn draw(self, canvas: &mut Canvas, (x, y): (f32, f32), radius: f32) {
         let corners: &[(f32, f32)] = match self.number % 5 {
             0 => return canvas.disc((x, y), radius, self.ink()),

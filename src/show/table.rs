@@ -1,35 +1,35 @@
-//! Rows and columns, as HTML and as plain text.
+//! Tables as HTML and plain text.
 
 use std::fmt::{self, Write as _};
 
 use super::figure::one_paragraph;
 
-/// A table that displays itself in a notebook: as HTML, and as aligned plain text where HTML is not shown.
+/// A table that displays itself in a notebook: as HTML, or as aligned plain text where HTML is not supported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
-    /// Shown above the table; empty for none.
+    /// Caption above the table; empty for none.
     pub caption: String,
-    /// Names of the columns.
+    /// Column names.
     pub columns: Vec<String>,
-    /// A quiet line under the names, such as the columns' types; empty for none.
+    /// A line below the names, such as column types; empty for none.
     pub types: Vec<String>,
-    /// Missing cells of a short row stay empty; a long row widens the table.
+    /// Rows of cells. Short rows are padded with empty cells; a long row widens the table.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with a caption and columns, and no rows yet.
+    /// Creates a table without rows.
     pub fn new<S: Into<String>>(caption: impl Into<String>, columns: impl IntoIterator<Item = S>) -> Self {
         let columns = columns.into_iter().map(Into::into).collect();
         Self { caption: caption.into(), columns, ..Self::default() }
     }
 
-    /// Adds a row; numbers and anything else that can be printed are cells.
+    /// Adds a row of anything that can be printed.
     pub fn push<S: ToString>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(|cell| cell.to_string()).collect());
     }
 
-    /// The table as HTML, with every character of the content escaped.
+    /// The table as HTML, with its content escaped.
     pub fn html(&self) -> String {
         let mut html = String::from("<table style=\"border-collapse: collapse; font-size: 16px; margin: 0\">\n");
         if !self.caption.is_empty() {
@@ -64,7 +64,7 @@ impl Table {
         html
     }
 
-    /// Shows the table below the notebook cell. Notebooks call this by themselves for a cell's last expression.
+    /// Displays the table below the notebook cell. Notebooks call this for a cell's last expression.
     pub fn evcxr_display(&self) {
         evcxr_runtime::mime_type("text/plain").text(self.to_string());
         evcxr_runtime::mime_type("text/html").text(self.html());
@@ -74,7 +74,7 @@ impl Table {
         self.rows.iter().map(Vec::len).chain([self.columns.len(), self.types.len()]).max().unwrap_or(0)
     }
 
-    /// Columns whose cells are all numbers (and at least one is): these align to the right.
+    /// Columns that contain only numbers, and at least one: these are right-aligned.
     fn numeric_columns(&self) -> Vec<bool> {
         (0..self.width())
             .map(|column| {
@@ -89,7 +89,7 @@ impl Table {
     }
 }
 
-/// Aligned plain text.
+/// Displays aligned plain text.
 impl fmt::Display for Table {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let right = self.numeric_columns();
@@ -125,7 +125,7 @@ fn cell(row: &[String], column: usize) -> &str {
     row.get(column).map_or("", String::as_str)
 }
 
-/// Whether a cell reads as a number: `3,000`, `-0.25`, `1e-4`, `75 %`, `—` for none.
+/// Whether a cell is a number: `3,000`, `-0.25`, `1e-4`, `75 %`, `—` for none.
 fn is_number(text: &str) -> bool {
     let text = text.strip_suffix('%').unwrap_or(text).trim_end();
     matches!(text, "—" | "-" | "null") || text.replace(',', "").replace('−', "-").parse::<f64>().is_ok()
@@ -140,7 +140,7 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // JupyterLab typesets what stands between dollar signs; as an entity it stays money.
+            // JupyterLab typesets text between dollar signs as mathematics, unless they are entities.
             '$' => out.push_str("&#36;"),
             _ => out.push(c),
         }

@@ -1,4 +1,4 @@
-//! The embedded typeface: measuring, wrapping and rasterising text.
+//! Measuring, wrapping and rasterising text in the embedded typeface.
 
 use ab_glyph::{Font, FontRef, Glyph, ScaleFont, point};
 
@@ -7,7 +7,7 @@ use crate::Result;
 
 const NO_BREAK_SPACE: char = '\u{a0}';
 
-/// How a piece of text looks. `size` is the em in pixels, as in CSS.
+/// Style of a text. `size` is the em in pixels, as in CSS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct TextStyle {
     pub size: f32,
@@ -23,14 +23,14 @@ impl TextStyle {
         Self { size, bold: true }
     }
 
-    /// From one baseline to the next.
+    /// Distance of baselines.
     pub fn line_height(self) -> f32 {
         (self.size * 1.3).round()
     }
 }
 
-/// DejaVu Sans, regular and bold. Read anew for each figure: that takes microseconds, and every notebook cell would have
-/// its own copy of a static anyway.
+/// DejaVu Sans, regular and bold. Parsed for each figure, which takes microseconds; every notebook cell would have its own copy of a
+/// static anyway.
 pub(super) struct Typeface {
     regular: FontRef<'static>,
     bold: FontRef<'static>,
@@ -42,22 +42,21 @@ impl Typeface {
         Ok(Self { regular: read(dejavu::sans::regular())?, bold: read(dejavu::sans::bold())? })
     }
 
-    /// Width of one line of text, in pixels.
+    /// Width of a line of text in pixels.
     pub fn width(&self, text: &str, style: TextStyle) -> f32 {
         self.lay(text, style, |_, _| ())
     }
 
-    /// Height of the capital letters, in pixels: what the eye centres a label by.
+    /// Height of capital letters in pixels, for vertical centring.
     pub fn cap_height(style: TextStyle) -> f32 {
         style.size * 0.729
     }
 
-    /// Rasterises one line of text that starts at `x` on the baseline `y`; `put` takes a pixel and how much of it is
-    /// covered, 0 to 1.
+    /// Rasterises a line of text from `x` on the baseline `y`; `put` receives pixels with their coverage, 0 to 1.
     pub fn draw(&self, text: &str, x: f32, y: f32, style: TextStyle, mut put: impl FnMut(i32, i32, f32)) {
         let font = self.font(style);
         self.lay(text, style, |mut glyph, advance| {
-            // Sub-pixel places along the line keep the letters' spacing even; whole pixels across keep them crisp.
+            // Subpixel positions along the line keep the spacing even; whole pixels across it keep letters crisp.
             glyph.position = point(x + advance, y.round());
             if let Some(outline) = font.outline_glyph(glyph) {
                 let corner = outline.px_bounds().min;
@@ -67,8 +66,8 @@ impl Typeface {
         });
     }
 
-    /// Breaks text into lines no wider than `width`, at spaces where it can (not at no-break spaces) and inside words where it must.
-    /// What does not fit into `max_lines` is left out, and the last line then ends in "…".
+    /// Breaks text into lines of at most `width`, at spaces where possible (not at no-break spaces), else inside words. After
+    /// `max_lines` the text is truncated with "…".
     pub fn wrap(&self, text: &str, width: f32, max_lines: usize, style: TextStyle) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         let mut line = String::new();
@@ -96,12 +95,12 @@ impl Typeface {
         lines
     }
 
-    /// One line no wider than `width`, cut with "…" where it is longer.
+    /// Truncates a line to `width` with "…".
     pub fn shorten(&self, text: &str, width: f32, style: TextStyle) -> String {
         self.wrap(text, width, 1, style).pop().unwrap_or_default()
     }
 
-    /// The line with "…" at its end, without as many of its last characters as that takes.
+    /// Appends "…" in place of as many last characters as necessary.
     fn ellipsised(&self, line: &str, width: f32, style: TextStyle) -> String {
         let mut kept = line.trim_end_matches(|c: char| c.is_whitespace() || ".,;:".contains(c)).to_owned();
         while !kept.is_empty() && self.width(&format!("{kept}…"), style) > width {
@@ -110,7 +109,7 @@ impl Typeface {
         format!("{}…", kept.trim_end())
     }
 
-    /// A word cut into pieces that fit into `width`; nearly always the word itself.
+    /// Splits a word into pieces that fit into `width`; usually the word itself.
     fn pieces(&self, word: &str, width: f32, style: TextStyle) -> Vec<String> {
         let mut pieces = Vec::new();
         let (mut piece, mut piece_width) = (String::new(), 0.0);
@@ -128,7 +127,7 @@ impl Typeface {
         pieces
     }
 
-    /// Goes along a line: calls `place` with each glyph and its distance from the line's start; returns the line's width.
+    /// Calls `place` with each glyph and its distance from the start; returns the width of the line.
     fn lay(&self, text: &str, style: TextStyle, mut place: impl FnMut(Glyph, f32)) -> f32 {
         let font = self.scaled(style);
         let mut along = 0.0;
@@ -151,13 +150,13 @@ impl Typeface {
 
     fn scaled(&self, style: TextStyle) -> ab_glyph::PxScaleFont<&FontRef<'static>> {
         let font = self.font(style);
-        // ab_glyph counts in heights of a line (ascent to descent), not in ems.
+        // ab_glyph measures in line heights (ascent to descent), not in ems.
         let lines_per_em = font.units_per_em().map_or(1.0, |units| font.height_unscaled() / units);
         font.as_scaled(style.size * lines_per_em)
     }
 }
 
-/// Characters that join, split or vary their neighbours and have no shape of their own; the typeface would show boxes.
+/// Invisible characters that join, split or vary their neighbours; the typeface would draw boxes.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }

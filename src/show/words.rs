@@ -1,4 +1,4 @@
-//! Captions word by word: which words count, and which stand for which.
+//! Captions with highlighted or aligned words.
 
 use std::ops::Range;
 
@@ -9,24 +9,27 @@ use super::style::{Ink, MARGIN, Mark, NOTE};
 use super::text::{TextStyle, Typeface};
 use crate::{Error, Result};
 
-/// The largest and the smallest size of words, in pixels.
+/// Largest size of words in pixels.
 const LARGEST: f32 = 30.0;
+/// Smallest size of words in pixels.
 const SMALLEST: f32 = 14.0;
-/// Between words, in ems.
+/// Space between words in ems.
 const SPACE: f32 = 0.7;
-/// Between the two captions of an alignment, in pixels.
+/// Distance of the two captions of an alignment in pixels.
 const APART: f32 = 190.0;
 
-/// A caption some of whose words count.
+/// A caption with highlighted words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HighlightedWords {
-    /// Stands above the caption: `pairs: 2 of 3`.
+    /// Title above the caption, such as `pairs: 2 of 3`.
     pub name: String,
-    /// The words, and whether each counts.
+    /// The words, and whether each is highlighted.
     pub words: Vec<(String, bool)>,
 }
 
 impl HighlightedWords {
+    /// Highlights the words for whose index `counts` returns true.
+    ///
     /// ```
     /// use captionlab::show::HighlightedWords;
     /// let row = HighlightedWords::new("words: 1 of 2", &["a", "kite"], |place| place == 1);
@@ -38,24 +41,26 @@ impl HighlightedWords {
     }
 }
 
-/// Words of two captions that stand for one another.
+/// Aligned words of two captions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordLink {
-    /// Words of the upper caption, counted from 0.
+    /// Indices of words in the upper caption.
     pub upper: Range<usize>,
-    /// Words of the lower caption.
+    /// Indices of words in the lower caption.
     pub lower: Range<usize>,
-    /// Why: `the same word`, `synonyms`. Stands in the legend.
+    /// Kind of the link in the legend: `the same word`, `synonyms`.
     pub kind: String,
 }
 
-/// A line of words: their size, and where each begins and ends.
+/// A line of words with their size and horizontal extents.
 struct Line {
     look: TextStyle,
     places: Vec<(f32, f32)>,
 }
 
 impl Line {
+    /// Lays out words.
+    ///
     /// # Errors
     /// [`Error::Argument`] for more words than a line holds.
     fn new<S: AsRef<str>>(words: &[S], typeface: &Typeface) -> Result<Self> {
@@ -84,7 +89,7 @@ impl Line {
     }
 }
 
-/// Captions one below the other, the words that count on a coloured ground and underlined.
+/// Draws captions below one another, with highlighted words underlined on a coloured background.
 ///
 /// # Errors
 /// [`Error::Argument`] without captions, or with one that is too long for a line.
@@ -119,10 +124,10 @@ pub fn highlighted_words(title: &str, rows: &[HighlightedWords]) -> Result<Figur
     sheet.finish(&one_paragraph(&text))
 }
 
-/// Two captions, and lines between the words that stand for one another, one colour and dash for each kind.
+/// Draws two captions with lines between aligned words, with one colour and dash pattern per kind.
 ///
 /// # Errors
-/// [`Error::Argument`] for a caption that is too long for a line, and for a link that names a word that is not there.
+/// [`Error::Argument`] for a caption that is too long for a line, or a link to a word that does not exist.
 pub fn word_alignment<S: AsRef<str>>(title: &str, upper: &[S], lower: &[S], links: &[WordLink]) -> Result<Figure> {
     for (range, words) in links.iter().flat_map(|link| [(&link.upper, upper.len()), (&link.lower, lower.len())]) {
         if range.is_empty() || range.end > words {
@@ -153,7 +158,7 @@ pub fn word_alignment<S: AsRef<str>>(title: &str, upper: &[S], lower: &[S], link
         let ends = [(middle(&upper_line, &link.upper), from), (middle(&lower_line, &link.lower), to)];
         let mark = mark(link);
         sheet.canvas.line(&ends, LINE, mark.dash(LINE), mark.ink());
-        // A bar over all the words that are meant.
+        // A bar over all linked words.
         for (line, range, y) in [(&upper_line, &link.upper, from - LINE), (&lower_line, &link.lower, to)] {
             let (start, end) = (line.places[range.start].0, line.places[range.end - 1].1);
             sheet.canvas.rectangle(start, y, end - start, LINE, mark.ink());

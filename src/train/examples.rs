@@ -88,12 +88,11 @@ impl<Target: Clone, Inputs> SplitExamples<Target, Inputs> {
     /// What the network reads of the examples.
     ///
     /// # Errors
-    /// [`Error::Run`] before they are loaded.
+    /// [`Error::Internal`] before they are loaded.
     pub(crate) fn inputs(&self) -> Result<&Arc<Inputs>> {
-        self.inputs.as_ref().ok_or_else(|| Error::Run {
-            problem: "the examples are not loaded".to_string(),
-            help: "Report this: it is a fault of captionlab.".to_string(),
-        })
+        self.inputs
+            .as_ref()
+            .ok_or_else(|| Error::internal("the examples of a training are used before they are loaded"))
     }
 
     /// The targets of some examples.

@@ -78,6 +78,7 @@ pub(crate) fn load_pictures<Target: Clone>(
     }
     let mut before = 0;
     let mut problems = Vec::new();
+    let mut left = Vec::new();
     for part in parts {
         let (mut pictures, mut readable) = (Pictures { side, ..Pictures::default() }, Vec::new());
         for (number, chunk) in part.examples.chunks(CHUNK).enumerate() {
@@ -104,11 +105,12 @@ pub(crate) fn load_pictures<Target: Clone>(
         before += part.len();
         let inputs = PictureInputs { pictures, shift_pixels: loading.shift_pixels, device: settings.device };
         part.keep(&readable, inputs);
+        left.push(part.len());
     }
     // A picture may be in several parts: those that samples are taken of are validation pictures too.
     let mut named = HashSet::new();
     problems.retain(|problem| named.insert(problem.clone()));
-    progress.left_out(&problems);
+    progress.left_out(&problems, left[0] == 0);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) curves: Curves,
     pub(super) samples: Vec<EpochSamples>,
     pub(super) notes: Vec<String>,
-    /// Why the first unreadable example was left out.
+    /// Why the first example was left out, where none was left to train on.
     pub(super) unreadable: Option<String>,
     pub(super) error: Option<Error>,
     pub(super) ended: bool,
@@ -53,12 +53,12 @@ impl Progress {
         self.state().notes.push(note.into());
     }
 
-    /// Notes that examples are left out, and why each of them is.
-    pub fn left_out(&self, problems: &[String]) {
+    /// Notes that examples are left out, and why each of them is; `none_left` when no training example is left.
+    pub fn left_out(&self, problems: &[String], none_left: bool) {
         let Some(first) = problems.first() else { return };
         self.note(format!("{} pictures could not be read and are left out:", problems.len()));
         problems.iter().for_each(|problem| self.note(problem));
-        self.state().unreadable.get_or_insert_with(|| first.clone());
+        self.state().unreadable = none_left.then(|| first.clone());
     }
 
     /// Asks the run to stop at its next checkpoint.

@@ -145,10 +145,7 @@ impl Trainer {
         let result = catch_unwind(AssertUnwindSafe(|| self.train())).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message");
-            Err(Error::Run {
-                problem: format!("the training panicked: {text}"),
-                help: "Report this: it is a fault of captionlab.".to_string(),
-            })
+            Err(Error::internal(format!("the training panicked: {text}")))
         });
         self.progress.end(result);
     }

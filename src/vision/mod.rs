@@ -1,4 +1,4 @@
-//! Networks that look at pictures, each with its own training, and the features that encoders make of pictures.
+//! Vision networks, each with its own training, and the features that encoders compute with them.
 
 pub mod clip;
 pub mod faster_rcnn;
@@ -9,7 +9,7 @@ pub mod word_detector;
 pub use clip::{Clip, ClipConfig};
 pub use faster_rcnn::{
     AveragePrecision, Detections, DetectorTraining, FasterRcnn, FasterRcnnConfig, PictureMaps, RegionConfig,
-    RegionFeatures, Regions,
+    RegionPooling, Regions,
 };
 pub use features::{
     Encoder, EncoderConfig, ExtractConfig, ExtractReport, Extraction, FeatureBatch, FeatureCache, NamedEncoder,

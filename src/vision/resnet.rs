@@ -1,4 +1,4 @@
-//! Residual networks, with torchvision's weights.
+//! Residual networks, compatible with torchvision's weights.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use crate::nn::convolution::{Geometry, NormalisedConvolution, channels_last};
 use crate::nn::{ComputeDtype, Linear, Normalisation, Weights, network, read_weights};
 use crate::{Error, Result};
 
-/// What a stage of a [`ResNet`] is made of.
+/// The residual block of a [`ResNet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Block {
-    /// Two convolutions of 3×3.
+    /// Two 3×3 convolutions.
     Basic,
-    /// 1×1, 3×3 and 1×1; the last one has four times the channels. The stride is in the 3×3, as in torchvision.
+    /// 1×1, 3×3 and 1×1 convolutions; the last has four times the channels. The stride is in the 3×3, as in torchvision.
     Bottleneck,
 }
 
@@ -28,17 +28,26 @@ impl Block {
     }
 }
 
-/// The sizes of a [`ResNet`] (He et al. 2015, *Deep Residual Learning for Image Recognition*, table 1).
+/// Hyperparameters of a [`ResNet`] (He et al. 2015, *Deep Residual Learning for Image Recognition*, table 1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ResNetConfig {
+    /// The residual block.
     pub block: Block,
-    /// Blocks in each of the four stages.
+    /// Blocks in each of the four stages, each in `1..=64`.
     pub layers: [usize; 4],
-    /// Channels of the first stage; each stage has twice those of the one before. 64 in the published networks.
+    /// Channels of the first stage, in `1..=1024`; each stage doubles them. 64 in the published networks.
     pub width: usize,
+    /// Normalisation after each convolution.
     pub normalisation: Normalisation,
-    /// Classes that the last layer tells apart; `None` for a network that only describes pictures.
+    /// Number of classes, in `1..=1000000`; `None` for a network without a classifier.
     pub classes: Option<usize>,
+}
+
+impl Default for ResNetConfig {
+    fn default() -> Self {
+        Self::resnet50()
+    }
 }
 
 impl ResNetConfig {
@@ -66,7 +75,7 @@ impl ResNetConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         if self.layers.iter().any(|blocks| !(1..=64).contains(blocks)) {
             return Err(Error::config("layers", format!("{:?}", self.layers), "every stage must have 1 to 64 blocks"));
@@ -82,7 +91,7 @@ impl ResNetConfig {
         }
     }
 
-    /// Channels of the maps of the four stages.
+    /// Channels of the four stages' outputs.
     pub fn channels(&self) -> [usize; 4] {
         [1, 2, 4, 8].map(|factor| factor * self.width * self.block.expansion())
     }
@@ -100,11 +109,11 @@ pub struct ResNet {
 
 network!(ResNet { stem, stages, classifier; config, dtype });
 
-/// A block: convolutions, and what is added to what they give.
+/// A residual block.
 #[derive(Debug)]
 struct Residual {
     convolutions: Vec<NormalisedConvolution>,
-    /// Gives the input the shape of the output, where they differ.
+    /// Projects the input where its shape differs from the output's.
     downsample: Option<NormalisedConvolution>,
 }
 
@@ -156,11 +165,11 @@ impl Residual {
 }
 
 impl ResNet {
-    /// A network whose weights are named `<prefix>conv1.weight`, … in `weights`. Published weights have no prefix, or
+    /// Creates a network whose tensors are added to `weights`, named `<prefix>conv1.weight` … Published weights have no prefix, or
     /// `backbone.body.` in a detector.
     ///
     /// # Errors
-    /// [`Error::Config`] when a size is out of its range.
+    /// [`Error::Config`] when a setting is outside its range.
     pub fn new(config: &ResNetConfig, prefix: &str, weights: &mut Weights) -> Result<Self> {
         config.validate()?;
         let width = config.width;
@@ -184,7 +193,7 @@ impl ResNet {
         Ok(Self { config: config.clone(), stem, stages, classifier, dtype: ComputeDtype::default() })
     }
 
-    /// A network with the weights of a file: torchvision's `resnet50-11ad3fa6.pth` loads as it is, with the feature `pytorch`.
+    /// Loads weights; torchvision's `resnet50-11ad3fa6.pth` loads unchanged, with the feature `pytorch`.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it does not hold the weights of such a network.
@@ -202,23 +211,25 @@ impl ResNet {
         Self { dtype, ..self }
     }
 
-    /// The sizes it was made with.
+    /// The hyperparameters.
     pub fn config(&self) -> &ResNetConfig {
         &self.config
     }
 
-    /// The maps of the four stages, at a quarter, an eighth, a sixteenth and a thirty-second of the size of the pictures.
+    /// The feature maps of the four stages, with strides 4, 8, 16 and 32.
     ///
     /// # Shapes
-    /// - `pictures`: `[batch, 3, height, width]`, normalised as [`Preprocess::imagenet`](crate::data::Preprocess::imagenet) does
-    /// - results: `[batch, channels, ⌈height ÷ 4⌉, ⌈width ÷ 4⌉]` and so on; the channels are those of
-    ///   [`ResNetConfig::channels`]; except in training, the channels of a place may lie beside each other in memory, where
-    ///   `reshape` goes and `view` does not
+    /// - `pictures`: `[batch, 3, height, width]`, normalised as by [`Preprocess::imagenet`](crate::data::Preprocess::imagenet)
+    /// - results: `[batch, channels, ⌈height ÷ 4⌉, ⌈width ÷ 4⌉]` and so on, with the channels of [`ResNetConfig::channels`]; in inference
+    ///   possibly in channels-last memory format, so use `reshape` and not `view`
+    ///
+    /// # Panics
+    /// When `pictures` has another shape.
     pub fn stages(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
         self.stages_as_computed(pictures, training).map(|map| map.to_kind(Kind::Float))
     }
 
-    /// As [`ResNet::stages`], in the numbers that it computes with.
+    /// As [`ResNet::stages`], in the dtype of the network.
     pub(super) fn stages_as_computed(&self, pictures: &Tensor, training: bool) -> [Tensor; 4] {
         let pictures = match training {
             true => pictures.shallow_clone(),
@@ -235,17 +246,20 @@ impl ResNet {
         [run(&self.stages[0]), run(&self.stages[1]), run(&self.stages[2]), run(&self.stages[3])]
     }
 
-    /// What describes pictures: the last stage, averaged over places.
+    /// Image features: the last stage, average-pooled.
     ///
     /// # Shapes
     /// - `pictures`: `[batch, 3, height, width]`
     /// - result: `[batch, channels]`, 2048 for ResNet-50
+    ///
+    /// # Panics
+    /// When `pictures` has another shape.
     pub fn features(&self, pictures: &Tensor, training: bool) -> Tensor {
         let [.., last] = self.stages_as_computed(pictures, training);
         last.mean_dim([2i64, 3].as_slice(), false, Kind::Float)
     }
 
-    /// The scores of the classes before softmax.
+    /// Class logits.
     ///
     /// # Shapes
     /// - `pictures`: `[batch, 3, height, width]`
@@ -255,7 +269,7 @@ impl ResNet {
     /// [`Error::Argument`] for a network without classes.
     pub fn classify(&self, pictures: &Tensor, training: bool) -> Result<Tensor> {
         let Some(classifier) = &self.classifier else {
-            return Err(Error::argument("this network tells no classes apart", "Give it some: `classes: Some(1000)`."));
+            return Err(Error::argument("this network has no classifier", "Give it classes: `classes: Some(1000)`."));
         };
         Ok(classifier.forward(&self.features(pictures, training)))
     }

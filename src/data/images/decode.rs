@@ -1,4 +1,4 @@
-//! Picture files as pixels: JPEG and PNG, as Pillow reads them.
+//! Decodes JPEG and PNG files as Pillow does.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -14,27 +14,27 @@ use crate::data::ImageSource;
 use crate::data::scenes::Scene;
 use crate::{Error, Result};
 
-/// The most pixels that a picture may have: 178,956,970, where Pillow too takes a picture for a decompression bomb.
+/// Most pixels of an image: 178,956,970, Pillow's limit for decompression bombs.
 pub const MAXIMUM_PIXELS: u64 = 178_956_970;
 
-/// The most bytes that a picture file may have.
+/// Largest image file in bytes.
 const MAXIMUM_FILE_BYTES: u64 = 1 << 30;
 
-/// Reads a JPEG or PNG file as 8-bit RGB, upright.
+/// Decodes a JPEG or PNG file to 8-bit RGB, upright.
 ///
 /// The content decides the format, not the file's extension. The result is that of Pillow's `convert("RGB")`:
-/// - the orientation that a camera wrote into the EXIF data is applied (as `ImageOps.exif_transpose` does);
-/// - grey becomes three equal channels, palettes are looked up, CMYK and YCCK JPEGs are read as Adobe writes them
-///   (inverted); colour profiles are ignored;
-/// - transparency is dropped: a transparent pixel keeps the colour stored under it;
-/// - of 16-bit channels the high byte is kept, also in grey pictures (where Pillow's result has varied by version).
+/// - applies the EXIF orientation (as `ImageOps.exif_transpose` does);
+/// - expands grey to three equal channels, looks up palettes, reads CMYK and YCCK JPEGs as Adobe writes them (inverted), ignores
+///   colour profiles;
+/// - drops transparency: a transparent pixel keeps its stored colour;
+/// - keeps the high byte of 16-bit channels, also in grey images (where Pillow's result has varied by version).
 ///
-/// A file that ends before its picture does is refused, as Pillow refuses it: the missing part would be grey. One whose picture
-/// is followed by something else, in place of its end, is read.
+/// Truncated files are refused, as by Pillow, because the missing part would be grey. Files with a complete image but other data in
+/// place of the end marker are read.
 ///
 /// # Errors
-/// [`Error::File`] if the file is missing or cannot be read; [`Error::Image`] if it is a folder, empty, cut short, damaged,
-/// of another format, or of more than [`MAXIMUM_PIXELS`] pixels (found out before memory is asked for).
+/// [`Error::File`] if the file is missing or cannot be read; [`Error::Image`] if it is a folder, empty, truncated, damaged, of
+/// another format, or has more than [`MAXIMUM_PIXELS`] pixels (checked before memory is allocated).
 pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
     let mut bytes = Vec::new();
@@ -42,13 +42,13 @@ pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
     decode_bytes(&bytes, path)
 }
 
-/// [`decode`] for a file that is in memory already; `name` stands for it in messages.
+/// As [`decode`], for a file in memory; messages call it `name`.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn decode_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
     let name = name.as_ref();
-    // The decoders parse hostile bytes. A panic in one of them is a broken picture, and must not end a training run.
+    // Decoders parse hostile bytes; a panic in one must not end a training run.
     catch_unwind(AssertUnwindSafe(|| match format_of(bytes) {
         _ if bytes.is_empty() => {
             Err(Problem::new("the file is empty (0 bytes)", "Download it again, or take it out of the data set."))
@@ -61,7 +61,7 @@ pub fn decode_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<RgbImage> {
     .map_err(|problem| problem.at(name))
 }
 
-/// The pixels of an image, wherever they come from: a file is decoded, a scene is drawn.
+/// The pixels of an image source: decodes a file, draws a scene.
 ///
 /// # Errors
 /// As [`decode`].
@@ -70,7 +70,7 @@ pub fn decode_source(source: &ImageSource) -> Result<RgbImage> {
     decode_source_with(source, &mut bytes)
 }
 
-/// [`decode_source`] with a buffer for the file's bytes that is used again for the next file.
+/// As [`decode_source`], reusing a buffer for the file's bytes.
 pub(in crate::data) fn decode_source_with(source: &ImageSource, bytes: &mut Vec<u8>) -> Result<RgbImage> {
     match source {
         ImageSource::File(path) => {
@@ -81,7 +81,7 @@ pub(in crate::data) fn decode_source_with(source: &ImageSource, bytes: &mut Vec<
     }
 }
 
-/// What is wrong with a picture, before the file's name is known.
+/// A problem with an image whose file name is not known yet.
 pub(super) struct Problem {
     what: String,
     help: String,
@@ -101,7 +101,7 @@ impl Problem {
     }
 }
 
-/// The bytes of a picture's file, not looked at.
+/// Reads an image file without decoding it.
 ///
 /// # Errors
 /// As [`decode`], when the file cannot be read or is too large.
@@ -117,7 +117,7 @@ fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
     let cannot_read = |source| {
         Error::file(path, "read the picture", source, "Check that the path is right and that you may read it.")
     };
-    // Looked at before it is opened: opening a pipe waits for someone to write into it.
+    // Checked before opening, because opening a pipe blocks until someone writes.
     let metadata = std::fs::metadata(path).map_err(cannot_read)?;
     let problem = if metadata.is_dir() {
         Problem::new("this is a folder, not a picture", "Name a JPEG or PNG file inside it.")
@@ -129,7 +129,7 @@ fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
             "Store it smaller.",
         )
     } else {
-        // The limit holds even if the file has grown meanwhile.
+        // Limits the read even if the file has grown meanwhile.
         let file = File::open(path).map_err(cannot_read)?;
         file.take(MAXIMUM_FILE_BYTES).read_to_end(bytes).map_err(cannot_read)?;
         return Ok(());
@@ -137,7 +137,7 @@ fn read_file(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
     Err(problem.at(path))
 }
 
-/// The format of a picture, by its first bytes.
+/// The format of an image, by its first bytes.
 pub(in crate::data) fn format_of(bytes: &[u8]) -> Option<&'static str> {
     Some(match bytes {
         [0xFF, 0xD8, ..] => "JPEG",
@@ -195,7 +195,7 @@ fn decode_png(bytes: &[u8]) -> Result<RgbImage, Problem> {
     // 16-bit RGBA, the widest kind of pixel, has eight bytes.
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(8 * MAXIMUM_PIXELS);
-    // The signature, then a chunk's length and name, then the sizes: checked before the decoder asks for memory.
+    // Signature, chunk length and name, then the size: checked before the decoder allocates.
     if let Some((width, height)) = bytes.get(16..24).map(|sizes| sizes.split_at(4)) {
         let number = |digits: &[u8]| digits.iter().fold(0, |number, &digit| number << 8 | u64::from(digit));
         check_pixels(number(width), number(height))?;

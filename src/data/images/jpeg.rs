@@ -1,4 +1,4 @@
-//! JPEG files, as libjpeg reads them.
+//! Decodes JPEG files as libjpeg does.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub(super) fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, Problem> {
         _ if !markers.is_complete => truncated(),
         error => Problem::damaged("JPEG", format!("{error:?}").trim_matches('"')),
     };
-    // As lenient with small faults as Pillow; size is checked below, with our own message.
+    // Tolerates small faults as Pillow does. Size is checked below, with our own message.
     let lenient = DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let (bytes, options) = match markers.is_complete {
         true => (bytes, lenient),
@@ -52,33 +52,33 @@ fn not_read(kind: &str) -> Problem {
     )
 }
 
-/// Where a file does not end as it must, so many bytes at its end must not be needed for the picture: then something else stands
-/// there, and the picture is whole. The decoder reads a little ahead, and fills in as much.
+/// Number of bytes at the end of a file without end marker that must be unused for the image to count as complete. The decoder reads
+/// a little ahead, and pads that much.
 const TRAILER: usize = 16;
 
-/// A component of the picture: its id, and its sampling factors.
+/// A component of the frame: id and sampling factors.
 struct Component {
     id: u8,
     horizontal: u8,
     vertical: u8,
 }
 
-/// What the markers of a file say of it.
+/// The contents of the markers.
 #[derive(Default)]
 struct Markers {
     /// Baseline or extended, not progressive.
     is_sequential: bool,
     components: Vec<Component>,
-    /// Where their ids stand, in the frame and in scans.
+    /// Positions of the component ids in frame and scans.
     ids: Vec<usize>,
     has_jfif: bool,
-    /// The transform that the last Adobe marker gives, and where the names of all stand.
+    /// Transform of the last Adobe marker, and positions of all Adobe markers.
     adobe: Option<u8>,
     adobe_names: Vec<usize>,
-    /// How many components the first scan holds, and all scans together.
+    /// Number of components in the first scan, and in all scans.
     first_scan: usize,
     scanned: usize,
-    /// Whether the end-of-image marker comes where it must. The decoder fills what is missing with grey and says nothing.
+    /// Whether the end-of-image marker is where it must be. The decoder silently fills missing data with grey.
     is_complete: bool,
 }
 
@@ -89,9 +89,9 @@ impl Markers {
         while let Some(next) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xFF)) {
             at += next + 1;
             match bytes.get(at..).unwrap_or_default() {
-                // A second 0xFF is padding: the marker is still to come.
+                // 0xFF may be repeated as padding.
                 [0xFF, ..] => {}
-                // A stuffed data byte, a marker without content, a restart, or a second start of image.
+                // A stuffed byte, a marker without content, a restart, or a second start of image.
                 [0x00 | 0x01 | 0xD0..=0xD8, ..] => at += 1,
                 [0xD9, ..] => {
                     markers.is_complete = markers.first_scan > 0;
@@ -117,7 +117,7 @@ impl Markers {
                 self.scanned += count;
                 self.ids.extend((0..count).map(|component| at + 1 + 2 * component));
             }
-            // Thumbnails and trailers have markers of their own.
+            // Thumbnails and trailers contain markers of their own.
             _ if self.first_scan > 0 => {}
             (0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF, [_, _, _, _, _, _, components @ ..]) => {
                 self.is_sequential = marker <= 0xC1;
@@ -135,8 +135,8 @@ impl Markers {
         }
     }
 
-    /// The file with an Adobe marker that says how libjpeg understands its colours (`default_decompress_parms` of jdapimin.c),
-    /// where the decoder would understand them otherwise.
+    /// Adds an Adobe marker that makes the decoder interpret the colours as libjpeg does (`default_decompress_parms` in jdapimin.c), if
+    /// it would not.
     fn with_colours_of_libjpeg<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         const RGB: u8 = 0;
         const YCBCR: u8 = 1;
@@ -153,7 +153,7 @@ impl Markers {
             (4, _) => (Some(YCCK), Some(CMYK)),
             _ => return Cow::Borrowed(bytes),
         };
-        // Components of these names are RGB to the decoder, whatever markers say.
+        // The decoder takes components with these ids for RGB whatever the markers say.
         let seem_rgb = ids == *b"RGB" && wanted == Some(YCBCR);
         if self.adobe.or(usual) == wanted && !seem_rgb {
             return Cow::Borrowed(bytes);
@@ -174,14 +174,14 @@ impl Markers {
         Cow::Owned(changed)
     }
 
-    /// Refuses what the decoder would get wrong without a word.
+    /// Refuses files that the decoder would silently get wrong.
     fn check(&self) -> Result<(), Problem> {
         let components = self.components.len();
         if ![1, 3, 4].contains(&components) {
             return Err(not_read(&format!("{components} colour components")));
         }
         let is_in_one = self.first_scan == components;
-        // Of several scans, the later ones could be missing.
+        // With several scans, later ones may be missing.
         let may_lack_its_end = self.is_sequential && is_in_one;
         if self.scanned < components || !(self.is_complete || may_lack_its_end) {
             return Err(truncated());

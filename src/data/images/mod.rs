@@ -1,9 +1,8 @@
-//! From a picture file to the numbers that a network reads: decode, resize, normalise.
+//! Image preprocessing: decode, resize, normalise.
 //!
-//! Everything here is measured against Pillow and torchvision, because published weights were trained on what those two
-//! make of a file: [`decode`] gives what `Image.open(path).convert("RGB")` gives after `ImageOps.exif_transpose`,
-//! [`resize`] what `Image.resize` gives, [`Preprocess`] what torchvision's `Resize`, `CenterCrop`, `ToTensor` and
-//! `Normalize` give, all within 1/255 on average.
+//! All results are compared with Pillow and torchvision, on whose output published weights were trained: [`decode`] equals
+//! `Image.open(path).convert("RGB")` after `ImageOps.exif_transpose`, [`resize`] equals `Image.resize`, and [`Preprocess`] equals
+//! torchvision's `Resize`, `CenterCrop`, `ToTensor` and `Normalize`, all within 1/255 on average.
 //!
 //! ```
 //! use captionlab::data::{Preprocess, images};
@@ -35,5 +34,5 @@ pub use preprocess::{Crop, Preprocess};
 pub(crate) use resize::resample;
 pub use resize::{Filter, resize};
 
-/// What to do with a picture that cannot be used.
+/// Help for an image that cannot be used.
 const REPLACE: &str = "Replace the file, or take it out of the data set.";

@@ -1,4 +1,4 @@
-//! What a network reads of a picture: cut out, resized and normalised.
+//! Preprocessing for networks: crop, resize, normalise.
 
 use fast_image_resize as resampling;
 use image::RgbImage;
@@ -7,26 +7,33 @@ use super::REPLACE;
 use super::resize::{Filter, resample};
 use crate::{Error, Result};
 
-/// Which part of a picture a network sees.
+/// The part of an image that a network sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Crop {
-    /// All of it, stretched to a square.
+    /// The whole image, stretched to a square.
     Stretch,
-    /// The picture is resized until its shorter side has so many pixels, and a square is cut out of its centre.
-    Centre { shorter_side: u32 },
-    /// The same, but where as many pixels cannot be left out on both sides, the square lies half a pixel further to the left,
-    /// or higher up: so do the image processors of transformers. With [`Crop::Centre`] it lies where torchvision has it.
-    CentreRoundedDown { shorter_side: u32 },
+    /// Resizes to the given shorter side and crops the central square, as torchvision does.
+    Centre {
+        /// Shorter side of the resized image in pixels, in `size..=8192`.
+        shorter_side: u32,
+    },
+    /// As [`Crop::Centre`], but rounds odd offsets down (left and up), as the image processors of transformers do.
+    CentreRoundedDown {
+        /// Shorter side of the resized image in pixels, in `size..=8192`.
+        shorter_side: u32,
+    },
 }
 
-/// How a picture becomes the tensor that a network reads: resized, cut to a square, scaled to 0..1, then normalised,
-/// `(value − mean) ÷ standard deviation`, channel by channel. Weights go with the preprocessing that they were trained on.
+/// Preprocessing of an image for a network: resize, crop to a square, scale to 0..1, normalise by `(value − mean) ÷ standard
+/// deviation` per channel. Weights need the preprocessing that they were trained with.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Preprocess {
-    /// Side of the square that comes out, in pixels.
+    /// Side of the resulting square in pixels, in `1..=8192`.
     pub size: u32,
+    /// Resampling filter.
     pub filter: Filter,
+    /// The part of the image that is used.
     pub crop: Crop,
     /// Mean of red, green and blue, on the scale 0..1.
     pub mean: [f32; 3],
@@ -35,7 +42,7 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// As torchvision's ImageNet classifiers: shorter side to 256, the middle 224 × 224.
+    /// ImageNet classifiers of torchvision: shorter side to 256, central 224×224.
     pub fn imagenet() -> Self {
         Self {
             size: 224,
@@ -46,7 +53,7 @@ impl Preprocess {
         }
     }
 
-    /// As OpenAI's CLIP ViT-B/32: shorter side to 224, bicubic, the middle 224 × 224.
+    /// OpenAI's CLIP ViT-B/32: shorter side to 224, bicubic, central 224×224.
     pub fn clip() -> Self {
         Self {
             size: 224,
@@ -57,7 +64,7 @@ impl Preprocess {
         }
     }
 
-    /// For the project's own small networks: the whole picture in `size` × `size` pixels, values in −1..1.
+    /// The project's own networks: the whole image at `size`×`size` pixels, values in −1..1.
     pub fn scenes(size: u32) -> Self {
         Self { size, filter: Filter::Bilinear, crop: Crop::Stretch, mean: [0.5; 3], standard_deviation: [0.5; 3] }
     }
@@ -65,7 +72,7 @@ impl Preprocess {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the first field that is out of range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         if !(1..=8192).contains(&self.size) {
             return Err(Error::config("preprocess.size", self.size, "must be in 1..=8192"));
@@ -89,10 +96,10 @@ impl Preprocess {
         Ok(())
     }
 
-    /// What the network sees of a picture, as a picture: `size` × `size` pixels, before normalising.
+    /// The resized and cropped image of `size`×`size` pixels, before normalisation.
     ///
     /// # Errors
-    /// If a setting is out of range, or the picture has no pixels.
+    /// [`Error::Config`] if a setting is outside its range, [`Error::Argument`] if the image has no pixels.
     pub fn cut(&self, picture: &RgbImage) -> Result<RgbImage> {
         let mut prepared = Prepared::new(self)?;
         prepared.resample(picture)?;
@@ -100,7 +107,7 @@ impl Preprocess {
             .ok_or_else(|| Error::argument("the picture could not be cut", REPLACE))
     }
 
-    /// The picture as numbers, `[3, size, size]` in row-major order: all of red, then green, then blue.
+    /// The normalised values `[3, size, size]`, in row-major order.
     ///
     /// # Errors
     /// As [`cut`](Self::cut).
@@ -110,10 +117,10 @@ impl Preprocess {
         Ok(prepared.values().collect())
     }
 
-    /// The rectangle of a `width` × `height` picture that becomes the square: left, top, width, height.
+    /// The rectangle of a `width`×`height` image that becomes the square: left, top, width, height.
     ///
-    /// Cutting first and resizing after, so that only pixels that are kept are computed, gives the same pixels as the
-    /// other way round as long as the filter may look across the rectangle's edges, which it does.
+    /// Cropping before resizing computes only the pixels that are kept. The result is the same, because the filter reads across the
+    /// rectangle's edges.
     fn rectangle(&self, width: u32, height: u32) -> [f64; 4] {
         let (shorter_side, round): (_, fn(f64) -> f64) = match self.crop {
             Crop::Stretch => return [0.0, 0.0, f64::from(width), f64::from(height)],
@@ -121,7 +128,7 @@ impl Preprocess {
             Crop::CentreRoundedDown { shorter_side } => (shorter_side, f64::floor),
         };
         let shorter = u64::from(width.min(height));
-        // Whole numbers as in torchvision: the longer side rounds down, the offset half to even.
+        // Rounds as torchvision: the longer side down, the offset half to even.
         let span = |side: u32| {
             let resized = (u64::from(shorter_side) * u64::from(side) / shorter) as f64;
             let scale = f64::from(side) / resized;
@@ -133,13 +140,13 @@ impl Preprocess {
     }
 }
 
-/// A [`Preprocess`] made ready for many pictures: its tables computed, its buffers kept.
+/// A [`Preprocess`] for many images, with precomputed tables and reused buffers.
 pub(in crate::data) struct Prepared {
     preprocess: Preprocess,
-    /// For every channel, what each of the 256 byte values becomes.
+    /// The normalised value of each byte, per channel.
     tables: [[f32; 256]; 3],
     resizer: resampling::Resizer,
-    /// The last picture, `size` × `size` pixels, RGB.
+    /// The last image, `size`×`size` pixels, RGB.
     cut: Vec<u8>,
 }
 
@@ -166,7 +173,7 @@ impl Prepared {
         resample(&mut self.resizer, picture, &options, size, size, &mut self.cut)
     }
 
-    /// The normalised values of the last picture, plane by plane.
+    /// The normalised values of the last image, channel by channel.
     fn values(&self) -> impl Iterator<Item = f32> {
         self.tables
             .iter()
@@ -174,8 +181,8 @@ impl Prepared {
             .flat_map(|(channel, table)| self.cut.chunks_exact(3).map(move |pixel| table[usize::from(pixel[channel])]))
     }
 
-    /// Writes a picture's normalised values, plane by plane. `values` has room for exactly `3 × size × size`; every one
-    /// of them is written, or the result is an error.
+    /// Writes the normalised values of an image, channel by channel. `values` has length `3 × size × size`; all of it is written, or an
+    /// error is returned.
     #[cfg(feature = "tensors")]
     pub(in crate::data) fn write(
         &mut self,

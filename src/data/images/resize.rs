@@ -1,4 +1,4 @@
-//! Pictures in another size, as Pillow resizes them.
+//! Resizes images as Pillow does.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
@@ -8,8 +8,7 @@ use image::RgbImage;
 use super::REPLACE;
 use crate::{Error, Result};
 
-/// How pixels are weighed when a picture is resized. Both are anti-aliased: when a picture shrinks, the filter widens, so
-/// that every pixel of the original counts.
+/// Resampling filter. Both are anti-aliased: when an image shrinks, the filter widens, so that every pixel contributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
@@ -29,10 +28,10 @@ impl Filter {
     }
 }
 
-/// Resizes a picture to exactly `width` × `height` pixels, stretching it where the proportions differ.
+/// Resizes an image to exactly `width`×`height` pixels.
 ///
 /// # Errors
-/// [`Error::Argument`] if the picture has no pixels, or a side is 0 or above 65,535.
+/// [`Error::Argument`] if the image has no pixels, or a side is 0 or above 65,535.
 pub fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> Result<RgbImage> {
     if !(1..=65_535).contains(&width) || !(1..=65_535).contains(&height) {
         return Err(Error::argument(

@@ -1,4 +1,4 @@
-//! What a reader has found so far: images in the order of their file, each with its captions.
+//! What a reader has collected: images in the order of their file, with their captions.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -9,29 +9,29 @@ use crate::data::dataset::{Tally, counted};
 use crate::data::names::normal_name;
 use crate::{Error, Result};
 
-/// The longest caption that is taken for one, in bytes: the longest of Flickr30k has about 450.
+/// Longest accepted caption in bytes; Flickr30k's longest has about 450.
 const LONGEST_CAPTION: usize = 10_000;
 
 /// An image of the annotation file.
 #[derive(Debug)]
 pub(super) struct Record {
-    /// As the data set calls it, spelled as [`normal_name`] spells it.
+    /// Its name in the data set, by [`normal_name`].
     pub(super) name: String,
-    /// Folder in which the data set has it, such as `val2014`; most often none.
+    /// Its folder in the data set, such as `val2014`; usually none.
     pub(super) folder: Option<String>,
     pub(super) captions: Vec<String>,
-    /// The numbers of the captions, for those that have one.
+    /// The numbers of the captions that have one.
     numbers: Vec<Option<u64>>,
-    /// The highest of them: a number above it is new without a search.
+    /// The highest number: one above it is new without a search.
     highest: Option<u64>,
     pub(super) split: Option<Split>,
 }
 
-/// Where a caption stands.
+/// Position of a caption.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) path: &'a Path,
-    /// `None` in JSON, which is often all on one line.
+    /// `None` for JSON, which is often a single line.
     pub(super) line: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Place<'_> {
         Error::data(self.path, self.line, problem, help)
     }
 
-    /// `line 7`, or the file's name.
+    /// Formats `line 7`, or the file's name.
     fn short(&self) -> String {
         match self.line {
             Some(line) => format!("line {line}"),
@@ -52,7 +52,7 @@ impl Place<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     records: Vec<Record>,
-    /// By folder and name: two folders may have a picture of one name.
+    /// By folder and name: two folders may contain images of the same name.
     by_name: HashMap<(Option<String>, String), usize>,
     pub(super) notes: Vec<String>,
     empty: Tally,
@@ -61,7 +61,7 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    /// The image called `name`, new or known already; its number for [`Collected::add_caption`].
+    /// The index of the image called `name`, which is added if it is new.
     pub(super) fn image(
         &mut self,
         place: Place,
@@ -71,7 +71,7 @@ impl Collected {
     ) -> Result<usize> {
         let (written, name) = (name, normal_name(name));
         let folder = folder.map(normal_name).filter(|folder| !folder.is_empty());
-        // The captions of an image mostly follow one another.
+        // The captions of an image are mostly consecutive.
         let last = self.records.len().wrapping_sub(1);
         let known = match self.records.get(last) {
             Some(record) if record.name == name && record.folder.as_deref() == folder.as_deref() => Some(last),
@@ -106,8 +106,8 @@ impl Collected {
         Ok(index)
     }
 
-    /// Adds a caption to an image. `number` tells the captions of one image apart, where the layout has numbers: the same
-    /// one twice is noted, and left out where the caption is the same as well.
+    /// Adds a caption to an image. `number` identifies a caption of an image, in layouts with numbers: repeated numbers are noted, and
+    /// the caption is dropped if its text is the same too.
     pub(super) fn add_caption(&mut self, place: Place, image: usize, number: Option<u64>, caption: &str) -> Result<()> {
         let caption = caption.trim();
         if caption.len() > LONGEST_CAPTION {
@@ -141,7 +141,7 @@ impl Collected {
         Ok(())
     }
 
-    /// The images that have captions, and what was noticed.
+    /// The images with captions, and notes.
     pub(super) fn finish(self, files: &[PathBuf]) -> Result<(Vec<Record>, Vec<String>)> {
         let Self { mut records, mut notes, empty, repeated, number_taken, .. } = self;
         if empty.count > 0 {
@@ -174,7 +174,7 @@ impl Collected {
     }
 }
 
-/// Where pictures in several folders have one name, their names begin with their folders.
+/// Prefixes names with their folders where images in several folders have the same name.
 fn tell_folders_apart(records: &mut [Record]) {
     let mut named: HashMap<&str, usize> = HashMap::with_capacity(records.len());
     for record in &*records {
@@ -188,7 +188,7 @@ fn tell_folders_apart(records: &mut [Record]) {
     }
 }
 
-/// What is to be said where not every image has five captions.
+/// The note about images without exactly five captions.
 fn note_on_numbers(records: &[Record]) -> Option<String> {
     let mut images: BTreeMap<usize, usize> = BTreeMap::new();
     for record in records {
@@ -204,7 +204,7 @@ fn note_on_numbers(records: &[Record]) -> Option<String> {
     Some(format!("Not every image has five captions: {}.", each.collect::<Vec<_>>().join(", ")))
 }
 
-/// Refuses a name that would lead out of the folder of images.
+/// Refuses a name that points outside the folder of images.
 fn check_name(place: Place, name: &str) -> Result<()> {
     if normal_name(name).is_empty() {
         return Err(place.error("a caption without the name of its image", "Write the name of the image file."));

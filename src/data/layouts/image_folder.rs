@@ -1,4 +1,4 @@
-//! Where the images of a data set are on disk.
+//! Locates the images of a data set on disk.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -13,22 +13,21 @@ use crate::data::names::normal_name;
 use crate::data::{Example, ImageSource, Layout};
 use crate::{Error, Result};
 
-/// How many levels of folders below the data set's own are looked through: one more than for captions, since images mostly
-/// have a folder of their own beside them.
+/// Number of folder levels to search: one more than for captions, because images are mostly in a folder of their own beside them.
 const DEPTH: usize = 4;
 
-/// What there is on disk for the image of a record.
+/// The image file of a record.
 enum Found {
     Image(PathBuf),
-    /// Several files that differ have its name.
+    /// Several different files have its name.
     Several(Vec<String>),
-    /// A file of this format, which is not read.
+    /// A file in this unsupported format.
     Unread(String),
     Missing,
 }
 
-/// Finds the image of every record. Those without one are left out while others are there: no image, a file that is not read,
-/// or more than one, for captions must never go with another picture.
+/// Finds the image of every record. Records without an image, with an unsupported one or with several are dropped as long as others
+/// remain, because captions must never go with the wrong image.
 pub(super) fn attach(records: Vec<Record>, source: &Source, notes: &mut Vec<String>) -> Result<Vec<Example>> {
     let on_disk = FilesOnDisk::below(&source.root, notes)?;
     let found: Vec<Found> = records.iter().map(|record| on_disk.find(record)).collect();
@@ -99,7 +98,7 @@ pub(super) fn attach(records: Vec<Record>, source: &Source, notes: &mut Vec<Stri
     Ok(examples)
 }
 
-/// Images that are left out for one reason, with their captions.
+/// Images that are dropped for one reason, with their captions.
 #[derive(Default)]
 struct LeftOut {
     images: Tally,
@@ -128,10 +127,10 @@ fn example(record: Record, image: PathBuf) -> Example {
     Example { name, image: ImageSource::File(image), captions, split, regions: Vec::new(), links: Vec::new() }
 }
 
-/// Images that no caption names, in the folders where others are named: a logo elsewhere is none of the data set's.
+/// Notes images without captions in folders where other images have some; images elsewhere, such as a logo, are ignored.
 fn note_uncaptioned(on_disk: &FilesOnDisk, found: &[Found], used: &HashSet<PathBuf>, notes: &mut Vec<String>) {
     let folders: HashSet<Option<&Path>> = used.iter().map(|image| image.parent()).collect();
-    // What is named but cannot be used is told elsewhere.
+    // Unusable images are noted elsewhere.
     let in_doubt: HashSet<&String> =
         found.iter().flat_map(|found| if let Found::Several(files) = found { files.as_slice() } else { &[] }).collect();
     let all = on_disk.by_name.values().flatten().filter(|place| !in_doubt.contains(&place.name));
@@ -152,15 +151,15 @@ fn note_uncaptioned(on_disk: &FilesOnDisk, found: &[Found], used: &HashSet<PathB
 
 /// A file of the data set.
 struct Place {
-    /// Below the data set's folder, spelled as [`normal_name`] spells it.
+    /// Path relative to the data set's folder, by [`normal_name`].
     name: String,
     path: PathBuf,
 }
 
-/// Every file below a folder, from one listing of each folder: asking for 31,783 files one by one is slow.
+/// All files below a folder, from one listing per folder: checking 31,783 files one by one is slow.
 struct FilesOnDisk {
     root: PathBuf,
-    /// By file name without folders; those in the uppermost folder first.
+    /// By file name without folders; files of upper folders first.
     by_name: HashMap<String, Vec<Place>>,
 }
 
@@ -208,7 +207,7 @@ impl FilesOnDisk {
         let within = |folder: &str| -> Vec<&Place> {
             let name = normal_name(&format!("{folder}/{}", record.name)).into_owned();
             let places = self.by_name.get(base(&name)).map(Vec::as_slice).unwrap_or_default();
-            // The whole way to a file leaves no doubt.
+            // A full path is unambiguous.
             if let Some(place) = places.iter().find(|place| place.name == name) {
                 return vec![place];
             }
@@ -220,7 +219,7 @@ impl FilesOnDisk {
             places = within("");
         }
         let Some((first, others)) = places.split_first() else {
-            // Further below than the listing reaches?
+            // Perhaps deeper than the listing.
             let path = self.root.join(record.folder.as_deref().unwrap_or_default()).join(&record.name);
             return if record.name.contains('/') && path.is_file() { readable(path) } else { Found::Missing };
         };
@@ -230,8 +229,8 @@ impl FilesOnDisk {
         readable(first.path.clone())
     }
 
-    /// A file that could be meant by the name of a record whose image is missing, and is no other's: in another folder, with
-    /// another ending, in capital letters. It looks at all names, so ask for the few that are listed.
+    /// An unused file that the name of a missing image may mean: in another folder, with another extension or in capitals. Searches all
+    /// names, so call it only for names that are displayed.
     fn alike(&self, record: &Record, used: &HashSet<PathBuf>) -> Option<&str> {
         let name = base(&record.name).to_lowercase();
         let stem = |name: &str| name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
@@ -244,7 +243,7 @@ impl FilesOnDisk {
     }
 }
 
-/// An image that is read: called like one, or one by its beginning, which is what decides when it is decoded.
+/// Whether an image is supported, by its extension or else by its first bytes, which also decide on decoding.
 fn readable(path: PathBuf) -> Found {
     let name = file_name(&path);
     if is_image_name(&name) {
@@ -260,7 +259,7 @@ fn readable(path: PathBuf) -> Found {
     }
 }
 
-/// Whether two files hold the same, as far as their lengths, beginnings and ends tell: pictures that differ differ there.
+/// Whether two files are equal in length, first and last bytes; different images differ there.
 fn are_copies(one: &Path, other: &Path) -> bool {
     const PART: u64 = 1 << 14;
     let parts = |path: &Path| -> std::io::Result<(u64, Vec<u8>, Vec<u8>)> {
@@ -275,7 +274,7 @@ fn are_copies(one: &Path, other: &Path) -> bool {
     matches!((parts(one), parts(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// A name without its folders.
+/// A name without folders.
 fn base(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
@@ -284,7 +283,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The names of the files and the paths of the folders in a folder; hidden ones are passed over.
+/// The names of files and paths of folders in a folder, without hidden ones.
 fn list(folder: &Path) -> std::io::Result<(Vec<std::ffi::OsString>, Vec<PathBuf>)> {
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
@@ -293,7 +292,7 @@ fn list(folder: &Path) -> std::io::Result<(Vec<std::ffi::OsString>, Vec<PathBuf>
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        // Only links cost a call of their own; of a file that is called an image, only a folder is of interest.
+        // Only links cost a system call. If an image's name is a link, it matters only whether it is a folder.
         let kind = entry.file_type()?;
         let is_folder =
             kind.is_dir() || (kind.is_symlink() && !is_image_name(&name.to_string_lossy()) && entry.path().is_dir());
@@ -305,12 +304,12 @@ fn list(folder: &Path) -> std::io::Result<(Vec<std::ffi::OsString>, Vec<PathBuf>
     Ok((files, folders))
 }
 
-/// Whether a file is called like an image that can be decoded: JPEG or PNG.
+/// Whether a file name has the extension of a supported image: JPEG or PNG.
 pub(super) fn is_image_name(name: &str) -> bool {
     has_ending(name, &["jpg", "jpeg", "jpe", "jfif", "png"])
 }
 
-/// Whether a file is called like an image of any format: in a table, what stands for a picture.
+/// Whether a file name has the extension of an image in any format.
 pub(super) fn is_picture_name(name: &str) -> bool {
     is_image_name(name) || has_ending(name, &["webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif"])
 }
@@ -320,7 +319,7 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
     ending.is_some_and(|ending| endings.iter().any(|known| ending.eq_ignore_ascii_case(known)))
 }
 
-/// How many images lie directly in a folder, for telling what is missing from it.
+/// Number of images directly in a folder.
 pub(super) fn count_images(folder: &Path) -> usize {
     let (files, _) = list(folder).unwrap_or_default();
     files.iter().filter(|name| is_image_name(&name.to_string_lossy())).count()

@@ -25,7 +25,7 @@ struct Karpathy<'a> {
 struct KarpathyImage<'a> {
     #[serde(borrow)]
     filename: Cow<'a, str>,
-    /// Only COCO's has it: `train2014` or `val2014`.
+    /// Only in COCO: `train2014` or `val2014`.
     #[serde(borrow, default)]
     filepath: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -44,7 +44,7 @@ struct Sentence<'a> {
 
 pub(super) fn read_karpathy(path: &Path, collected: &mut Collected) -> Result<()> {
     let text = read_text(path)?;
-    let help = "It is to be `{\"images\": [{\"filename\": …, \"split\": …, \"sentences\": [{\"raw\": …}]}]}`.";
+    let help = "It must be `{\"images\": [{\"filename\": …, \"split\": …, \"sentences\": [{\"raw\": …}]}]}`.";
     let file: Karpathy = parse(path, &text, help)?;
     let place = Place { path, line: None };
     let mut rest_of_validation = 0;
@@ -95,7 +95,7 @@ struct CocoCaption<'a> {
 
 pub(super) fn read_coco(path: &Path, collected: &mut Collected) -> Result<()> {
     let text = read_text(path)?;
-    let help = "It is to be `{\"images\": [{\"id\": …, \"file_name\": …}], \"annotations\": [{\"image_id\": …, \"caption\": …}]}`.";
+    let help = "It must be `{\"images\": [{\"id\": …, \"file_name\": …}], \"annotations\": [{\"image_id\": …, \"caption\": …}]}`.";
     let file: Coco = parse(path, &text, help)?;
     let place = Place { path, line: None };
     let split = coco_split(path);
@@ -124,19 +124,19 @@ pub(super) fn read_coco(path: &Path, collected: &mut Collected) -> Result<()> {
     Ok(())
 }
 
-/// The number that tells a caption from the others of its image.
+/// The number that identifies a caption of an image.
 fn number(id: &Option<Id>) -> Option<u64> {
     id.as_ref()?.0.parse().ok()
 }
 
-/// The split that COCO's file names tell: `captions_train2014.json`, `captions_val2017.json`.
+/// The split in a COCO file name: `captions_train2014.json`, `captions_val2017.json`.
 fn coco_split(path: &Path) -> Option<Split> {
     let stem = path.file_stem()?.to_str()?.to_ascii_lowercase();
     let word = stem.strip_prefix("captions_").unwrap_or(&stem);
     split_of_word(word.trim_end_matches(|letter: char| letter.is_ascii_digit())).ok()
 }
 
-/// Which of the two a JSON file is: `true` for COCO, which has `annotations` beside its `images`.
+/// Whether a JSON file is COCO's, which has `annotations` beside its `images`; otherwise it is Karpathy's.
 pub(super) fn is_coco(path: &Path) -> Result<bool> {
     #[derive(Deserialize)]
     struct Keys {

@@ -1,4 +1,4 @@
-//! Readers of the layouts in which captioned data sets come, and what tells one from another.
+//! Readers of the supported layouts, and their recognition.
 
 mod collected;
 mod image_folder;
@@ -29,10 +29,10 @@ pub(super) fn open(path: &Path) -> Result<Dataset> {
     Ok(Dataset { name: source.name, layout: source.layout, examples, notes })
 }
 
-/// The names of images, each with its captions.
+/// Image names with their captions.
 pub(crate) type NamedCaptions = Vec<(String, Vec<String>)>;
 
-/// The captions of a data set, and what was noticed while reading them; which of its images are there makes no difference.
+/// Reads the captions of a data set with notes, whether or not its images exist.
 ///
 /// # Errors
 /// As [`Dataset::open`].

@@ -1,4 +1,4 @@
-//! Which layout a path holds.
+//! Recognises the layout of a path.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ const KNOWN: &str = "Known are results_20130124.token (or .gz), Kaggle's results
     dataset_*.json (Karpathy), flickr_annotations_30k.csv (Hugging Face), captions_*.json (COCO), \
     and a CSV file with the columns `image,caption` beside its images.";
 
-/// A data set on disk, recognised but not read.
+/// A data set whose layout is recognised, but which is not read yet.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) layout: Layout,
     /// The annotation files to read, in order.
     pub(super) files: Vec<PathBuf>,
-    /// The folder of the annotation files, where split lists are.
+    /// The folder of the annotation files, with split lists.
     pub(super) folder: PathBuf,
-    /// The folder below which the images are.
+    /// The folder above the images.
     pub(super) root: PathBuf,
     pub(super) name: String,
     pub(super) notes: Vec<String>,
@@ -34,7 +34,7 @@ pub(super) fn recognise(path: &Path) -> Result<Source> {
     if metadata.is_dir() { in_folder(path) } else { from_file(path) }
 }
 
-/// Takes the one file that was asked for, and looks for nothing else but its images and split lists.
+/// The data set of one annotation file, with its images and split lists.
 fn from_file(path: &Path) -> Result<Source> {
     let layout = layout_of(path)?;
     let folder = match path.parent() {
@@ -53,8 +53,7 @@ fn is_folder_for_text(name: &str) -> bool {
     name == "annotations" || name.to_ascii_lowercase().ends_with("_text")
 }
 
-/// How many levels of folders below the one that was named are searched for captions: archives are often unpacked into a
-/// folder of their own name, and that into another.
+/// Number of folder levels to search for captions: archives are often unpacked into a folder of their own name, which is in another.
 const DEPTH: usize = 3;
 
 fn in_folder(root: &Path) -> Result<Source> {
@@ -72,7 +71,7 @@ fn in_folder(root: &Path) -> Result<Source> {
                     }
                 }
                 Err(error) if depth == 0 => return Err(error),
-                // A folder that may not be listed cannot be the one that was meant.
+                // An unreadable folder cannot be the one that was meant.
                 Err(_) => {}
             }
         }
@@ -100,11 +99,11 @@ fn in_folder(root: &Path) -> Result<Source> {
     }
 }
 
-/// What a folder holds that could be annotation files.
+/// Possible annotation files in a folder.
 struct Candidates {
     found: Vec<(Layout, PathBuf)>,
     folders: Vec<PathBuf>,
-    /// Why the first file that is called like one is none.
+    /// Why the first file with a suitable name is not one.
     problem: Option<Error>,
 }
 
@@ -143,7 +142,7 @@ impl Candidates {
 
 fn is_called_like_annotations(name: &str) -> bool {
     let lower = unpacked_name(Path::new(name));
-    // Flickr8k brings its captions a second time as lemmas.
+    // Flickr8k repeats its captions as lemmas.
     is_called_like_tokens(&lower) && !lower.contains("lemma")
         || lower.ends_with(".json") && (lower.starts_with("dataset") || lower.starts_with("captions"))
         || lower.ends_with(".csv")
@@ -155,17 +154,17 @@ fn is_called_like_tokens(lower: &str) -> bool {
     lower.ends_with(".token") || lower.ends_with(".token.txt")
 }
 
-/// A file's name in lower case, without `.gz`.
+/// The file name in lower case, without `.gz`.
 fn unpacked_name(path: &Path) -> String {
     let name = file_name(path).to_ascii_lowercase();
     name.strip_suffix(".gz").map(str::to_owned).unwrap_or(name)
 }
 
-/// Whether a file names images and gives their captions, in one of the layouts of text: what such a file is called is to be
-/// such captions, of other files their beginning decides.
+/// Whether a file contains captions with image names, in one of the text layouts. A suitable file name promises such captions; of
+/// other files the first bytes decide.
 ///
 /// # Errors
-/// Where it is called so and is none, or cannot be read.
+/// When a file with a suitable name is not one, or the file cannot be read.
 pub(crate) fn is_captions_of_images(path: &Path) -> Result<bool> {
     match layout_of(path) {
         Ok(_) => Ok(true),
@@ -176,7 +175,7 @@ pub(crate) fn is_captions_of_images(path: &Path) -> Result<bool> {
     }
 }
 
-/// The layout of one annotation file, by its name and its beginning.
+/// The layout of an annotation file, by its name and first bytes.
 fn layout_of(path: &Path) -> Result<Layout> {
     let name = unpacked_name(path);
     if is_called_like_tokens(&name) {
@@ -200,7 +199,7 @@ fn layout_of(path: &Path) -> Result<Layout> {
     Ok(table::shape(path)?.layout)
 }
 
-/// Takes the layout that brings its splits before the others, and says what else there is.
+/// Prefers layouts with splits, and notes the others.
 fn choose(root: &Path, folder: &Path, mut found: Vec<(Layout, PathBuf)>) -> Result<Source> {
     let rank = |layout: Layout| match layout {
         Layout::Karpathy => 0,
@@ -215,7 +214,7 @@ fn choose(root: &Path, folder: &Path, mut found: Vec<(Layout, PathBuf)>) -> Resu
     let (taken, left): (Vec<_>, Vec<_>) = found.into_iter().partition(|(other, _)| *other == layout);
     let mut files: Vec<PathBuf> = taken.into_iter().map(|(_, file)| file).collect();
     let mut unread: Vec<PathBuf> = left.into_iter().map(|(_, file)| file).collect();
-    // Of a file that is here packed and unpacked, the unpacked one is read.
+    // Of a packed and an unpacked copy, read the unpacked one.
     let all = files.clone();
     files.retain(|file| file.extension().is_none_or(|end| end != "gz") || !all.contains(&file.with_extension("")));
     let belong_together = layout == Layout::Coco && one_of_each_split(&files);

@@ -19,10 +19,10 @@ const NUMBER_COLUMNS: [&str; 2] = ["comment_number", "caption_number"];
 const HELP: &str = "Write a header `image,caption`, then an image and a caption a line; \
     put captions with commas in quotation marks.";
 
-/// How many bytes of a table are looked at to tell how it is built.
+/// Number of bytes that determine the shape of a table.
 const BEGINNING: u64 = 1 << 16;
 
-/// What the first lines of a table say of it.
+/// The columns of a table.
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) layout: Layout,
@@ -33,14 +33,14 @@ pub(super) struct Shape {
     caption: usize,
     number: Option<usize>,
     split: Option<usize>,
-    /// The caption column holds a JSON list of all captions of the image.
+    /// Whether the caption column holds a JSON list of all captions of the image.
     is_list: bool,
 }
 
-/// Reads off the first lines how a table is built.
+/// Determines the shape of a table from its first lines.
 ///
 /// # Errors
-/// [`Error::Data`] where they are not those of a table of images and captions.
+/// [`Error::Data`] when it is not a table of images and captions.
 pub(super) fn shape(path: &Path) -> Result<Shape> {
     let beginning = read_beginning(path, BEGINNING)?;
     if beginning.is_empty() {
@@ -54,7 +54,7 @@ pub(super) fn shape(path: &Path) -> Result<Shape> {
     let table = reader(separator, escapes_quotes(path, &beginning, separator)?).from_reader(beginning.as_bytes());
     let mut rows: Vec<StringRecord> = table.into_records().map_while(|row| row.ok()).take(100).collect();
     if rows.len() > 2 && beginning.len() >= BEGINNING as usize {
-        // Cut off in the middle, perhaps.
+        // Perhaps truncated.
         rows.pop();
     }
     let first = rows.first().cloned().unwrap_or_default();
@@ -78,7 +78,7 @@ pub(super) fn shape(path: &Path) -> Result<Shape> {
         return Ok(shape(Layout::HuggingFace, image, raw, true));
     }
     if let (Some(image), Some(caption)) = (find(&IMAGE_COLUMNS), find(&CAPTION_COLUMNS)) {
-        // `caption`, `caption.1`, `caption_2`: those after the first would be lost in silence.
+        // `caption`, `caption.1`, `caption_2`: all but the first would be silently lost.
         let stem =
             |name: &String| name.trim_end_matches(|end: char| end.is_ascii_digit() || "._ ".contains(end)).to_owned();
         if names.iter().filter(|name| stem(name) == stem(&names[caption])).count() > 1 {
@@ -117,7 +117,7 @@ pub(super) fn shape(path: &Path) -> Result<Shape> {
     Err(place.error(format!("{missing} among `{}`", shown.join("`, `")), HELP))
 }
 
-/// Which columns hold what.
+/// Column indices.
 struct Columns {
     image: usize,
     number: Option<usize>,
@@ -125,9 +125,8 @@ struct Columns {
     split: Option<usize>,
 }
 
-/// The columns of a table whose first row is an image and its caption already. Numbers before the image are those of the rows, as
-/// data frames write them; a number behind it is that of the caption, where most rows have one; whatever follows is the
-/// caption, but for a split at the end of all rows.
+/// The columns of a table without a header. Numbers before the image are row numbers, as data frames write them; a number after it
+/// is the caption's, if most rows have one; the rest is the caption, except for a split at the end of all rows.
 fn without_header(rows: &[StringRecord]) -> Option<Columns> {
     let first = rows.first()?;
     let image = first.iter().position(|field| is_picture_name(numbered_name(field.trim()).0))?;
@@ -147,19 +146,19 @@ fn without_header(rows: &[StringRecord]) -> Option<Columns> {
         row.len() == first.len() && row.get(last).is_some_and(|word| split_of_word(word.trim()).is_ok())
     };
     let split = Some(last).filter(|&last| last > caption && rows.iter().all(has_split));
-    // A caption with separators in it cannot be told from the columns behind it.
+    // Separators in a caption would shift the columns behind it.
     let split = split.filter(|&split| split == caption + 1);
     Some(Columns { image, number: is_numbered.then_some(image + 1), caption, split })
 }
 
-/// `3` as people's tools write it: `3`, ` 3`, `3.0`.
+/// Parses `3`, ` 3` or `3.0`.
 fn whole_number(field: &str) -> Option<u64> {
     let field = field.trim();
     let whole = field.split_once('.').filter(|(_, zeros)| zeros.bytes().all(|digit| digit == b'0'));
     whole.map_or(field, |(whole, _)| whole).parse().ok()
 }
 
-/// `a.jpg#3`, as Flickr's own files name the captions of an image.
+/// Splits `a.jpg#3`, as Flickr's own files name captions.
 fn numbered_name(name: &str) -> (&str, Option<u64>) {
     let parts = name.rsplit_once('#').filter(|(image, _)| is_picture_name(image));
     match parts.and_then(|(image, number)| Some((image, number.parse().ok()?))) {
@@ -198,7 +197,7 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<()> {
                 unquoted.add(|| format!("line {}", line));
                 let separator = char::from(shape.separator).to_string();
                 let rest = row.iter().skip(shape.caption + 1);
-                // A backslash that kept a separator from being one has done its work.
+                // The backslash has escaped the separator.
                 let joined = |caption: String, part: &str| match caption.strip_suffix('\\') {
                     Some(caption) => format!("{caption}{separator}{part}"),
                     None => caption + &separator + part,
@@ -259,21 +258,21 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<()> {
     Ok(())
 }
 
-/// The caption and its number in a row such as row 19,999 of Kaggle's Flickr30k, `2199200615.jpg| 4   A dog runs`, where
-/// the separator between them is missing.
+/// The number and caption of a row without the separator between them, such as row 19,999 of Kaggle's Flickr30k:
+/// `2199200615.jpg| 4   A dog runs`.
 fn glued(shape: &Shape, row: &StringRecord) -> Option<(u64, String)> {
     let glued = shape.number.filter(|number| number + 1 == shape.caption && row.len() == shape.caption)?;
     let (number, caption) = row.get(glued)?.trim().split_once(char::is_whitespace)?;
     Some((number.parse().ok()?, caption.trim().to_owned()))
 }
 
-/// Whether a caption holds the beginning of another row, because a quotation mark was never closed.
+/// Whether a caption contains the start of another row, because a quotation mark was never closed.
 fn runs_over_rows(caption: &str, separator: u8) -> bool {
     let mut rows = caption.split('\n').skip(1);
     rows.any(|row| row.split_once(char::from(separator)).is_some_and(|(name, _)| is_picture_name(name.trim())))
 }
 
-/// The first of `,`, `;`, tab and `|` in a line that is not within quotation marks.
+/// The first of `,`, `;`, tab and `|` outside quotation marks.
 fn separator_of(line: &str) -> Option<u8> {
     let mut quoted = false;
     line.bytes().find(|&byte| {
@@ -284,7 +283,7 @@ fn separator_of(line: &str) -> Option<u8> {
 
 fn reader(separator: u8, escapes_quotes: bool) -> ReaderBuilder {
     let mut builder = ReaderBuilder::new();
-    // Kaggle's file with `|` does not quote, and its captions hold quotation marks.
+    // Kaggle's `|` file contains quotation marks, but does not quote.
     builder.has_headers(false).flexible(true).delimiter(separator).quoting(separator != b'|');
     if escapes_quotes {
         builder.double_quote(false).escape(Some(b'\\'));
@@ -292,15 +291,15 @@ fn reader(separator: u8, escapes_quotes: bool) -> ReaderBuilder {
     builder
 }
 
-/// Whether a table writes quotation marks within quoted text as `\"`, as databases do, and not doubled.
+/// Whether a table escapes quotation marks as `\"`, as databases do, instead of doubling them.
 ///
 /// # Errors
-/// [`Error::Data`] where it escapes other things than marks in this way: `\n` would come out as `n`.
+/// [`Error::Data`] when it also escapes other characters: `\n` would become `n`.
 fn escapes_quotes(path: &Path, text: &str, separator: u8) -> Result<bool> {
     if separator == b'|' {
         return Ok(false);
     }
-    // `\""` is a backslash and a doubled mark, and a mark before a separator or at a line's end closes.
+    // `\""` is a backslash and a doubled mark; a mark before a separator or at a line end closes.
     let is_escaped = |(place, _): (usize, &str)| {
         let next = text.as_bytes().get(place + 2);
         next.is_some_and(|&next| next != b'"' && next != separator && !matches!(next, b'\r' | b'\n'))
@@ -324,8 +323,7 @@ fn escapes_quotes(path: &Path, text: &str, separator: u8) -> Result<bool> {
     Ok(true)
 }
 
-/// Counts the lines of a text up to the rows of a table: the table reader's own count is off where lines are blank or end
-/// with CRLF.
+/// Counts lines up to a row. The table reader's own count is wrong with blank lines or CRLF.
 struct Lines<'a> {
     text: &'a [u8],
     byte: usize,
@@ -333,7 +331,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Goes on to the row that follows `byte`.
+    /// Advances to the row that follows `byte`.
     fn advance(&mut self, byte: u64) {
         while let Some(next) = self.text.get(self.byte) {
             if self.byte as u64 >= byte && !matches!(next, b'\r' | b'\n') {

@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<()> {
     Ok(())
 }
 
-/// Whether a text begins as such a file does.
+/// Whether a text begins like such a file.
 pub(super) fn looks_like_tokens(text: &str) -> bool {
     let first = text.lines().next().unwrap_or_default();
     let key = first.split_once('\t').and_then(|(key, _)| key.rsplit_once('#'));

@@ -1,34 +1,35 @@
-//! Understands captions: turns any string into claims, and checks claims against a picture.
+//! Parses captions into claims, and checks claims against a scene.
 
 use super::lexicon::{self, BACKDROP_WORDS, COUNTS, DETERMINERS, GARMENTS, NEUTRAL, RELATIONS, VERBS};
 use super::world::{Action, Backdrop, Colour, Kind, Relation, Size};
 use super::{Scene, Thing, words};
 use crate::error::{Error, Result};
 
-/// How a caption speaks of a thing.
+/// How a caption refers to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mention {
+    /// Kind of the object.
     pub kind: Kind,
-    /// `None` where the caption does not say.
+    /// Its colour; `None` where the caption does not say.
     pub colour: Option<Colour>,
 }
 
-/// One thing that a caption claims about its picture.
+/// A single claim of a caption about its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Claim {
-    /// There is a thing of this kind.
+    /// There is an object of this kind.
     Exists(Kind),
-    /// There is a thing of this kind in this colour ("a boy in a red shirt" counts as well). The yardstick of models.
+    /// There is an object of this kind and colour ("a boy in a red shirt" counts). The claims that models are measured by.
     Coloured(Kind, Colour),
-    /// There is such a thing of this size.
+    /// There is such an object of this size.
     Sized(Mention, Size),
-    /// There are exactly so many such things.
+    /// There are exactly that many such objects.
     Counted(Mention, usize),
-    /// Such a thing does this.
+    /// Such an object does this.
     Acts(Mention, Action),
-    /// The first stands so to the second.
+    /// The first is in this relation to the second.
     Related(Mention, Relation, Mention),
-    /// The picture plays here.
+    /// The scene has this backdrop.
     Set(Backdrop),
 }
 
@@ -55,7 +56,7 @@ impl std::fmt::Display for Claim {
     }
 }
 
-/// What a piece of a caption means.
+/// The meaning of a part of a caption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     Noun {
@@ -66,14 +67,14 @@ enum Meaning {
     Verb(Action),
     Relation(Relation),
     And,
-    /// A new clause begins, with its own subject.
+    /// Start of a clause with its own subject.
     Clause,
     Place(Backdrop),
     Unknown,
 }
 
-/// What a caption claims, sorted, each claim once. Any string will do, also what a model babbles: words that mean nothing
-/// here are passed over.
+/// Parses the claims of a caption, sorted and without duplicates. Any string is accepted, such as a model's output; words without
+/// meaning are skipped.
 ///
 /// ```
 /// use captionlab::data::scenes::{Claim, Colour, Kind, claims};
@@ -83,7 +84,7 @@ enum Meaning {
 /// ```
 pub fn claims(caption: &str) -> Vec<Claim> {
     let mut found = Vec::new();
-    // Whom verbs and relations speak of.
+    // The objects that verbs and relations refer to.
     let mut subjects: Vec<Mention> = Vec::new();
     let mut waiting: Option<Relation> = None;
     let mut joined = false;
@@ -141,7 +142,7 @@ pub fn claims(caption: &str) -> Vec<Claim> {
     found
 }
 
-/// Boats sail, also where someone writes that they float.
+/// Boats sail, even where a caption says that they float.
 fn fitting(kind: Kind, action: Action) -> Action {
     match (kind, action) {
         (Kind::Boat, Action::Float) => Action::Sail,
@@ -167,7 +168,7 @@ fn action(word: &str) -> Option<Action> {
     Some(verb.action)
 }
 
-/// The clothes that follow a person, "in a red shirt", "wearing red": their colour, and how many words they take.
+/// Clothes that follow a person, "in a red shirt", "wearing red": their colour, and the number of words.
 fn clothes(rest: &[String]) -> Option<(Colour, usize)> {
     let mut at = match rest.first()?.as_str() {
         "in" | "wearing" => 1,
@@ -244,9 +245,9 @@ fn meanings(words: &[String]) -> Vec<Meaning> {
 }
 
 impl Scene {
-    /// Whether a claim is true of this picture.
+    /// Whether a claim is true of this scene.
     ///
-    /// A claim about a thing is true if some thing fits it, a count only if exactly so many do.
+    /// A claim about an object is true if some object satisfies it, a count only if exactly that many do.
     pub fn is_true(&self, claim: &Claim) -> bool {
         let any = |kind, colour| self.fitting(Mention { kind, colour }).next().is_some();
         match *claim {
@@ -269,7 +270,7 @@ impl Scene {
         self.things.iter().enumerate().filter(move |(_, thing)| fits(thing)).map(|(index, _)| index)
     }
 
-    /// Whether one thing stands so to another, by so many pixels more than it needs.
+    /// Whether one object is in a relation to another, by at least `margin` pixels more than required.
     pub(super) fn stands(&self, first: usize, relation: Relation, second: usize, margin: f32) -> bool {
         if first == second {
             return false;
@@ -279,7 +280,7 @@ impl Scene {
             ((thing.bounds.left + thing.bounds.right) / 2.0, (thing.bounds.top + thing.bounds.bottom) / 2.0)
         };
         let ((a_x, a_y), (b_x, b_y)) = (middle(a), middle(b));
-        // Negative where their widths overlap.
+        // Negative where they overlap horizontally.
         let gap = a.bounds.left.max(b.bounds.left) - a.bounds.right.min(b.bounds.right);
         let on_ground = !a.is_aloft() && !b.is_aloft();
         match relation {
@@ -300,7 +301,7 @@ impl Scene {
         }
     }
 
-    /// The different (kind, colour) pairs that are in the picture.
+    /// The distinct (kind, colour) pairs of the scene.
     pub fn coloured_kinds(&self) -> Vec<(Kind, Colour)> {
         let mut pairs: Vec<_> = self.things.iter().map(|thing| (thing.kind, thing.colour)).collect();
         pairs.sort_unstable();
@@ -309,29 +310,30 @@ impl Scene {
     }
 }
 
-/// How true captions are of their pictures.
+/// Precision and recall of captions' claims.
 ///
-/// The yardstick are the (kind, colour) claims, [`Claim::Coloured`]: each counts once a caption.
+/// Measured by (kind, colour) claims, [`Claim::Coloured`]; each counts once per caption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ClaimScore {
+    /// Number of captions.
     pub captions: usize,
-    /// (kind, colour) claims made.
+    /// Number of (kind, colour) claims.
     pub coloured: usize,
-    /// Those that are true.
+    /// Number of true (kind, colour) claims.
     pub coloured_true: usize,
-    /// Different (kind, colour) pairs in the pictures, summed over the captions.
+    /// Number of distinct (kind, colour) pairs in the scenes, summed over the captions.
     pub present: usize,
-    /// Claims of every sort made, (kind, colour) among them.
+    /// Number of claims of any sort, including (kind, colour).
     pub all: usize,
-    /// Those that are true.
+    /// Number of true claims of any sort.
     pub all_true: usize,
 }
 
 impl ClaimScore {
-    /// Checks each caption against the scene at the same place.
+    /// Scores each caption against the scene of the same index.
     ///
     /// # Errors
-    /// [`Error::Argument`] where there are not as many captions as scenes.
+    /// [`Error::Argument`] when the numbers of captions and scenes differ.
     pub fn of<S: AsRef<str>>(scenes: &[Scene], captions: &[S]) -> Result<Self> {
         if scenes.len() != captions.len() {
             return Err(Error::argument(
@@ -346,7 +348,7 @@ impl ClaimScore {
         Ok(score)
     }
 
-    /// Counts one more caption.
+    /// Adds a caption.
     pub fn add(&mut self, scene: &Scene, caption: &str) {
         self.captions += 1;
         self.present += scene.coloured_kinds().len();
@@ -361,22 +363,22 @@ impl ClaimScore {
         }
     }
 
-    /// Share of the (kind, colour) claims that are true, `0.0..=1.0`; 0 where none is made.
+    /// Share of the (kind, colour) claims that are true, in `0.0..=1.0`; 0 without claims.
     pub fn precision(&self) -> f64 {
         share(self.coloured_true, self.coloured)
     }
 
-    /// Share of the (kind, colour) pairs in the pictures that their captions name, `0.0..=1.0`.
+    /// Share of the (kind, colour) pairs of the scenes that their captions name, in `0.0..=1.0`.
     pub fn recall(&self) -> f64 {
         share(self.coloured_true, self.present)
     }
 
-    /// (kind, colour) claims a caption.
+    /// Number of (kind, colour) claims per caption.
     pub fn per_caption(&self) -> f64 {
         share(self.coloured, self.captions)
     }
 
-    /// Share of the claims of every sort that are true, `0.0..=1.0`; 0 where none is made.
+    /// Share of all claims that are true, in `0.0..=1.0`; 0 without claims.
     pub fn precision_of_all(&self) -> f64 {
         share(self.all_true, self.all)
     }

@@ -1,4 +1,4 @@
-//! How hard the pictures and captions are, in figures.
+//! Statistics on the difficulty of scenes.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,39 +6,45 @@ use std::fmt;
 use super::claims::{Claim, claims};
 use super::{Scene, words};
 
-/// How hard a set of scenes is. Shares are `0.0..=1.0`, lengths are in pixels of the 128×128 picture.
+/// Difficulty of a set of scenes. Shares are in `0.0..=1.0`, lengths in pixels of the 128×128 image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difficulty {
+    /// Number of scenes.
     pub scenes: usize,
-    /// Share of the pictures with one, two, three, four things.
+    /// Shares of the scenes with one, two, three and four objects.
     pub things: [f64; 4],
-    /// Share of the pictures in which something hides 2 % or more of something else.
+    /// Share of the scenes in which an object hides 2 % or more of another.
     pub occlusion: f64,
-    /// Share of the pictures with two things or more of one kind.
+    /// Share of the scenes with two or more objects of one kind.
     pub same_kind: f64,
+    /// Share of the scenes with either.
     pub occlusion_or_same_kind: f64,
-    /// The least that can be seen of any thing, as a share of it.
+    /// Smallest visible share of an object.
     pub least_visible: f64,
-    /// The shorter side of the visible boxes: least, first decile, median, ninth decile.
+    /// Shorter side of the visible boxes: minimum, first decile, median, ninth decile.
     pub shorter_side: [f64; 4],
-    /// Median share of the picture that a box covers.
+    /// Median share of the image that a box covers.
     pub box_area: f64,
-    /// Share of the pictures in which the boxes of two things overlap.
+    /// Share of the scenes in which two boxes overlap.
     pub overlapping_boxes: f64,
+    /// Mean number of words per caption.
     pub words_per_caption: f64,
+    /// Number of distinct words.
     pub different_words: usize,
-    /// Share of the captions whose text no other caption has.
+    /// Share of the captions that occur only once.
     pub unique_captions: f64,
-    /// Share of the things that a caption speaks of.
+    /// Share of the objects that a caption mentions.
     pub things_named: f64,
+    /// Mean number of claims per caption.
     pub claims_per_caption: f64,
-    /// (kind, colour) claims.
+    /// Mean number of (kind, colour) claims per caption.
     pub coloured_per_caption: f64,
+    /// Mean number of claims about relations per caption.
     pub relations_per_caption: f64,
 }
 
 impl Difficulty {
-    /// Measures scenes; all zero for none.
+    /// Measures scenes; all values are 0 without scenes.
     pub fn measure(scenes: &[Scene]) -> Self {
         let share = |part: usize| if scenes.is_empty() { 0.0 } else { part as f64 / scenes.len() as f64 };
         let hidden = |scene: &Scene| scene.things.iter().any(|thing| thing.visible <= 0.98);

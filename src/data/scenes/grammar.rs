@@ -1,4 +1,4 @@
-//! Writes captions as five people would: different words, different detail, each naming only part of what is there.
+//! Writes captions as five people would: with different words and detail, each naming only part of the scene.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use super::world::{Action, Backdrop, Kind, Relation, Size};
 use super::{CAPTIONS, Scene};
 use crate::data::{PhraseLink, Random};
 
-/// How much clearer than its definition a relation must be before somebody mentions it, in pixels.
+/// Margin in pixels by which a relation must hold to be mentioned.
 const CLEARLY: f32 = 8.0;
 
-/// Writes the five captions of a scene, with their links and what they mean.
+/// Writes the five captions of a scene, with links and claims.
 pub(super) fn write_captions(scene: &mut Scene, random: &mut Random) {
     let mut lines: Vec<Line> = Vec::with_capacity(CAPTIONS);
     while lines.len() < CAPTIONS {
@@ -34,11 +34,11 @@ pub(super) fn write_captions(scene: &mut Scene, random: &mut Random) {
     }
 }
 
-/// A caption as it grows.
+/// A caption under construction.
 #[derive(Default)]
 struct Line {
     words: Vec<String>,
-    /// First word, one past the last, and the things spoken of.
+    /// First word, end, and the mentioned objects.
     spans: Vec<(usize, usize, Vec<usize>)>,
     claims: BTreeSet<Claim>,
 }
@@ -78,11 +78,11 @@ struct Writer<'a> {
     scene: &'a Scene,
     random: &'a mut Random,
     line: Line,
-    /// Two things are joined by "and", so what they wear is said in few words.
+    /// Two objects are joined by "and", so their clothes are described briefly.
     joins: bool,
 }
 
-/// The finite forms of a verb, or its participle.
+/// Finite forms of a verb, or its participle.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     Finite,
@@ -90,7 +90,7 @@ enum Form {
 }
 
 impl Writer<'_> {
-    /// Writes one sentence; `None` where the sort of sentence drawn does not suit the picture.
+    /// Writes a sentence; `None` where the drawn kind of sentence does not suit the scene.
     fn sentence(&mut self) -> Option<()> {
         const SORTS: usize = 21;
         let subject = self.subject();
@@ -187,7 +187,7 @@ impl Writer<'_> {
         Some(())
     }
 
-    /// "A boy in red flies a kite.": who holds what is what people see first.
+    /// "A boy in red flies a kite.": people notice first who holds what.
     fn bond(&mut self) -> Option<()> {
         let bond = (!self.scene.bonds.is_empty()).then(|| *self.random.choose(&self.scene.bonds))?;
         let (subject, object) = (vec![bond.subject], vec![bond.object]);
@@ -215,7 +215,7 @@ impl Writer<'_> {
         Some(())
     }
 
-    /// Somebody or something worth a sentence: the large and the living first.
+    /// Picks a subject, preferring what is large or alive.
     fn subject(&mut self) -> Vec<usize> {
         let everything: Vec<usize> = (0..self.scene.things.len()).collect();
         self.pick(&everything)
@@ -228,7 +228,7 @@ impl Writer<'_> {
         if others.is_empty() { None } else { Some(self.pick(&others)) }
     }
 
-    /// One of the things, or all of its kind together.
+    /// Picks one of the objects, or all of its kind together.
     fn pick(&mut self, among: &[usize]) -> Vec<usize> {
         let weight = |index: usize| {
             let thing = &self.scene.things[index];
@@ -259,7 +259,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Names things of one kind: "a little brown puppy", "two boys in red shirts".
+    /// Names objects of one kind: "a little brown puppy", "two boys in red shirts".
     fn name(&mut self, group: &[usize], is_subject: bool) -> Mention {
         let first = &self.scene.things[group[0]];
         let kind = first.kind;
@@ -329,7 +329,7 @@ impl Writer<'_> {
         mention
     }
 
-    /// What all of them do; `None` where they differ.
+    /// The common action of a group, if any.
     fn action_of(&self, group: &[usize]) -> Option<Action> {
         let action = self.scene.things[group[0]].action;
         group.iter().all(|&index| self.scene.things[index].action == action).then_some(action)
@@ -344,13 +344,13 @@ impl Writer<'_> {
         if suitable.is_empty() { None } else { Some(*self.random.choose(&suitable)) }
     }
 
-    /// Says what those just named do.
+    /// Says what the objects just named do.
     fn act(&mut self, group: &[usize], form: Form) -> Option<()> {
         let mention = Mention { kind: self.scene.things[group[0]].kind, colour: self.said_colour() };
         self.act_as(mention, group, form)
     }
 
-    /// The colour that the latest phrase stated.
+    /// The colour stated by the latest phrase.
     fn said_colour(&self) -> Option<super::Colour> {
         let (start, end, group) = self.line.spans.last()?;
         let colour = self.scene.things[group[0]].colour;
@@ -376,7 +376,7 @@ impl Writer<'_> {
         Some(())
     }
 
-    /// A relation that clearly holds between these and something else.
+    /// A relation that clearly holds between these objects and others.
     fn relation(&mut self, subject: &[usize]) -> Option<(Relation, Vec<usize>)> {
         let object = self.other(subject)?;
         if self.bonded(subject, &object) {
@@ -401,7 +401,7 @@ impl Writer<'_> {
         if possible.is_empty() { None } else { Some((*self.random.choose(&possible), object)) }
     }
 
-    /// Whether one of these holds one of those or plays with it, so that another relation would say too little.
+    /// Whether objects of both groups are bonded, so that another relation would say too little.
     fn bonded(&self, these: &[usize], those: &[usize]) -> bool {
         let among = |a: usize, b: usize| these.contains(&a) && those.contains(&b);
         self.scene.bonds.iter().any(|bond| among(bond.subject, bond.object) || among(bond.object, bond.subject))
@@ -419,7 +419,7 @@ impl Writer<'_> {
         self.line.claims.insert(Claim::Related(mention, relation, object));
     }
 
-    /// Whether one phrase of place fits both.
+    /// Whether one phrase of place fits both groups.
     fn alike_placed(&self, a: &[usize], b: &[usize]) -> bool {
         let where_is = |index: usize| {
             let thing = &self.scene.things[index];

@@ -1,24 +1,24 @@
-//! Decides what stands where: kinds, colours, actions, and a place for each that hides nothing too much.
+//! Composes scenes: kinds, colours, actions and positions, with limited occlusion.
 
 use super::paint;
 use super::world::{Action, Backdrop, Colour, Kind, Relation, Size};
 use super::{Bond, Thing};
 use crate::data::{BoundingBox, Random};
 
-/// Side of a picture in the units of the layout.
+/// Side of a scene in layout units.
 pub(super) const SIDE: f32 = 128.0;
-/// The least share of a thing that other things must leave visible.
+/// Smallest visible share of an object.
 const LEAST_VISIBLE: f32 = 0.6;
-/// The least side of a visible box, in pixels.
+/// Smallest side of a visible box, in pixels.
 const LEAST_SIDE: f32 = 12.0;
 
-/// The heights in a picture that divide it, in pixels from the top, and the seed of the backdrop's details.
+/// The backdrop with its heights, in pixels from the top, and the seed of its details.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stage {
     pub backdrop: Backdrop,
-    /// Where the ground (or the sea, or the floor) begins.
+    /// Top of the ground, sea or floor.
     pub horizon: f32,
-    /// Where the ground on which things stand begins: the beach, by the sea.
+    /// Top of the ground that objects stand on: at the sea, the beach.
     pub shore: f32,
     pub details: u64,
 }
@@ -41,25 +41,25 @@ impl Stage {
     }
 }
 
-/// Where and how a thing is drawn.
+/// Position and pose of an object.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Place {
-    /// The middle of the thing's width.
+    /// Horizontal centre.
     pub x: f32,
-    /// The foot: where it touches the ground, or its lowest point in the air.
+    /// Bottom: where it touches the ground, or its lowest point in the air.
     pub base: f32,
     pub scale: f32,
-    /// True where it looks to the right.
+    /// Whether it faces right.
     pub faces_right: bool,
-    /// Seed of the thing's own details: hair, windows, spots.
+    /// Seed of the object's details: hair, windows, spots.
     pub details: u64,
-    /// For what is held by a string: where the hand is.
+    /// Position of the hand that holds its string.
     pub string_to: Option<(f32, f32)>,
-    /// Whether the near hand holds something.
+    /// Whether its near hand holds something.
     pub holds: bool,
 }
 
-/// Width and height of a thing at scale 1, in pixels.
+/// Width and height of an object at scale 1, in pixels.
 pub(super) fn extent(kind: Kind, action: Action) -> (f32, f32) {
     match (kind, action) {
         (Kind::Man | Kind::Woman, Action::Sit) => (32.0, 44.0),
@@ -96,7 +96,7 @@ pub(super) fn extent(kind: Kind, action: Action) -> (f32, f32) {
     }
 }
 
-/// Where a person's hand holds things: forward of the middle and above the foot, at scale 1.
+/// Position of a person's hand at scale 1: forward of the centre and above the bottom.
 pub(super) fn hand(kind: Kind) -> (f32, f32) {
     match kind {
         Kind::Man | Kind::Woman => (13.0, 29.0),
@@ -104,7 +104,7 @@ pub(super) fn hand(kind: Kind) -> (f32, f32) {
     }
 }
 
-/// What may be in a picture, with weights.
+/// The kinds of objects of a backdrop, with weights.
 fn cast(backdrop: Backdrop) -> &'static [(Kind, u32)] {
     use Kind::*;
     match backdrop {
@@ -247,7 +247,7 @@ fn colours(kind: Kind) -> &'static [(Colour, u32)] {
     }
 }
 
-/// Colours that would melt into the backdrop.
+/// Whether a colour would be invisible against the backdrop.
 fn melts(kind: Kind, colour: Colour, backdrop: Backdrop) -> bool {
     match backdrop {
         Backdrop::Snow => colour == Colour::White,
@@ -280,7 +280,7 @@ fn weighted<T: Copy>(random: &mut Random, items: &[(T, u32)]) -> T {
     unreachable!("the number drawn is below the sum of the weights")
 }
 
-/// A thing before it has a place.
+/// An object without a position.
 #[derive(Debug, Clone)]
 struct Draft {
     kind: Kind,
@@ -310,7 +310,7 @@ fn draft(random: &mut Random, kind: Kind, backdrop: Backdrop) -> Draft {
     Draft { kind, colour, size, action: weighted(random, actions(kind, backdrop)), bond: None, twin_of: None }
 }
 
-/// Chooses what is in the picture.
+/// Chooses the objects of a scene.
 fn choose_things(random: &mut Random, backdrop: Backdrop) -> Vec<Draft> {
     let wanted = weighted(random, &[(1usize, 33), (2, 44), (3, 16), (4, 7)]);
     let mut drafts: Vec<Draft> = Vec::with_capacity(wanted);
@@ -324,7 +324,7 @@ fn choose_things(random: &mut Random, backdrop: Backdrop) -> Vec<Draft> {
         let index = drafts.len();
         let mut first = draft(random, kind, backdrop);
         if wanted == 1 {
-            // Nothing beside it would show how large it is.
+            // Alone, its size could not be judged.
             first.size = Size::Medium;
         }
         drafts.push(first);
@@ -391,7 +391,7 @@ fn size_factor(size: Size) -> f32 {
     }
 }
 
-/// Nearest and farthest place of a kind on the ground, as shares of the way from the horizon to the viewer.
+/// Nearest and farthest position of a kind on the ground, as shares of the way from the horizon to the viewer.
 fn depth_range(kind: Kind) -> (f32, f32) {
     match kind {
         Kind::House => (0.06, 0.4),
@@ -407,7 +407,7 @@ fn is_aloft(draft: &Draft) -> bool {
     matches!(draft.action, Action::Fly | Action::Float)
 }
 
-/// The box that a thing takes when nothing hides it.
+/// The box of an object without occlusion.
 fn outline(kind: Kind, action: Action, place: &Place) -> BoundingBox {
     let (width, height) = extent(kind, action);
     let (width, height) = (width * place.scale, height * place.scale);
@@ -419,12 +419,12 @@ fn outline(kind: Kind, action: Action, place: &Place) -> BoundingBox {
     }
 }
 
-/// Places one draft, looking at those that stand already; `None` where it would leave the picture.
+/// Places a draft among those placed; `None` if it would leave the image.
 fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Place], draft: &Draft) -> Option<Place> {
     let (width, height) = extent(draft.kind, draft.action);
     let mut faces_right = random.chance(0.5);
     let details = random.next_u64();
-    // The fewer there are, the closer the view.
+    // Fewer objects are viewed from closer.
     let closeness = [1.5, 1.5, 1.32, 1.12, 1.0][drafts.len().min(4)];
     let factor = size_factor(draft.size) * closeness;
     let mut string_to = None;
@@ -476,7 +476,7 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
         let (low, high) = depth_range(draft.kind);
         let mut share = random.between(low, high);
         let mut x = random.between(8.0, SIDE - 8.0);
-        // Some stand in front of another, or behind it; twins stay close.
+        // Some are in front of or behind another; twins stay close.
         let neighbour = draft.twin_of.or_else(|| {
             let on_ground: Vec<usize> = (0..placed.len())
                 .filter(|&other| {
@@ -501,7 +501,7 @@ fn try_place(random: &mut Random, stage: &Stage, drafts: &[Draft], placed: &[Pla
         (x, farthest + (nearest - farthest) * share, scale * factor)
     };
 
-    // Nothing shrinks below what can be recognised.
+    // Keeps objects recognisable.
     let scale = if width.min(height) * scale < 17.0 { 17.0 / width.min(height) } else { scale };
     let place = Place { x, base, scale, faces_right, details, string_to, holds: false };
     let bounds = outline(draft.kind, draft.action, &place);
@@ -517,7 +517,7 @@ fn area(bounds: &BoundingBox) -> f32 {
     bounds.area() as f32
 }
 
-/// Whether two things may stand as they do.
+/// Whether two objects may be placed like this.
 fn get_along(a: (&Draft, &Place), b: (&Draft, &Place), bonded: bool) -> bool {
     let (first, second) = (outline(a.0.kind, a.0.action, a.1), outline(b.0.kind, b.0.action, b.1));
     let shared = overlap(&first, &second);
@@ -530,19 +530,19 @@ fn get_along(a: (&Draft, &Place), b: (&Draft, &Place), bonded: bool) -> bool {
     }
     let (rear, front) = if a.1.base < b.1.base { (a, &second) } else { (b, &first) };
     let limit = if a.0.kind == b.0.kind { 0.25 } else { 0.5 };
-    // Who is in front must be plain, and faces stay free.
+    // The order in depth must be evident, and faces must stay visible.
     let rear_bounds = outline(rear.0.kind, rear.0.action, rear.1);
     let head = BoundingBox { bottom: rear_bounds.top + 0.4 * (rear_bounds.bottom - rear_bounds.top), ..rear_bounds };
     let head_free = !rear.0.kind.is_alive() || overlap(&head, front) < 0.12 * area(&head);
     (a.1.base - b.1.base).abs() >= 4.0 && shared < limit * area(&rear_bounds) && head_free
 }
 
-/// The order in which things are drawn, the farthest first.
+/// Drawing order of the objects, farthest first.
 pub(super) fn order(things: &[Thing], bonds: &[Bond]) -> Vec<usize> {
     let depth = |index: usize| -> f32 {
         let thing = &things[index];
         match bonds.iter().find(|bond| bond.object == index && bond.relation == Relation::Holding) {
-            // Right behind the one who holds its string, or right before the one who holds it in the hand.
+            // Just behind the holder of its string, or just before the one who holds it in the hand.
             Some(bond) => things[bond.subject].place.base + if thing.action == Action::Held { 0.01 } else { -0.01 },
             None if thing.is_aloft() => thing.place.base - 1000.0,
             None => thing.place.base,
@@ -553,14 +553,14 @@ pub(super) fn order(things: &[Thing], bonds: &[Bond]) -> Vec<usize> {
     order
 }
 
-/// Composes a picture: the stage, the things on it with the boxes of what can be seen of them, and who holds what.
+/// Composes a scene: the stage, the objects with their visible boxes, and the bonds.
 pub(super) fn compose(random: &mut Random) -> (Stage, Vec<Thing>, Vec<Bond>) {
     let stage = Stage::draw_from(random);
     let mut drafts = choose_things(random, stage.backdrop);
     let mut attempts = 0;
     loop {
         attempts += 1;
-        // A crowd that cannot be placed gets smaller, and what cannot be placed at all gives way to something else.
+        // Reduces a crowd that cannot be placed, and replaces objects that never fit.
         if attempts % 12 == 0 {
             drafts.pop();
             if drafts.is_empty() {

@@ -1,8 +1,8 @@
-//! The words of the captions, each with its meaning: the writer chooses from these lists and the parser looks them up.
+//! The vocabulary of captions with meanings: the writer chooses from these lists, the parser looks words up.
 
 use super::world::{Action, Backdrop, Colour, Kind, Relation, Size};
 
-/// Names of a kind, singular and plural; the first is the most usual.
+/// Nouns of a kind, singular and plural, most common first.
 pub(super) fn nouns(kind: Kind) -> &'static [(&'static str, &'static str)] {
     match kind {
         Kind::Man => &[("man", "men"), ("gentleman", "gentlemen"), ("guy", "guys")],
@@ -26,7 +26,7 @@ pub(super) fn nouns(kind: Kind) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// Words for a colour; the first is the most usual.
+/// Words for a colour, most common first.
 pub(super) fn colour_words(colour: Colour) -> &'static [&'static str] {
     match colour {
         Colour::Red => &["red", "scarlet"],
@@ -42,7 +42,7 @@ pub(super) fn colour_words(colour: Colour) -> &'static [&'static str] {
     }
 }
 
-/// Words for a size; nobody mentions a medium one.
+/// Words for a size; a medium size is never mentioned.
 pub(super) fn size_words(size: Size) -> &'static [&'static str] {
     match size {
         Size::Small => &["small", "little", "tiny"],
@@ -51,7 +51,7 @@ pub(super) fn size_words(size: Size) -> &'static [&'static str] {
     }
 }
 
-/// What a person may wear, singular and plural.
+/// Clothes of a person, singular and plural.
 pub(super) fn garments(kind: Kind, cold: bool) -> &'static [(&'static str, &'static str)] {
     match (kind, cold) {
         (_, true) => &[("coat", "coats"), ("jacket", "jackets")],
@@ -65,16 +65,16 @@ pub(super) const GARMENTS: &[&str] = &[
     "outfit",
 ];
 
-/// Adjectives that say nothing which could be checked; they stand between a number or colour and its noun.
+/// Adjectives that claim nothing; they precede the noun, after a number or colour.
 pub(super) const NEUTRAL: &[&str] = &["young", "pretty", "lovely", "cute", "happy", "nice", "wooden", "bright", "of"];
 
-/// The forms of a verb: "runs", "run", "running".
+/// Forms of a verb: "runs", "run", "running".
 pub(super) struct Verb {
     pub action: Action,
     pub singular: &'static str,
     pub plural: &'static str,
     pub participle: &'static str,
-    /// Which kinds the writer uses it for; empty for all.
+    /// The kinds that the writer uses it for; empty for all.
     pub kinds: &'static [Kind],
 }
 
@@ -133,7 +133,7 @@ pub(super) const VERBS: &[Verb] = &[
     verb(Action::Drive, "speeds", "speed", "speeding", &[]),
 ];
 
-/// Words for where the picture plays. Any of them, anywhere in a caption, claims the backdrop.
+/// Words for a backdrop. Any of them in a caption claims it.
 pub(super) const BACKDROP_WORDS: &[(&str, Backdrop)] = &[
     ("meadow", Backdrop::Meadow),
     ("grass", Backdrop::Meadow),
@@ -159,13 +159,12 @@ pub(super) const BACKDROP_WORDS: &[(&str, Backdrop)] = &[
     ("carpet", Backdrop::Room),
 ];
 
-/// What things do in a place, as the end of a sentence: `(for those on the ground, for those that move along it, for those
-/// in the air)`.
+/// Phrases of place at the end of a sentence.
 pub(super) struct Places {
     pub on_ground: &'static [&'static str],
     pub along: &'static [&'static str],
     pub in_air: &'static [&'static str],
-    /// How a sentence opens.
+    /// Phrases of place at the start of a sentence.
     pub opening: &'static [&'static str],
 }
 
@@ -210,10 +209,10 @@ pub(super) fn places(backdrop: Backdrop) -> Places {
     }
 }
 
-/// Where boats are.
+/// Phrases of place for boats.
 pub(super) const ON_WATER: &[&str] = &["on the sea", "on the water", "across the sea", "out on the ocean"];
 
-/// Phrases for a relation, by words.
+/// Phrases for a relation, word by word.
 pub(super) const RELATIONS: &[(Relation, &[&str])] = &[
     (Relation::LeftOf, &["to", "the", "left", "of"]),
     (Relation::LeftOf, &["on", "the", "left", "of"]),
@@ -251,7 +250,7 @@ pub(super) const RELATIONS: &[(Relation, &[&str])] = &[
     (Relation::PlayingWith, &["chasing"]),
 ];
 
-/// Numbers of things; "one" claims no more than "a" does.
+/// Number words; "one" claims no more than "a" does.
 pub(super) const COUNTS: &[(&str, usize)] = &[("two", 2), ("pair", 2), ("couple", 2), ("three", 3), ("four", 4)];
 
 pub(super) const DETERMINERS: &[&str] = &["a", "an", "the", "one", "some"];

@@ -1,9 +1,9 @@
-//! Scenes, the embedded data set: a picture book that the project draws itself, and of which it knows the truth.
+//! Scenes, the embedded data set: drawn by captionlab itself, with complete ground truth.
 //!
-//! A seeded generator composes a small world (one to four things on a backdrop), draws it in 128×128 pixels, and writes
-//! five captions as five people would: with synonyms, in varying detail, each naming only part of what is there. It knows
-//! the box of every thing, which words speak of which boxes, and by [`Scene::is_true`] whether any sentence that
-//! [`claims`] understands is true of the picture. So what a model says can be measured, not only looked at.
+//! A seeded generator composes one to four objects on a backdrop, draws them in 128×128 pixels, and writes five captions as five people
+//! would: with synonyms, in varying detail, each naming only part of the scene. It knows every box and which phrases mention which
+//! boxes, and [`Scene::is_true`] tells whether any sentence that [`claims`] understands is true of the image. So a model's captions can
+//! be measured, not only looked at.
 //!
 //! ```
 //! use captionlab::data::scenes::{Scene, claims};
@@ -15,12 +15,11 @@
 //! }
 //! ```
 //!
-//! The same seed gives the same bytes on every machine: no platform function takes part, only IEEE + − × ÷ √.
-//! **Version 1 is frozen**; a later change of picture or caption is a new version.
+//! The same seed gives the same bytes on every machine, because only IEEE + − × ÷ √ are used.
+//! **Version 1 is frozen**; any change of images or captions makes a new version.
 //!
-//! # How hard it is
-//! The default data set, 3,600 pictures with 18,000 captions, as [`Difficulty::measure`] finds it (a test holds this table
-//! to what is measured):
+//! # Difficulty
+//! The default data set of 3,600 images with 18,000 captions, as measured by [`Difficulty::measure`] (a test compares this table):
 //! ```text
 #![doc = include_str!("difficulty.txt")]
 //! ```
@@ -42,24 +41,25 @@ use rayon::prelude::*;
 use super::{BoundingBox, Dataset, Example, ImageSource, Layout, PhraseLink, Random, Region, Split};
 use crate::error::{Error, Result};
 
-/// The version of the generator: same version, same seed, same bytes.
+/// Version of the generator: the same version and seed give the same bytes.
 pub const VERSION: u32 = 1;
 
-/// Side of a picture in pixels.
+/// Side of an image in pixels.
 pub const SIDE: u32 = 128;
 
-/// Captions a picture.
+/// Number of captions per image.
 pub const CAPTIONS: usize = 5;
 
-/// How many pictures of each split to draw.
+/// Size of a Scenes data set.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ScenesConfig {
-    /// Training pictures, at most 800,000.
+    /// Number of training images, at most 800,000. Default: 3,000.
     pub train: usize,
-    /// Validation pictures, at most 100,000.
+    /// Number of validation images, at most 100,000. Default: 300.
     pub validation: usize,
-    /// Test pictures, at most 100,000.
+    /// Number of test images, at most 100,000. Default: 300.
     pub test: usize,
+    /// Seed. Default: 1.
     pub seed: u64,
 }
 
@@ -69,28 +69,28 @@ impl Default for ScenesConfig {
     }
 }
 
-/// The splits, each with the indices of the scenes that may be in it. The ranges are fixed, so a larger training set
-/// leaves the validation and test pictures what they are.
+/// The range of scene indices of each split. The ranges are fixed, so a larger training set does not change the validation and test
+/// images.
 const RANGES: [(Split, u64, u64); 3] =
     [(Split::Train, 0, 800_000), (Split::Validation, 800_000, 900_000), (Split::Test, 900_000, 1_000_000)];
 
 impl ScenesConfig {
-    /// What the captioner of the lessons is trained on: twice the usual number of training pictures, so that it learns fewer
-    /// of them by heart. Validation and test pictures are the usual ones.
+    /// The training set of the lessons' captioner: 6,000 images, so that it memorises less. Validation and test images are the default
+    /// ones.
     pub fn for_captioning() -> Self {
         Self { train: 6000, ..Self::default() }
     }
 
-    /// What the CLIP of the lessons is trained on: it has to learn to look and to read at once. Validation and test pictures
-    /// are the usual ones.
+    /// The training set of the lessons' CLIP: 12,000 images, since it learns to see and read at once. Validation and test images are the
+    /// default ones.
     pub fn for_clip() -> Self {
         Self { train: 12_000, ..Self::default() }
     }
 
-    /// Checks the ranges.
+    /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] where a split is asked for more pictures than its range of indices holds.
+    /// [`Error::Config`] when a split is larger than its range of indices.
     pub fn validate(&self) -> Result<()> {
         for ((split, first, end), (field, count)) in RANGES.iter().zip(self.counts()) {
             let most = end - first;
@@ -106,16 +106,20 @@ impl ScenesConfig {
     }
 }
 
-/// One thing in a picture.
+/// An object of a scene.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thing {
+    /// Its kind.
     pub kind: Kind,
+    /// Its colour.
     pub colour: Colour,
+    /// Its size among its kind.
     pub size: Size,
+    /// What it does.
     pub action: Action,
-    /// The box of what can be seen of it, in pixels of the 128×128 picture.
+    /// Box of its visible part, in pixels of the 128×128 image.
     pub bounds: BoundingBox,
-    /// The share of it that nothing hides, `0.5..=1.0`.
+    /// Visible share, in `0.5..=1.0`.
     pub visible: f32,
     place: layout::Place,
 }
@@ -127,18 +131,18 @@ impl Thing {
     }
 }
 
-/// Someone holds something, or plays with it.
+/// An object that another holds or plays with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bond {
-    /// Index into [`Scene::things`].
+    /// Index of the holder or player in [`Scene::things`].
     pub subject: usize,
     /// [`Relation::Holding`] or [`Relation::PlayingWith`].
     pub relation: Relation,
-    /// Index into [`Scene::things`].
+    /// Index of the object in [`Scene::things`].
     pub object: usize,
 }
 
-/// One picture: what is in it, and what people say of it.
+/// A scene: objects on a backdrop, with captions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scene {
     seed: u64,
@@ -148,12 +152,12 @@ pub struct Scene {
     bonds: Vec<Bond>,
     captions: Vec<String>,
     links: Vec<PhraseLink>,
-    /// What each caption was written to say.
+    /// The claims that each caption was written to make.
     meant: Vec<Vec<Claim>>,
 }
 
 impl Scene {
-    /// Scene number `index` of the world with this seed. Nothing is drawn yet.
+    /// Generates scene number `index` of a seed. Nothing is drawn yet.
     pub fn generate(seed: u64, index: u64) -> Self {
         let mut random = Random::stream(seed, index);
         let (stage, things, bonds) = layout::compose(&mut random);
@@ -163,7 +167,7 @@ impl Scene {
         scene
     }
 
-    /// The scene behind an example of this data set; `None` for photographs.
+    /// The scene behind an example; `None` for other images.
     pub fn of(example: &Example) -> Option<Self> {
         match example.image {
             ImageSource::Scene { seed, index } => Some(Self::generate(seed, index)),
@@ -171,60 +175,62 @@ impl Scene {
         }
     }
 
-    /// The picture, 128×128 pixels.
+    /// Draws the image, 128×128 pixels.
     pub fn draw(&self) -> image::RgbImage {
         self.draw_at(SIDE)
     }
 
-    /// The same picture in `side`×`side` pixels (kept within 16 to 4096), as sharp as a projector can show.
-    /// At 128 it is [`Scene::draw`].
+    /// Draws the image in `side`×`side` pixels, clamped to 16..=4096. At 128 it equals [`Scene::draw`].
     pub fn draw_at(&self, side: u32) -> image::RgbImage {
         paint::draw(&self.stage, &self.things, &self.bonds, side.clamp(16, 4096))
     }
 
-    /// `scene-000017`.
+    /// The name of the image, such as `scene-000017`.
     pub fn name(&self) -> String {
         format!("scene-{:06}", self.index)
     }
 
+    /// The seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
+    /// The index of the scene within its seed.
     pub fn index(&self) -> u64 {
         self.index
     }
 
+    /// The backdrop.
     pub fn backdrop(&self) -> Backdrop {
         self.stage.backdrop
     }
 
-    /// What is in the picture, one to four things.
+    /// The objects, one to four.
     pub fn things(&self) -> &[Thing] {
         &self.things
     }
 
-    /// Who holds what, and who plays with what.
+    /// Which objects are held or played with by others.
     pub fn bonds(&self) -> &[Bond] {
         &self.bonds
     }
 
-    /// Five captions, all different and all true.
+    /// Five distinct captions, all true.
     pub fn captions(&self) -> &[String] {
         &self.captions
     }
 
-    /// The boxes of the things, in the order of [`Scene::things`].
+    /// The boxes of the objects, in the order of [`Scene::things`].
     pub fn regions(&self) -> Vec<Region> {
         self.things.iter().map(|thing| Region { bounds: thing.bounds, label: thing.kind.to_string() }).collect()
     }
 
-    /// Which words of which caption speak of which things. Words are counted as [`words`] splits them.
+    /// Which phrases of which captions mention which objects. Words are counted by [`words`].
     pub fn links(&self) -> &[PhraseLink] {
         &self.links
     }
 
-    /// Scene and captions as an example of a data set.
+    /// The scene with its captions as an example of a data set.
     pub fn example(&self, split: Split) -> Example {
         Example {
             name: self.name(),
@@ -237,7 +243,7 @@ impl Scene {
     }
 }
 
-/// The words of a caption: lower-case, split at white space, all but letters and digits dropped.
+/// The words of a caption: lower case, split at white space, only letters and digits.
 pub fn words(caption: &str) -> Vec<String> {
     caption
         .to_lowercase()
@@ -248,12 +254,12 @@ pub fn words(caption: &str) -> Vec<String> {
 }
 
 impl Dataset {
-    /// The embedded data set: pictures that the project draws itself, the same for the same seed on every machine.
+    /// Creates the embedded data set, drawn by captionlab, the same for the same seed on every machine.
     ///
-    /// No validation or test picture is a copy of a training picture, and a larger training set leaves them what they are.
+    /// No validation or test image is a copy of a training image, and a larger training set does not change them.
     ///
     /// # Errors
-    /// [`Error::Config`] where more pictures are asked for than a split can hold.
+    /// [`Error::Config`] when a split is larger than its range of indices.
     pub fn scenes(config: &ScenesConfig) -> Result<Self> {
         config.validate()?;
         let wanted: Vec<(Split, u64)> = RANGES

@@ -1,4 +1,4 @@
-//! What a picture can hold: kinds, colours, sizes, actions, relations, backdrops.
+//! The content of scenes: kinds, colours, sizes, actions, relations, backdrops.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ macro_rules! named {
     ($(#[$about:meta])* $name:ident { $($(#[$note:meta])* $variant:ident => $word:literal),+ $(,)? }) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$note])* $variant),+ }
+        pub enum $name { $(#[doc = concat!("The value `", $word, "`.")] $(#[$note])* $variant),+ }
 
         impl $name {
-            /// Every one of them, in a fixed order.
+            /// All values, in a fixed order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Its plain English name.
+            /// The English name.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -28,7 +28,7 @@ macro_rules! named {
 }
 
 named! {
-    /// A kind of thing.
+    /// Kind of an object.
     Kind {
         Man => "man", Woman => "woman", Boy => "boy", Girl => "girl",
         Dog => "dog", Cat => "cat", Horse => "horse", Bird => "bird",
@@ -39,7 +39,7 @@ named! {
 }
 
 named! {
-    /// The colour of a thing: of a person, the clothes; of a house, the walls; of a boat, the hull; of a flower, the petals.
+    /// Colour of an object: of a person's clothes, a house's walls, a boat's hull, a flower's petals.
     Colour {
         Red => "red", Orange => "orange", Yellow => "yellow", Green => "green", Blue => "blue",
         Purple => "purple", Pink => "pink", Brown => "brown", Black => "black", White => "white",
@@ -47,19 +47,19 @@ named! {
 }
 
 named! {
-    /// Where a picture plays.
+    /// Setting of a scene.
     Backdrop {
         Meadow => "meadow", Sea => "sea", Desert => "desert", Snow => "snow", Night => "night", Room => "room",
     }
 }
 
 named! {
-    /// How large a thing is among its kind; distance shrinks things besides.
+    /// Size of an object among its kind; distance shrinks objects too.
     Size { Small => "small", Medium => "medium", Big => "big" }
 }
 
 named! {
-    /// What a thing does; it can be seen in the drawing.
+    /// Visible action of an object.
     Action {
         Stand => "stand", Walk => "walk", Run => "run", Jump => "jump", Sit => "sit", Sleep => "sleep", Wave => "wave",
         Fly => "fly",
@@ -75,13 +75,13 @@ named! {
 }
 
 named! {
-    /// How one thing stands to another.
+    /// Relation of an object to another.
     Relation {
         LeftOf => "left of", RightOf => "right of",
-        /// In the air over the other, their widths overlapping.
+        /// In the air over the other, overlapping horizontally.
         Above => "above",
         Below => "below",
-        /// On the ground, nearer to the viewer, their widths overlapping.
+        /// On the ground, nearer to the viewer, overlapping horizontally.
         InFrontOf => "in front of",
         Behind => "behind",
         NextTo => "next to",

@@ -1,40 +1,43 @@
-//! Which words of a caption stand for which words of a reference.
+//! Word alignment of a caption with a reference.
 
 use std::cmp::Ordering;
 
-/// How many partial alignments are followed.
+/// Beam size: number of partial alignments to keep.
 const BEAM: usize = 40;
-/// How many are looked at before the worst are dropped.
+/// Number of candidates that are considered before the worst are dropped.
 const MOST_CANDIDATES: usize = 4096;
 
-/// Why two runs of words match.
+/// The matcher of two runs of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Matcher {
-    /// The same word.
+    /// Identical words.
     Exact,
-    /// The same stem: "runs", "running".
+    /// Equal stems: "runs", "running".
     Stem,
-    /// Synonyms of WordNet: "bike", "bicycle".
+    /// WordNet synonyms: "bike", "bicycle".
     Synonym,
-    /// Runs of words that were translated alike: "a lot of", "many".
+    /// Paraphrases, learnt from translations: "a lot of", "many".
     Paraphrase,
 }
 
 impl Matcher {
-    /// All of them, in the order in which they look for matches.
+    /// All matchers, in the order in which they are applied.
     pub const ALL: [Self; 4] = [Self::Exact, Self::Stem, Self::Synonym, Self::Paraphrase];
 }
 
-/// A run of the caption's words that matches a run of the reference's.
+/// A run of words of the caption that matches a run of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Match {
+    /// What matched them.
     pub matcher: Matcher,
-    /// Where it begins in the reference, counted in words from 0.
+    /// First word in the reference, from 0.
     pub reference_start: usize,
+    /// Number of words in the reference.
     pub reference_words: usize,
-    /// Where it begins in the caption.
+    /// First word in the caption, from 0.
     pub hypothesis_start: usize,
+    /// Number of words in the caption.
     pub hypothesis_words: usize,
 }
 
@@ -52,10 +55,10 @@ impl Match {
     }
 }
 
-/// All matches that were found, of which an alignment takes some.
+/// All matches that were found, from which an alignment is chosen.
 #[derive(Debug)]
 pub(super) struct Matches {
-    /// By the first word of the reference; in each, in the order in which they were found.
+    /// By the first word of the reference, in the order in which they were found.
     from: Vec<Vec<Match>>,
     hypothesis_covered: Vec<u32>,
     reference_covered: Vec<u32>,
@@ -78,8 +81,7 @@ impl Matches {
         self.reference_covered[found.reference_start..found.reference_end()].iter_mut().for_each(|count| *count += 1);
     }
 
-    /// Adds the pairs of single words that have the same number, in the order of the reference and then of the caption, where
-    /// `take` allows it.
+    /// Adds matches of single words with equal ids, ordered by reference and then caption, if `take` accepts them.
     pub(super) fn add_equal(
         &mut self,
         matcher: Matcher,
@@ -99,7 +101,7 @@ impl Matches {
         }
     }
 
-    /// A match that no other match touches; it is in every alignment.
+    /// A match without alternatives, which is in every alignment.
     fn certain(&self, start: usize) -> Option<Match> {
         let [only] = self.from[start][..] else { return None };
         let alone = |counts: &[u32]| counts.iter().all(|&count| count == 1);
@@ -109,10 +111,10 @@ impl Matches {
     }
 }
 
-/// Words that are in use, a bit each.
+/// Set of used words, one bit per word.
 #[derive(Debug, Clone)]
 enum Used {
-    /// Captions are short.
+    /// For short captions.
     Few(u128),
     Many(Vec<u64>),
 }
@@ -137,28 +139,28 @@ impl Used {
     }
 }
 
-/// What partial alignments are compared by, and where they are.
+/// The score of a partial alignment.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
-    /// Words covered on both sides; the halves that inexact matches count are cut off at each match.
+    /// Number of covered words on both sides; odd numbers of inexact matches are rounded down at each match.
     covered: usize,
     chunks: usize,
     distance: usize,
-    /// The next word of the reference.
+    /// Next word of the reference.
     next: usize,
-    /// Where the caption's part of the last match ended, while the chunk is open.
+    /// End of the last match in the caption, while the chunk can continue.
     open: Option<usize>,
 }
 
 impl Progress {
-    /// More words covered first, then fewer chunks, then shorter distances.
+    /// Prefers more covered words, then fewer chunks, then shorter distances.
     fn compare(&self, other: &Self) -> Ordering {
         other.covered.cmp(&self.covered).then(self.chunks.cmp(&other.chunks)).then(self.distance.cmp(&other.distance))
     }
 
-    /// Goes on behind a match.
+    /// Adds a match.
     fn take(&mut self, found: &Match) {
-        // In the reference implementation each side's sum is a whole number, and an inexact match counts half.
+        // In the reference implementation the sums are integers, and an inexact match counts half.
         let counts = |words: usize| if found.matcher == Matcher::Exact { words } else { words / 2 };
         self.covered += counts(found.hypothesis_words) + counts(found.reference_words);
         self.chunks += usize::from(self.open.is_some_and(|end| end != found.hypothesis_start));
@@ -167,13 +169,13 @@ impl Progress {
     }
 }
 
-/// A way to align the reference's words so far.
+/// A partial alignment.
 #[derive(Debug, Clone)]
 struct Path {
     progress: Progress,
     hypothesis_used: Used,
     reference_used: Used,
-    /// The last step of its way in the list of all steps.
+    /// Index of its last step in the list of all steps.
     last: Option<usize>,
 }
 
@@ -189,20 +191,20 @@ impl Path {
     }
 }
 
-/// A path that goes on from the path of that number, perhaps by a match.
+/// An extension of a path, perhaps by a match.
 struct Candidate<'a> {
     from: usize,
     found: Option<&'a Match>,
     progress: Progress,
 }
 
-/// Keeps the best; of equal ones those that come first.
+/// Keeps the best candidates; earlier ones win ties.
 fn keep_best(candidates: &mut Vec<Candidate>) {
     candidates.sort_by(|one, other| one.progress.compare(&other.progress));
     candidates.truncate(BEAM);
 }
 
-/// The best alignment that the search finds: matches that share no word, in the order of the reference.
+/// The best alignment found by beam search: matches without common words, ordered by reference.
 pub(super) fn align(matches: &Matches) -> Vec<Match> {
     let words = matches.from.len();
     let mut start = Path {
@@ -214,7 +216,7 @@ pub(super) fn align(matches: &Matches) -> Vec<Match> {
     let certain: Vec<Option<Match>> = (0..words).map(|word| matches.certain(word)).collect();
     certain.iter().flatten().for_each(|found| start.mark(found));
 
-    // Each step is a match that was chosen, and the step before it.
+    // Each step is a chosen match and the index of the step before.
     let mut steps: Vec<(Option<usize>, Match)> = Vec::new();
     let mut paths = vec![start];
     for word in 0..words {
@@ -237,9 +239,9 @@ pub(super) fn align(matches: &Matches) -> Vec<Match> {
                 let mut longer = progress;
                 longer.take(found);
                 candidates.push(Candidate { from, found: Some(found), progress: longer });
-                // As in the reference implementation the distance is counted for the path that goes on without the match.
+                // As in the reference implementation, the distance is added to the path that skips the match.
                 progress.distance += found.reference_start.abs_diff(found.hypothesis_start);
-                // A word that is said thousands of times has millions of ways.
+                // A word that occurs thousands of times has millions of matches.
                 if candidates.len() > MOST_CANDIDATES {
                     keep_best(&mut candidates);
                 }
@@ -273,7 +275,7 @@ pub(super) fn align(matches: &Matches) -> Vec<Match> {
     alignment
 }
 
-/// Into how many runs an alignment falls that go on in both captions without a gap.
+/// Number of chunks: runs of matches that are contiguous in both captions.
 pub(super) fn chunks(alignment: &[Match]) -> usize {
     let goes_on = |pair: &&[Match]| {
         pair[0].reference_end() == pair[1].reference_start && pair[0].hypothesis_end() == pair[1].hypothesis_start

@@ -1,4 +1,4 @@
-//! METEOR's dictionaries: what they are made from, and one file that is read without unpacking.
+//! METEOR's dictionaries, packed into one file that is read without unpacking.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,17 +12,17 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::files::{cache_folder, project_files, write_whole};
 use crate::{Error, Result};
 
-/// Names the layout of the file: another version is made anew.
+/// File name with the format version: other versions are generated again.
 const FILE: &str = "meteor-1.5-english-3.safetensors";
 
-/// What stands before the checksum in the header of the file, and the checksum of a file that has none yet.
+/// Prefix of the checksum in the file's header, and the placeholder for it.
 const CHECKSUM: &[u8] = b"\"crc32\":\"";
 const NO_CHECKSUM: [u8; 8] = *b"00000000";
 
-/// The dictionaries of METEOR 1.5 for English, in a file that is mapped into memory.
+/// The dictionaries of METEOR 1.5 for English, in a memory-mapped file.
 ///
-/// They come with the Python package pycocoevalcap: synonyms, irregular forms and function words inside its
-/// `meteor-1.5.jar` (a jar is a zip), paraphrases in `data/paraphrase-en.gz`.
+/// They come from the Python package pycocoevalcap: synonyms, irregular forms and function words from its `meteor-1.5.jar` (a zip
+/// archive), paraphrases from `data/paraphrase-en.gz`.
 #[derive(Debug)]
 pub struct MeteorData {
     map: Mmap,
@@ -34,17 +34,17 @@ pub struct MeteorData {
     paraphrases: Lists,
 }
 
-/// Where a part of the file stands.
+/// A byte range of the file.
 pub(super) type Range = std::ops::Range<usize>;
 
-/// Sorted words: their bytes, and where each ends.
+/// Sorted words: byte range of the words, and of their ends.
 #[derive(Debug, Clone)]
 struct Words {
     ends: Range,
     bytes: Range,
 }
 
-/// Lists of numbers: where each ends, and the numbers.
+/// Lists of integers: range of their ends, and of the integers.
 #[derive(Debug, Clone)]
 struct Lists {
     words: Option<Words>,
@@ -53,24 +53,24 @@ struct Lists {
 }
 
 impl MeteorData {
-    /// Opens the dictionaries in the project's cache folder. At the first time they are made from the Python package in `.venv` of
-    /// the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`. `None` where there is no such package.
+    /// Opens the dictionaries in the project's cache folder. The first time they are generated from the Python package in the `.venv` of
+    /// the project around the current folder, or else of `CAPTIONLAB_CHECKOUT`. `None` if there is no such package.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Data`] for a package that cannot be read and a cache folder that cannot be written.
+    /// [`Error::File`] and [`Error::Data`] when the package cannot be read or the cache folder cannot be written.
     pub fn find() -> Result<Option<Self>> {
         let cache = cache_folder().unwrap_or_else(std::env::temp_dir);
         let path = cache.join(FILE);
         match (path.exists().then(|| Self::map(&path)), installed_package()) {
             (Some(Ok(data)), _) => Ok(Some(data)),
-            // A damaged file is made anew from the package.
+            // A damaged file is generated again.
             (_, Some(package)) => Self::open(&package, cache).map(Some),
             (Some(Err(error)), None) => Err(error),
             (None, None) => Ok(None),
         }
     }
 
-    /// Opens the dictionaries of a Python package (the folder `pycocoevalcap`), made ready in a folder of caches.
+    /// Opens the dictionaries of a Python package (its folder `pycocoevalcap`), cached in the folder `cache`.
     ///
     /// # Errors
     /// As [`MeteorData::find`].
@@ -93,7 +93,7 @@ impl MeteorData {
         let read =
             |source| Error::file(path, "read METEOR's dictionaries", source, "Remove the file: it is made anew.");
         let file = File::open(path).map_err(read)?;
-        // SAFETY: the file is only ever replaced whole, by renaming another one to its name: the mapped one stays as it is.
+        // SAFETY: the file is only replaced by renaming another one to its name, so the mapped file does not change.
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
         let broken = |problem: String| Error::Data {
             path: path.to_path_buf(),
@@ -132,7 +132,7 @@ impl MeteorData {
         Ok(data)
     }
 
-    /// Words that say little by themselves ("the", "of").
+    /// Words with little meaning of their own ("the", "of").
     pub(super) fn function_words(&self) -> Vec<String> {
         self.text(0).lines().map(str::to_string).collect()
     }
@@ -146,13 +146,13 @@ impl MeteorData {
         std::str::from_utf8(&self.map[self.texts[number].clone()]).unwrap_or_default()
     }
 
-    /// The sets of synonyms that a word is in, sorted; `None` for an unknown word.
+    /// The synonym sets of a word, sorted; `None` for an unknown word.
     pub(super) fn synonym_sets(&self, word: &str) -> Option<impl Iterator<Item = u32> + '_> {
         let place = self.find_word(self.synonyms.words.as_ref()?, word)?;
         Some(self.numbers(&self.synonyms, place))
     }
 
-    /// The words that an irregular form ("men") is of, where it is one.
+    /// The base forms of an irregular form such as "men"; `None` for other words.
     pub(super) fn irregular_bases(&self, form: &str) -> Option<Vec<&str>> {
         let place = self.find_word(self.irregular.words.as_ref()?, form)?;
         let synonyms = self.synonyms.words.as_ref()?;
@@ -160,23 +160,23 @@ impl MeteorData {
         Some(known.map(|base| self.word(synonyms, base as usize)).collect())
     }
 
-    /// The number of a word in the table of paraphrases.
+    /// The id of a word in the paraphrase table.
     pub(super) fn paraphrase_word(&self, word: &str) -> Option<u32> {
         self.find_word(&self.vocabulary, word).map(|place| place as u32)
     }
 
-    /// The phrases of the table that begin with a word.
+    /// The phrases that begin with a word.
     pub(super) fn phrases_of(&self, word: u32) -> Range {
         self.narrow(0..self.phrases.ends.len() / 4, 0, word)
     }
 
-    /// Those of the phrases that begin with one word that go on with another.
+    /// Narrows phrases with a common first word to those with a given second word.
     pub(super) fn phrases_of_two(&self, of_first: Range, second: u32) -> Range {
         self.narrow(of_first, 1, second)
     }
 
-    /// The phrases of the table that words begin with, given those that begin with the first one and with the first two: how many
-    /// words, and the phrase's number. Unknown words are `None`.
+    /// The phrases that are prefixes of `words` (`None` for unknown words), given the phrases that begin with the first and with the first
+    /// two words. Returns pairs of length and phrase id.
     pub(super) fn phrases_at(&self, words: &[Option<u32>], of_first: Range, of_two: Range) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
         let mut phrases = of_first;
@@ -190,7 +190,7 @@ impl MeteorData {
             if phrases.is_empty() {
                 break;
             }
-            // The shortest stands first.
+            // Phrases are sorted, so the shortest is first.
             if self.bounds(&self.phrases, phrases.start).len() == place + 1 {
                 found.push((place + 1, phrases.start));
             }
@@ -198,7 +198,7 @@ impl MeteorData {
         found
     }
 
-    /// Those of some phrases, equal up to a place, that have a word at that place. Phrases are sorted: they stand together.
+    /// Narrows phrases with a common prefix to those with a given word at `place`.
     fn narrow(&self, phrases: Range, place: usize, word: u32) -> Range {
         let at = |phrase: usize| {
             let bounds = self.bounds(&self.phrases, phrase);
@@ -206,7 +206,7 @@ impl MeteorData {
         };
         let compare = |phrase: usize| at(phrase).map_or(std::cmp::Ordering::Less, |other| other.cmp(&word));
         let low = partition(phrases.start, phrases.end, |phrase| compare(phrase).is_lt());
-        // They are few: the end is near.
+        // There are few, so gallop with doubling steps.
         let (mut step, mut end) = (1, low);
         while end + step < phrases.end && compare(end + step).is_le() {
             (end, step) = (end + step, 2 * step);
@@ -214,8 +214,8 @@ impl MeteorData {
         low..partition(end, phrases.end.min(end + step), |phrase| compare(phrase).is_le())
     }
 
-    /// Which of some phrases, sorted by their numbers, may stand for a phrase: their places in `others`, and their places in its list
-    /// of paraphrases.
+    /// The items of `others`, sorted by phrase id, that are paraphrases of a phrase: pairs of their index in `others` and in the phrase's
+    /// list of paraphrases.
     pub(super) fn paraphrases_among<T>(
         &self,
         phrase: usize,
@@ -269,7 +269,7 @@ impl MeteorData {
     }
 }
 
-/// The first number of `low..high` for which `is_before` is false.
+/// The first integer of `low..high` for which `is_before` is false.
 fn partition(mut low: usize, mut high: usize, is_before: impl Fn(usize) -> bool) -> usize {
     while low < high {
         let middle = low + (high - low) / 2;
@@ -278,28 +278,28 @@ fn partition(mut low: usize, mut high: usize, is_before: impl Fn(usize) -> bool)
     low
 }
 
-/// The folder of the Python package, where the project has installed it.
+/// The folder of the installed Python package.
 fn installed_package() -> Option<PathBuf> {
     let libraries = project_files(".venv/lib").filter_map(|folder| std::fs::read_dir(folder).ok());
     let packages = libraries.flatten().flatten().map(|entry| entry.path().join("site-packages/pycocoevalcap"));
     packages.into_iter().find(|package| package.join("meteor/meteor-1.5.jar").exists())
 }
 
-/// A phrase and what it may be replaced by, as numbers of words.
+/// A phrase and its paraphrase, as word ids.
 type Pair = (Vec<u32>, Vec<u32>);
 
-/// What the files of the package say.
+/// The parsed files of the package.
 #[derive(Debug, Default)]
 struct Sources {
     function_words: String,
     prefixes: String,
-    /// Sorted words, each with the sets that it is in.
+    /// Sorted words with their synonym sets.
     synonyms: Vec<(String, Vec<u32>)>,
-    /// Irregular forms, each with the words that it is of.
+    /// Irregular forms with their base forms.
     irregular: Vec<(String, Vec<String>)>,
-    /// Phrases and what they may be replaced by, in the order of the file.
+    /// Paraphrase pairs in the order of the file.
     paraphrases: Vec<Pair>,
-    /// Sorted; the phrases' numbers are places in it.
+    /// Sorted words; their index is the id in phrases.
     vocabulary: Vec<String>,
 }
 
@@ -328,7 +328,7 @@ impl Sources {
             sets.sort_unstable();
             synonyms.push((word.to_string(), sets));
         }
-        // A word that comes twice has the sets of its last line.
+        // For a repeated word the last line counts.
         synonyms.reverse();
         synonyms.sort_by(|left, right| left.0.cmp(&right.0));
         synonyms.dedup_by(|later, first| later.0 == first.0);
@@ -352,7 +352,7 @@ impl Sources {
         Ok(Self { function_words, prefixes, synonyms, irregular, paraphrases, vocabulary })
     }
 
-    /// The bytes of the file.
+    /// Packs the file.
     fn pack(&self) -> Vec<u8> {
         let mut parts: Vec<(String, Vec<u8>, Dtype)> = Vec::new();
         let mut numbers = |name: String, numbers: &[u32]| {
@@ -405,7 +405,7 @@ impl Sources {
         bytes
     }
 
-    /// All phrases, sorted; and for each, by number, what it may be replaced by, with its place in the table: pairs, sorted.
+    /// All phrases, sorted, and for each the list of its paraphrases with their index in the table, as sorted pairs.
     fn phrases(&self) -> (Vec<Vec<u32>>, Vec<Vec<u32>>) {
         let sides = self.paraphrases.iter().flat_map(|(phrase, paraphrase)| [phrase, paraphrase]);
         let mut phrases: Vec<Vec<u32>> = sides.cloned().collect();
@@ -427,7 +427,7 @@ impl Sources {
     }
 }
 
-/// Where the checksum stands, in the header of the file.
+/// The position of the checksum in the file's header.
 fn checksum_place(bytes: &[u8]) -> Option<Range> {
     let length = u64::from_le_bytes(*bytes.first_chunk()?);
     let header = &bytes[8..usize::try_from(length).ok()?.checked_add(8).filter(|&end| end <= bytes.len())?];
@@ -435,7 +435,7 @@ fn checksum_place(bytes: &[u8]) -> Option<Range> {
     (start + NO_CHECKSUM.len() <= bytes.len()).then_some(start..start + NO_CHECKSUM.len())
 }
 
-/// The checksum of a whole file that has none, in hexadecimal digits.
+/// The checksum, in hexadecimal, of a complete file whose checksum is the placeholder.
 fn checksum(bytes: &[u8], place: Range) -> [u8; 8] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..place.start]);
@@ -445,7 +445,7 @@ fn checksum(bytes: &[u8], place: Range) -> [u8; 8] {
     std::array::from_fn(|place| b"0123456789abcdef"[(sum >> (28 - 4 * place) & 0xF) as usize])
 }
 
-/// A table of paraphrases: three lines each, of which the first, a probability, is not used.
+/// Reads a paraphrase table: three lines per pair, of which the first, a probability, is ignored.
 fn read_paraphrases(mut table: impl BufRead) -> std::io::Result<(Vec<String>, Vec<Pair>)> {
     let mut numbers: HashMap<String, u32> = HashMap::new();
     let mut pairs = Vec::new();
@@ -470,7 +470,7 @@ fn read_paraphrases(mut table: impl BufRead) -> std::io::Result<(Vec<String>, Ve
         };
         pairs.push((phrase()?, phrase()?));
     }
-    // Words are numbered in their order, so that they are found by halving.
+    // Ids follow the sorted order, for binary search.
     let mut vocabulary: Vec<(String, u32)> = numbers.into_iter().collect();
     vocabulary.sort_unstable();
     let mut places = vec![0; vocabulary.len()];

@@ -1,4 +1,4 @@
-//! METEOR: an alignment of the caption's words with a reference's, also by stems, synonyms and paraphrases.
+//! METEOR: alignment of words by identity, stems, synonyms and paraphrases.
 
 mod aligner;
 mod data;
@@ -19,15 +19,15 @@ use aligner::Matches;
 use data::Range;
 use normalizer::{Normalizer, prefixes};
 
-/// The parameters of METEOR 1.5 for English, tuned on rankings of translations by people.
+/// The parameters of METEOR 1.5 for English, tuned on human rankings of translations.
 const ALPHA: f64 = 0.85;
 const BETA: f64 = 0.2;
 const GAMMA: f64 = 0.6;
 const DELTA: f64 = 0.75;
-/// What a match of each matcher counts.
+/// The weight of each matcher.
 const WEIGHTS: [f64; 4] = [1.0, 0.6, 0.8, 0.6];
 
-/// Aligns and scores captions.
+/// The METEOR scorer.
 ///
 /// Denkowski & Lavie (2014), *Meteor Universal: Language Specific Translation Evaluation for Any Target Language*, section 2,
 /// as METEOR 1.5 computes it with `-l en -norm`, which is how pycocoevalcap calls it.
@@ -39,44 +39,44 @@ pub struct Meteor {
     known: RwLock<Known>,
 }
 
-/// What was looked up before.
+/// Cached lookups.
 #[derive(Debug, Default)]
 struct Known {
     words: HashMap<String, Arc<Word>, FixedState>,
-    /// The phrases of the table that begin with two words: searching a large table takes longer than remembering.
+    /// The phrases that begin with two words; searching the table is slower than this cache.
     phrases_of_two: HashMap<(u32, u32), Range, FixedState>,
-    /// A number for each stem.
+    /// Ids of stems.
     stems: HashMap<String, u32, FixedState>,
 }
 
-/// A word, and what the dictionaries say of it.
+/// A word with its dictionary entries.
 #[derive(Debug)]
 struct Word {
     text: String,
-    /// Equal words have equal numbers; so have equal stems.
+    /// Equal for equal words; likewise for stems.
     id: u32,
     stem: u32,
     /// Sorted.
     synonym_sets: Vec<u32>,
-    /// Its number in the table of paraphrases.
+    /// Its id in the paraphrase table.
     number: Option<u32>,
-    /// The phrases of that table that begin with it.
+    /// The phrases in the table that begin with it.
     phrases: Range,
     is_function_word: bool,
 }
 
-/// A caption made ready to be aligned: its words with their stems, synonyms and phrases, as the [`Meteor`] knows them that made
-/// it ready. Only that one can align it; another numbers words and stems differently.
+/// A caption prepared for alignment: its words with stems, synonyms and phrases. Only the [`Meteor`] that prepared it can align it,
+/// because others assign other ids.
 #[derive(Debug, Clone)]
 pub struct MeteorWords {
     words: Vec<Arc<Word>>,
-    /// The phrases of the table that begin at each word: their lengths and numbers, the shortest first.
+    /// Length and id of the table's phrases that begin at each word, shortest first.
     phrases: Vec<Vec<(usize, usize)>>,
-    /// The same, each phrase once, sorted by its number.
+    /// The distinct phrases, sorted by id.
     places: Vec<Phrase>,
 }
 
-/// A phrase of the table, and where a caption says it.
+/// A phrase of the table with its positions in a caption.
 #[derive(Debug, Clone)]
 struct Phrase {
     number: usize,
@@ -85,30 +85,33 @@ struct Phrase {
 }
 
 impl MeteorWords {
-    /// The words that are aligned.
+    /// The words of the caption.
     pub fn words(&self) -> Vec<&str> {
         self.words.iter().map(|word| word.text.as_str()).collect()
     }
 }
 
-/// What METEOR is computed from. Those of captions add up to those of a corpus.
+/// The counts that METEOR is computed from. Counts of captions add up to those of a corpus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct MeteorCounts {
+    /// Counts of the caption.
     pub hypothesis: MeteorSide,
+    /// Counts of the reference.
     pub reference: MeteorSide,
-    /// Runs of matches without a gap on either side.
+    /// Number of chunks: runs of matches that are contiguous on both sides.
     pub chunks: f64,
 }
 
-/// The counts of a caption, or of a reference.
+/// The counts of a caption or a reference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct MeteorSide {
+    /// Number of words.
     pub words: f64,
-    /// How many of them are function words ("the", "of").
+    /// Number of function words ("the", "of").
     pub function_words: f64,
-    /// Content words that are matched, by matcher in the order of [`Matcher::ALL`].
+    /// Number of matched content words, by matcher in the order of [`Matcher::ALL`].
     pub content_matches: [f64; 4],
-    /// Function words that are matched.
+    /// Number of matched function words, by matcher in the order of [`Matcher::ALL`].
     pub function_matches: [f64; 4],
 }
 
@@ -117,7 +120,7 @@ impl MeteorSide {
         self.content_matches.iter().chain(&self.function_matches).sum()
     }
 
-    /// The share of its words that are matched; content words, and exact matches, count more.
+    /// The weighted share of matched words; content words and exact matches weigh more.
     fn share(&self) -> f64 {
         let weigh = |matches: &[f64; 4]| matches.iter().zip(WEIGHTS).map(|(count, weight)| count * weight).sum::<f64>();
         let matched = weigh(&self.content_matches) * DELTA + weigh(&self.function_matches) * (1.0 - DELTA);
@@ -137,7 +140,7 @@ impl AddAssign for MeteorSide {
 }
 
 impl MeteorCounts {
-    /// METEOR, in `0..=1`: the weighted mean of precision and recall, less a penalty for many chunks.
+    /// METEOR, in `0..=1`: the weighted harmonic mean of precision and recall, reduced by the fragmentation penalty.
     pub fn meteor(&self) -> f64 {
         let (precision, recall) = (self.hypothesis.share(), self.reference.share());
         let mean = 1.0 / ((1.0 - ALPHA) / precision + ALPHA / recall);
@@ -146,11 +149,11 @@ impl MeteorCounts {
             false => self.chunks / ((self.hypothesis.matches() + self.reference.matches()) / 2.0),
         };
         let score = mean * (1.0 - GAMMA * fragmentation.powf(BETA));
-        // Not a number where nothing matches.
+        // NaN if nothing matches.
         if score.is_nan() { 0.0 } else { score.max(0.0) }
     }
 
-    /// All words match in one run.
+    /// Whether all words match in a single chunk.
     fn is_copy(&self) -> bool {
         self.hypothesis.matches() == self.hypothesis.words
             && self.reference.matches() == self.reference.words
@@ -162,7 +165,7 @@ impl AddAssign for MeteorCounts {
     fn add_assign(&mut self, other: Self) {
         self.hypothesis += other.hypothesis;
         self.reference += other.reference;
-        // The chunk of a copy is none in a corpus.
+        // In a corpus, the chunk of an identical caption is not counted.
         if !other.is_copy() {
             self.chunks += other.chunks;
         }
@@ -170,14 +173,14 @@ impl AddAssign for MeteorCounts {
 }
 
 impl Meteor {
-    /// With the dictionaries all four matchers work; without them, exact matches and stems.
+    /// Creates a scorer with all four matchers, or without dictionaries with exact and stem matches only.
     pub fn new(data: Option<MeteorData>) -> Self {
         let list = data.as_ref().map(|data| prefixes(data.prefixes())).unwrap_or_default();
         let function_words = data.as_ref().map(|data| data.function_words().into_iter().collect()).unwrap_or_default();
         Self { normalizer: Normalizer::new(list), function_words, data, known: RwLock::default() }
     }
 
-    /// The matchers that are used.
+    /// The matchers in use.
     pub fn matchers(&self) -> &'static [Matcher] {
         match self.data {
             Some(_) => &Matcher::ALL,
@@ -185,7 +188,7 @@ impl Meteor {
         }
     }
 
-    /// Makes a caption ready: its tokens, joined by spaces.
+    /// Prepares a tokenised caption, whose tokens are joined by spaces.
     pub fn prepare(&self, caption: &str) -> MeteorWords {
         let words: Vec<Arc<Word>> = self.normalizer.words(caption).into_iter().map(|word| self.word(word)).collect();
         let mut phrases = Vec::new();
@@ -212,7 +215,7 @@ impl Meteor {
         MeteorWords { words, phrases, places }
     }
 
-    /// What the dictionaries say of a word, looked up once.
+    /// The cached dictionary entries of a word.
     fn word(&self, text: String) -> Arc<Word> {
         if let Some(word) = self.known().words.get(&text) {
             return Arc::clone(word);
@@ -223,7 +226,7 @@ impl Meteor {
         let number = data.and_then(|data| data.paraphrase_word(&text));
         let phrases = data.zip(number).map(|(data, number)| data.phrases_of(number)).unwrap_or_default();
         let mut known = self.learn();
-        // Another thread may have looked it up meanwhile; its number is the word's.
+        // Another thread may have added it meanwhile.
         if let Some(word) = known.words.get(&text) {
             return Arc::clone(word);
         }
@@ -235,7 +238,7 @@ impl Meteor {
         word
     }
 
-    /// The phrases that begin with a word and the next one, looked up once.
+    /// The cached phrases that begin with a word and the next one.
     fn phrases_of_two(&self, data: &MeteorData, word: &Word, next: Option<u32>) -> Range {
         let (Some(number), Some(next)) = (word.number, next) else { return Range::default() };
         if word.phrases.is_empty() {
@@ -257,14 +260,14 @@ impl Meteor {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The alignment of a caption with a reference.
+    /// Aligns a caption with a reference.
     pub fn align(&self, hypothesis: &MeteorWords, reference: &MeteorWords) -> Vec<Match> {
         let mut matches = Matches::new(hypothesis.words.len(), reference.words.len());
         let numbers =
             |caption: &MeteorWords, of: fn(&Word) -> u32| caption.words.iter().map(|word| of(word)).collect::<Vec<_>>();
         let (words, others) = (numbers(hypothesis, |word| word.id), numbers(reference, |word| word.id));
         matches.add_equal(Matcher::Exact, &words, &others, |_, _| true);
-        // Two equal captions need no other matches.
+        // Identical captions need no other matches.
         if words != others {
             let (stems, other_stems) = (numbers(hypothesis, |word| word.stem), numbers(reference, |word| word.stem));
             let differ = |place: usize, other: usize| words[place] != others[other];
@@ -277,7 +280,7 @@ impl Meteor {
         aligner::align(&matches)
     }
 
-    /// The counts of a caption and a reference.
+    /// Counts a caption against a reference.
     pub fn counts(&self, hypothesis: &MeteorWords, reference: &MeteorWords) -> MeteorCounts {
         let alignment = self.align(hypothesis, reference);
         let side = |caption: &MeteorWords, run: fn(&Match) -> (usize, usize)| {
@@ -303,7 +306,7 @@ impl Meteor {
         }
     }
 
-    /// The counts of a caption and the reference that it scores highest with, the first of several; none without references.
+    /// Counts a caption against the reference with the highest score; earlier ones win ties. All counts are 0 without references.
     pub fn best(&self, hypothesis: &MeteorWords, references: &[MeteorWords]) -> MeteorCounts {
         let mut best = (-1.0, MeteorCounts::default());
         for reference in references {
@@ -317,7 +320,7 @@ impl Meteor {
     }
 }
 
-/// The sets of synonyms of a word and of its base form.
+/// The synonym sets of a word and its base form.
 fn synonym_sets(data: &MeteorData, word: &str) -> Vec<u32> {
     let of = |word: &str| data.synonym_sets(word).into_iter().flatten().collect::<Vec<u32>>();
     let mut sets = of(word);
@@ -330,7 +333,7 @@ fn synonym_sets(data: &MeteorData, word: &str) -> Vec<u32> {
     sets
 }
 
-/// Endings of nouns, verbs and adjectives, and what they replace, as in WordNet's `morph`.
+/// Suffix replacements for nouns, verbs and adjectives, as in WordNet's `morph`.
 const ENDINGS: [(&str, &str); 20] = [
     ("s", ""),
     ("ses", "s"),
@@ -354,7 +357,7 @@ const ENDINGS: [(&str, &str); 20] = [
     ("est", "e"),
 ];
 
-/// The base form of a word; empty for an unknown one.
+/// The base form of a word; empty for an unknown word.
 fn base_form(data: &MeteorData, word: &str) -> String {
     if word.ends_with("ss") || word.encode_utf16().count() <= 2 {
         return word.to_string();
@@ -362,7 +365,7 @@ fn base_form(data: &MeteorData, word: &str) -> String {
     let bases =
         ENDINGS.iter().filter_map(|(ending, replacement)| Some(word.strip_suffix(ending)?.to_string() + replacement));
     let base = bases.into_iter().find(|base| data.synonym_sets(base).is_some()).unwrap_or_default();
-    // The reference implementation puts this ending back, though it was never taken off.
+    // The reference implementation appends this suffix although it never removed it.
     if word.ends_with("ful") && !base.is_empty() { base + "ful" } else { base }
 }
 
@@ -379,7 +382,7 @@ fn add_synonyms(matches: &mut Matches, hypothesis: &MeteorWords, reference: &Met
     }
 }
 
-/// True when two sorted lists have a number in common.
+/// Whether two sorted lists have a common element.
 fn have_common(left: &[u32], right: &[u32]) -> bool {
     let (mut one, mut other) = (0, 0);
     while one < left.len() && other < right.len() {
@@ -392,7 +395,7 @@ fn have_common(left: &[u32], right: &[u32]) -> bool {
     false
 }
 
-/// A phrase of one side whose paraphrase stands on the other.
+/// A phrase of one side with a paraphrase on the other.
 struct Paraphrase {
     start: usize,
     words: usize,
@@ -401,8 +404,7 @@ struct Paraphrase {
     other_words: usize,
 }
 
-/// The phrases of `caption` that may be replaced by phrases of `other`, in the order of the caption, of the phrases' lengths, of
-/// the table, and of the other caption.
+/// The phrases of `caption` with a paraphrase in `other`, ordered by position, length, table index, and position in `other`.
 fn paraphrases(data: &MeteorData, caption: &MeteorWords, other: &MeteorWords) -> Vec<Paraphrase> {
     let mut found = Vec::new();
     for (start, phrases) in caption.phrases.iter().enumerate() {

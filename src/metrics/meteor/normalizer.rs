@@ -1,21 +1,21 @@
-//! METEOR's own way to cut a caption into words, on top of the tokeniser's.
+//! METEOR's own tokenisation, applied after the tokeniser's.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use regex::Regex;
 
-/// Letters of Latin and Cyrillic writing.
+/// Letters of the Latin and Cyrillic scripts.
 const LETTERS: &str = r"A-Za-zŠŽšžŸÀ-ÖØ-öø-žЀ-ӿԀ-ԧꙀ-ꙮ꙾-ꚗᴀ-ᵿ";
 
-/// Abbreviations that keep their full stop.
+/// Kinds of abbreviations that keep their full stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefix {
     Always,
     BeforeNumbers,
 }
 
-/// The abbreviations of a list: a line each, `#` begins a comment.
+/// Parses a list of abbreviations: one per line, `#` begins a comment.
 pub(super) fn prefixes(list: &str) -> HashMap<String, Prefix> {
     let lines = list.lines().filter_map(|line| {
         let mut parts = line.split_ascii_whitespace();
@@ -26,11 +26,11 @@ pub(super) fn prefixes(list: &str) -> HashMap<String, Prefix> {
     lines.collect()
 }
 
-/// English normalisation of METEOR 1.5, which follows the tokeniser of Moses.
+/// The English normalisation of METEOR 1.5, based on the Moses tokeniser.
 #[derive(Debug)]
 pub(super) struct Normalizer {
     prefixes: HashMap<String, Prefix>,
-    /// Replaced one after the other.
+    /// Replacements, applied in this order.
     before_dots: Vec<(Regex, &'static str)>,
     after_dots: Vec<(Regex, &'static str)>,
     dots: Regex,
@@ -56,9 +56,9 @@ impl Normalizer {
                 (regex("[“”]|''"), " \" "),
                 (regex("–"), "-"),
                 (regex("--"), "-"),
-                // Compounds are several words.
+                // Splits compounds.
                 (regex(&format!(r"([{signs}\.])-([{signs}])")), "$1 $2"),
-                // Contractions: the apostrophe goes to the right, or stands alone.
+                // Contractions: the apostrophe goes with the right part, or stands alone.
                 (regex(&format!("([^{letters}])'([^{letters}])")), "$1 ' $2"),
                 (regex(&format!("([^{letters}0-9])'([{letters}])")), "$1 ' $2"),
                 (regex(&format!("([{letters}])'([^{letters}])")), "$1 ' $2"),
@@ -69,9 +69,9 @@ impl Normalizer {
         }
     }
 
-    /// The words of a caption, in lower case.
+    /// The words of a caption in lower case.
     pub(super) fn words(&self, caption: &str) -> Vec<String> {
-        // Nearly all captions are plain words, of which nothing changes.
+        // Fast path: plain words do not change.
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b' ';
         let text = match caption.bytes().all(is_plain) {
             true => Cow::Borrowed(caption),
@@ -107,14 +107,14 @@ impl Normalizer {
             whole = whole.replace("DOTDOTMULTI", "DOTMULTI.");
         }
         let whole = whole.replace("DOTMULTI", ".");
-        // Spaces of all widths.
+        // All kinds of spaces.
         whole.replace(
             |sign| matches!(sign, '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}' | '\u{A0}'),
             " ",
         )
     }
 
-    /// Adds a word, with its full stop cut off unless it belongs to it.
+    /// Appends a word, with its full stop separated unless it is part of the word.
     fn push_word(&self, whole: &mut String, word: &str, next: Option<&str>) {
         let Some(stem) = word.strip_suffix('.').filter(|stem| !stem.is_empty()) else {
             return whole.push_str(word);
@@ -122,7 +122,7 @@ impl Normalizer {
         let prefix = self.prefixes.get(stem);
         let next_starts_with = |is: fn(u8) -> bool| next.is_some_and(|next| is(next.as_bytes()[0]));
         if stem.contains('.') && self.letter.is_match(stem) {
-            // U.S. is US.
+            // "U.S." becomes "US".
             whole.push_str(&word.replace('.', ""));
         } else if prefix == Some(&Prefix::Always)
             || next_starts_with(|first| first.is_ascii_lowercase())

@@ -1,4 +1,4 @@
-//! Captions cut into words the way that published scores are computed.
+//! The tokenisation of the reference scorers.
 
 mod rules;
 
@@ -12,14 +12,13 @@ use regex_automata::{Anchored, Input, MatchKind};
 
 use rules::{Action, Rule};
 
-/// Tokens that are no words to the scorers.
+/// Tokens that the scorers drop.
 const PUNCTUATION: [&str; 13] = ["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"];
 
-/// Cuts captions into words as the Penn Treebank does, in lower case, without punctuation.
+/// Penn Treebank tokeniser: lower-case words without punctuation.
 ///
-/// The words are those of the tokeniser that the published scores were computed with: Stanford's PTBTokenizer 3.4.1 with
-/// pycocoevalcap's list of punctuation, in which brackets stay (`-lrb-`), since it names them in capitals only. A caption is
-/// cut by itself; its line breaks are spaces.
+/// Equals the tokeniser of published scores: Stanford's PTBTokenizer 3.4.1 with pycocoevalcap's list of punctuation. Brackets stay
+/// (`-lrb-`), because the list has them only in capitals. A caption is tokenised by itself; its line breaks are spaces.
 ///
 /// ```
 /// let tokenizer = captionlab::metrics::Tokenizer::new();
@@ -39,7 +38,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 struct Compiled {
     rule: Rule,
-    /// For a rule with context: the token, and what follows it. Compiled when the rule first applies, since most never do.
+    /// For a rule with context: patterns of the token and of its context. Compiled on first use, since most are never used.
     parts: OnceLock<(Regex, Regex)>,
 }
 
@@ -50,13 +49,13 @@ impl Default for Tokenizer {
 }
 
 impl Tokenizer {
-    /// The tokeniser that all of a process can use, made when it is first asked for.
+    /// A tokeniser shared by the process, created on first use.
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<Tokenizer> = LazyLock::new(Tokenizer::new);
         &SHARED
     }
 
-    /// Makes the rules ready, which takes some milliseconds: see [`Tokenizer::shared`].
+    /// Compiles the rules, which takes some milliseconds: prefer [`Tokenizer::shared`].
     pub fn new() -> Self {
         let rules = rules::rules();
         let whole = |rule: &Rule| match &rule.context {
@@ -78,17 +77,17 @@ impl Tokenizer {
         self.tokenize_before(caption, "")
     }
 
-    /// The words of captions, each as the line of a file, which is how the reference tokeniser reads them.
+    /// The words of captions, tokenised like the lines of a file, as the reference scorers do.
     ///
-    /// Some of its rules look into the next line, and scores follow them: "the letter P." keeps its full stop, `p.`, unless
-    /// the next caption begins as sentences often do, with "A" or "The".
+    /// Some rules look at the next line, and thereby affect scores: "the letter P." keeps its full stop, `p.`, unless the next caption
+    /// begins with a common sentence start such as "A" or "The".
     pub fn tokenize_all<S: AsRef<str> + Sync>(&self, captions: &[S]) -> Vec<Vec<String>> {
         let following = |place: usize| -> String {
             let mut text = String::new();
             for line in captions[place + 1..].iter().map(AsRef::as_ref) {
                 text += "\n";
                 text += &line.replace('\n', " ");
-                // A blank line is looked through.
+                // Blank lines are skipped by the lookahead.
                 if !line.trim().is_empty() {
                     return text + "\n";
                 }
@@ -99,7 +98,7 @@ impl Tokenizer {
         captions.par_iter().enumerate().map(tokenize).collect()
     }
 
-    /// The words of a caption that a text follows.
+    /// The words of a caption followed by a text.
     fn tokenize_before(&self, caption: &str, following: &str) -> Vec<String> {
         let caption = caption.replace('\n', " ");
         let end = caption.len();
@@ -126,7 +125,7 @@ impl Tokenizer {
         tokens
     }
 
-    /// The rule with the longest match at the beginning of a text, and the length of that match, in bytes.
+    /// The rule with the longest match at the start of a text, and the match's length in bytes.
     fn next(&self, cache: &mut Cache, text: &str) -> (usize, usize) {
         let input = Input::new(text).anchored(Anchored::Yes);
         let found = self.longest.try_search_fwd(cache, &input).expect("the search has no limit at which it gives up");
@@ -135,12 +134,12 @@ impl Tokenizer {
     }
 }
 
-/// Matches whole texts.
+/// A pattern that matches whole texts.
 fn exactly(pattern: &str) -> Regex {
     Regex::new(&format!("^(?:{pattern})$")).expect("the rules are fixed, and tested")
 }
 
-/// The longest token that its context follows, within the text that both matched.
+/// The longest token that is followed by its context within the match.
 fn longest_before<'a>(text: &'a str, matched: usize, pattern: &Regex, context: &Regex) -> &'a str {
     let ends = (1..matched).rev().filter(|&end| text.is_char_boundary(end));
     let fits = |&end: &usize| context.is_match(&text[end..matched]) && pattern.is_match(&text[..end]);
@@ -148,7 +147,7 @@ fn longest_before<'a>(text: &'a str, matched: usize, pattern: &Regex, context: &
     &text[..end]
 }
 
-/// The token, where there is one, and how many bytes of the text are read.
+/// The token, if any, and the number of bytes to consume.
 fn apply(action: Action, text: &str) -> (Option<String>, usize) {
     let all = text.len();
     let token = match action {
@@ -186,7 +185,7 @@ fn apply(action: Action, text: &str) -> (Option<String>, usize) {
     (Some(token), all)
 }
 
-/// Quotation marks as in the treebank; `single` and `double` for those that open and close alike.
+/// Quotation marks of the treebank; `single` and `double` replace ambiguous ones.
 fn quotes(text: &str, single: &str, double: &str) -> String {
     let text = text.replace("&apos;", "'").replace('\'', single).replace("&quot;", "\"").replace('"', double);
     text.replace(['\u{91}', '\u{2018}', '\u{201B}', '\u{2039}'], "`")

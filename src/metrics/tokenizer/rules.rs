@@ -1,74 +1,73 @@
-//! What a token may look like.
+//! The rules of the tokeniser.
 //!
-//! The rules describe the same tokens as Stanford's PTBTokenizer 3.4.1 does with its ordinary settings. Of all rules the one
-//! with the longest match wins, and of several as long, the first. A rule may ask for what follows its token (*context*),
-//! which counts as matched, but is read again.
+//! They recognise the same tokens as Stanford's PTBTokenizer 3.4.1 with its default settings. The rule with the longest match wins, the
+//! first of several. A rule may require a *context* after its token, which counts for the length of the match, but is not consumed.
 //!
-//! Fixed texts match in either case, classes of characters as they stand: `[A-Z]` is a capital.
+//! Fixed texts match in either case, character classes as written: `[A-Z]` is a capital.
 
-/// What becomes of a match.
+/// What to do with a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// The token is the text as it stands.
+    /// Keep the text as the token.
     Keep,
-    /// Soft hyphens are left out; nothing but soft hyphens is a hyphen.
+    /// Remove soft hyphens; soft hyphens alone become a hyphen.
     Word,
-    /// The first of two words written as one, such as `can` of `cannot`: all but the last so many letters.
+    /// Keep the first of two joined words, such as `can` of `cannot`: all but that many last letters.
     AllBut(usize),
-    /// The token is the whole text, but its full stop also ends the sentence, and is read once more.
+    /// Keep the whole text, but read its full stop again, because it also ends the sentence.
     FullStopTwice,
-    /// A letter loses its full stop, which ends the sentence; a longer acronym is as in `FullStopTwice`.
+    /// Remove the full stop of a single letter, which ends the sentence; treat longer acronyms as `FullStopTwice`.
     AcronymAtEnd,
-    /// Spaces become no-break spaces, so that the token stays one.
+    /// Turn spaces into no-break spaces, so that the token stays one.
     Spaces,
-    /// As `Spaces`, and parentheses become `-LRB-` and `-RRB-`.
+    /// As `Spaces`, and turn parentheses into `-LRB-` and `-RRB-`.
     Parentheses,
-    /// `&amp;` becomes `&`.
+    /// Turn `&amp;` into `&`.
     Ampersand,
-    /// Quotation marks become those of the treebank, opening ones where the text does not say which.
+    /// Turn quotation marks into the treebank's, ambiguous ones into opening marks.
     OpeningQuote,
-    /// The same, closing ones.
+    /// As `OpeningQuote`, with ambiguous ones into closing marks.
     ClosingQuote,
-    /// Euro and others become `$`, pound `#`.
+    /// Turn euro and other currencies into `$`, pound into `#`.
     Currency,
-    /// `½` becomes `1/2`.
+    /// Turn `½` into `1/2`.
     Fraction,
-    /// Three or four hyphens become two.
+    /// Turn three or four hyphens into two.
     Hyphens,
-    /// The token is this text.
+    /// Replace by this text.
     Text(&'static str),
-    /// No token.
+    /// Skip the text.
     Skip,
 }
 
-/// A kind of token.
+/// A rule for a kind of token.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) pattern: String,
-    /// What must follow.
+    /// What must follow the token.
     pub(super) context: Option<String>,
     pub(super) action: Action,
 }
 
-/// Fixed texts, in either case.
+/// Makes fixed texts match in either case.
 fn any_case(pattern: &str) -> String {
     format!("(?i-u:{pattern})")
 }
 
-/// One of several patterns.
+/// Matches one of several patterns.
 fn one_of(patterns: &[&str]) -> String {
     format!("(?:{})", patterns.join("|"))
 }
 
-/// All rules in their order.
+/// All rules, in order.
 pub(super) fn rules() -> Vec<Rule> {
     use Action::{
         AcronymAtEnd, AllBut, Ampersand, ClosingQuote, Currency, Fraction, FullStopTwice, Hyphens, Keep, OpeningQuote,
         Parentheses, Skip, Spaces, Text, Word,
     };
 
-    // Characters. Those beyond the first 65,536 (most emoji), and letters newer than Unicode 6.3, are unknown to the
-    // reference, and belong to no token.
+    // Characters. The reference does not know characters beyond U+FFFF (most emoji) and letters newer than Unicode 6.3; they belong to no
+    // token.
     let space = r"[ \t\u{A0}\u{2000}-\u{200A}\u{3000}]";
     let newline = r"(?:\r?\n|[\r\u{2028}\u{2029}\u{B}\u{C}\u{85}])";
     let space_or_newline = one_of(&[space, newline]);
@@ -76,13 +75,13 @@ pub(super) fn rules() -> Vec<Rule> {
     let plain_digit = r"[\p{Nd}&&\p{age=6.3}&&[\u{0}-\u{FFFF}]]";
     let digit = plain_digit;
     let accented_entity = format!("&[aeiouAEIOU]{};", any_case("(?:acute|grave|uml)"));
-    // Letters, and the marks that are written on letters in many scripts.
+    // Letters and combining marks.
     let letter = format!(
         r"(?:{plain_letter}|{accented_entity}|[\u{{AD}}\u{{237}}-\u{{24F}}\u{{2C2}}-\u{{2C5}}\u{{2D2}}-\u{{2DF}}\u{{2E5}}-\u{{36F}}\u{{370}}-\u{{37D}}\u{{384}}\u{{385}}\u{{3CF}}\u{{3F6}}\u{{3FC}}-\u{{3FF}}\u{{483}}-\u{{487}}\u{{4CF}}\u{{4F6}}-\u{{4FF}}\u{{510}}-\u{{525}}\u{{55A}}-\u{{55F}}\u{{591}}-\u{{5BD}}\u{{5BF}}\u{{5C1}}\u{{5C2}}\u{{5C4}}\u{{5C5}}\u{{5C7}}\u{{615}}-\u{{61A}}\u{{63B}}-\u{{63F}}\u{{64B}}-\u{{65E}}\u{{670}}\u{{6D6}}-\u{{6EF}}\u{{6FA}}-\u{{6FF}}\u{{70F}}\u{{711}}\u{{730}}-\u{{77F}}\u{{7A6}}-\u{{7B1}}\u{{7CA}}-\u{{7F5}}\u{{7FA}}\u{{900}}-\u{{903}}\u{{93C}}\u{{93E}}-\u{{94E}}\u{{951}}-\u{{955}}\u{{962}}-\u{{963}}\u{{981}}-\u{{983}}\u{{9BC}}-\u{{9C4}}\u{{9C7}}\u{{9C8}}\u{{9CB}}-\u{{9CD}}\u{{9D7}}\u{{9E2}}\u{{9E3}}\u{{A01}}-\u{{A03}}\u{{A3C}}\u{{A3E}}-\u{{A4F}}\u{{A81}}-\u{{A83}}\u{{ABC}}-\u{{ACF}}\u{{B82}}\u{{BBE}}-\u{{BC2}}\u{{BC6}}-\u{{BC8}}\u{{BCA}}-\u{{BCD}}\u{{C01}}-\u{{C03}}\u{{C3E}}-\u{{C56}}\u{{D3E}}-\u{{D44}}\u{{D46}}-\u{{D48}}\u{{E30}}-\u{{E3A}}\u{{E47}}-\u{{E4E}}\u{{EB1}}-\u{{EBC}}\u{{EC8}}-\u{{ECD}}])"
     );
     let letter_or_digit = one_of(&[&letter, digit]);
     let apostrophe = format!(r"(?:['\u{{92}}\u{{2019}}]|{})", any_case("&apos;"));
-    // What people type for an apostrophe inside a word.
+    // Characters typed as an apostrophe inside a word.
     let loose_apostrophe = format!(r"(?:{apostrophe}|[`\u{{91}}\u{{2018}}\u{{201B}}])");
     let hyphen = r"[-_\u{58A}\u{2010}\u{2011}]";
     let ampersand = any_case("&amp;");
@@ -148,7 +147,7 @@ pub(super) fn rules() -> Vec<Rule> {
         &any_case(
             "ala|ariz|calif|colo|conn|ct|dak|fla|ga|ind|kans?|ky|md|mich|minn|mo|mont|neb|nev|okla|penn|tenn|va|vt|wisc?|wyo",
         ),
-        // Other words unless they begin with a capital.
+        // These are other words unless capitalised.
         &format!("A{}", any_case("(?:z|rk)")),
         &format!("D{}", any_case("el")),
         &format!("I{}", any_case("ll")),
@@ -180,7 +179,7 @@ pub(super) fn rules() -> Vec<Rule> {
     );
     let before_number = any_case(r"(?:ca|figs?|prop|nos?|art|bldg|pp|op)\.");
     let next_sentence = format!("{space_or_newline}(?:{space_or_newline}|[A-Z]|{tag})");
-    // What sentences often begin with.
+    // Common sentence starts.
     let usual_beginning = one_of(&[
         &tag,
         &format!("A{}?", any_case(r"(?:bout|ccording|dditionally|fter|n|s|t)")),

@@ -1,4 +1,4 @@
-//! Named weights: made from a seed, written to `safetensors`, read from that and from PyTorch's own formats.
+//! Named parameters: initialised from a seed, written as `safetensors`, read from `safetensors` and PyTorch's formats.
 
 mod parts;
 #[cfg(feature = "pytorch")]
@@ -27,20 +27,20 @@ pub(crate) use self::wrapped::unwrapped;
 use crate::data::Random;
 use crate::{Error, Result};
 
-/// So many names of weights are listed before the rest is counted.
+/// Number of names that a message lists before it counts the rest.
 const LISTED: usize = 5;
 
-/// The weights of a network by name, in the style of published checkpoints (`lstm.weight_ih_l0`).
+/// The parameters and buffers of a network by name, as in published checkpoints (`lstm.weight_ih_l0`).
 ///
-/// A network asks for its weights one by one and keeps the tensors it gets; they share memory with the ones here, so
-/// loading or optimising here changes the network.
+/// A network requests its tensors one by one and keeps them. They share memory with those stored here, so loading and optimising
+/// change the network.
 ///
-/// Each weight is drawn from its own seeded sequence, chosen by its name: adding a layer leaves the others as they were.
+/// Each tensor is initialised from its own random stream, selected by its name: adding a layer does not change the others.
 #[derive(Debug)]
 pub struct Weights {
     seed: u64,
     device: Device,
-    /// Without, all weights start at 0.
+    /// Whether tensors are initialised at random; otherwise with 0.
     drawn: bool,
     entries: BTreeMap<String, Entry>,
 }
@@ -52,29 +52,29 @@ struct Entry {
 }
 
 impl Weights {
-    /// No weights yet; those to come are drawn from `seed` and live on `device`.
+    /// An empty store, which initialises from `seed` and allocates on `device`.
     pub fn new(seed: u64, device: Device) -> Self {
         Self { seed, device, drawn: true, entries: BTreeMap::new() }
     }
 
-    /// No weights yet; those to come are 0 until [`Weights::assign`] replaces them, which saves drawing millions of numbers.
+    /// An empty store that initialises with 0, for weights that [`Weights::assign`] will replace. Saves drawing millions of values.
     pub fn to_assign(device: Device) -> Self {
         Self { drawn: false, ..Self::new(0, device) }
     }
 
-    /// A second handle to the same weights.
+    /// A second handle to the same tensors.
     pub(crate) fn handle(&self) -> Self {
         let entry = |entry: &Entry| Entry { tensor: entry.tensor.shallow_clone(), trainable: entry.trainable };
         let entries = self.entries.iter().map(|(name, own)| (name.clone(), entry(own))).collect();
         Self { entries, ..*self }
     }
 
-    /// The device that the weights live on.
+    /// The device of the tensors.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// A trainable weight of the given shape, drawn uniformly from `-bound..bound`.
+    /// Adds a trainable tensor, drawn uniformly from `-bound..bound`.
     pub fn uniform(&mut self, name: &str, shape: &[i64], bound: f64) -> Tensor {
         if !self.drawn {
             return self.constant(name, shape, 0.0, true);
@@ -86,14 +86,13 @@ impl Weights {
         self.insert(name, Tensor::from_slice(&values).reshape(shape), true)
     }
 
-    /// A trainable weight for a layer that a ReLU follows (He et al. 2015): uniform, and bounded by `√(6 ÷ inputs)`.
-    pub fn for_relu(&mut self, name: &str, shape: &[i64]) -> Tensor {
+    /// Adds a trainable tensor with Kaiming (He et al. 2015) initialisation for a following ReLU: uniform within `√(6 ÷ fan_in)`.
+    pub fn kaiming_uniform(&mut self, name: &str, shape: &[i64]) -> Tensor {
         let inputs: i64 = shape.iter().skip(1).product();
         self.uniform(name, shape, (6.0 / inputs.max(1) as f64).sqrt())
     }
 
-    /// A weight that starts with one value everywhere. What is not `trainable` (running means and variances) is kept
-    /// and saved, but no optimiser changes it.
+    /// Adds a tensor filled with `value`. Without `trainable` (running means and variances) it is saved, but not optimised.
     pub fn constant(&mut self, name: &str, shape: &[i64], value: f64, trainable: bool) -> Tensor {
         self.insert(name, Tensor::full(shape, value, (Kind::Float, Device::Cpu)), trainable)
     }
@@ -105,17 +104,17 @@ impl Weights {
         handle
     }
 
-    /// The weight of that name.
+    /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.entries.get(name).map(|entry| &entry.tensor)
     }
 
-    /// All weights with their names, in the order of the names.
+    /// All tensors with their names, sorted by name.
     pub fn named(&self) -> Vec<(String, Tensor)> {
         self.entries.iter().map(|(name, entry)| (name.clone(), entry.tensor.shallow_clone())).collect()
     }
 
-    /// The weights that an optimiser changes, in the order of their names.
+    /// The trainable tensors with their names, sorted by name.
     pub fn trainable(&self) -> Vec<(String, Tensor)> {
         self.entries
             .iter()
@@ -124,7 +123,7 @@ impl Weights {
             .collect()
     }
 
-    /// Freezes the weights whose names begin with `prefix`: no optimiser changes them any more. Returns how many there are.
+    /// Freezes the tensors whose names begin with `prefix` and returns their number.
     pub fn freeze(&mut self, prefix: &str) -> usize {
         let frozen = self.entries.iter_mut().filter(|(name, _)| name.starts_with(prefix));
         frozen
@@ -135,22 +134,21 @@ impl Weights {
             .count()
     }
 
-    /// How many numbers an optimiser changes.
+    /// Number of trainable parameters.
     pub fn trainable_count(&self) -> usize {
         self.entries.values().filter(|entry| entry.trainable).map(|entry| entry.tensor.numel()).sum()
     }
 
-    /// Replaces the values by those of `tensors`, which may hold more than is asked for. The kind of number stays ours: half
-    /// precision becomes single. A prefix that all names share and that is not asked for, such as the `module.` of
-    /// `torch.nn.DataParallel`, is passed over.
+    /// Replaces all values by those of `tensors`, which may hold further tensors. The dtype stays `float32`. A prefix that all names
+    /// of the file share, such as the `module.` of `torch.nn.DataParallel`, is ignored.
     ///
     /// # Errors
-    /// [`Error::Weights`] lists the weights that are missing, of another shape, and not asked for; nothing has been replaced then.
+    /// [`Error::Weights`] lists missing, mis-shaped and unexpected tensors; nothing has been replaced then.
     pub fn assign(&mut self, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
         self.assign_prefix("", tensors, path)
     }
 
-    /// As [`Weights::assign`], for the weights alone whose names begin with `prefix`.
+    /// As [`Weights::assign`], only for the tensors whose names begin with `prefix`.
     ///
     /// # Errors
     /// As [`Weights::assign`].
@@ -169,7 +167,7 @@ impl Weights {
                          name.startswith(\"{before}\")}}`."
                     ),
                 ),
-                None => (problem, "Use the file with the configuration that it was written with.".to_string()),
+                None => (problem, "Use the file with the configuration that it was saved with.".to_string()),
             };
             return Err(Error::Weights { path: path.into(), problem, help });
         }
@@ -183,19 +181,19 @@ impl Weights {
         })
     }
 
-    /// As [`unwrapped`], for the names of these weights.
+    /// As [`unwrapped`], for the names of this network.
     pub(crate) fn unwrapped(&self, tensors: &BTreeMap<String, Tensor>) -> Option<BTreeMap<String, Tensor>> {
         unwrapped(tensors, |name| self.entries.contains_key(name))
     }
 
-    /// How `tensors` are those of another network; `None` where every weight is there in its shape.
+    /// How `tensors` differ from what the network needs; `None` where they fit.
     fn misfit(&self, prefix: &str, tensors: &BTreeMap<String, Tensor>) -> Option<String> {
         let (mut missing, mut reshaped) = (Vec::new(), Vec::new());
         for (name, entry) in self.entries.iter().filter(|(name, _)| name.starts_with(prefix)) {
             match tensors.get(name).map(Tensor::size) {
                 None => missing.push(name.clone()),
                 Some(given) if given != entry.tensor.size() => {
-                    reshaped.push(format!("{name} is {given:?} and must be {:?}", entry.tensor.size()));
+                    reshaped.push(format!("{name} is {given:?} but must be {:?}", entry.tensor.size()));
                 }
                 Some(_) => {}
             }
@@ -205,14 +203,14 @@ impl Weights {
         }
         let asked_for = |name: &str| !name.starts_with(prefix) || self.entries.contains_key(name);
         let unexpected = tensors.keys().filter(|name| !asked_for(name)).cloned().collect();
-        let parts = [("missing", missing), ("of another shape", reshaped), ("not asked for", unexpected)];
+        let parts = [("missing", missing), ("wrong shape", reshaped), ("unexpected", unexpected)];
         let parts = parts.iter().filter(|(_, names)| !names.is_empty());
         let parts: Vec<String> = parts.map(|(what, names)| format!("{what}: {}", listed(names))).collect();
         Some(format!("these are the weights of another network. {}", parts.join("; ")))
     }
 }
 
-/// The first names, and how many more there are.
+/// The first names, and the number of the others.
 fn listed(names: &[String]) -> String {
     let shown = names[..names.len().min(LISTED)].join(", ");
     match names.len().saturating_sub(LISTED) {
@@ -221,7 +219,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// FNV-1a: a fixed hash, which the standard library's is not.
+/// FNV-1a: unlike the standard library's hash, it stays the same for ever.
 fn name_hash(name: &str) -> u64 {
     name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
@@ -287,27 +285,23 @@ mod tests {
             ),
             (&[("a", &[2])], &[("a", &[2])], &[]),
             (&[("a", &[2])], &[("a", &[2]), ("adam.m.a", &[2]), ("bn.num_batches_tracked", &[])], &[]),
-            (
-                &[("a", &[5, 4])],
-                &[("a", &[3, 4])],
-                &["network. of another shape: a is [3, 4] and must be [5, 4]. Use the"],
-            ),
+            (&[("a", &[5, 4])], &[("a", &[3, 4])], &["network. wrong shape: a is [3, 4] but must be [5, 4]. Use the"]),
             (
                 &[("a", &[2]), ("b", &[2])],
                 &[("a", &[2]), ("c", &[2])],
-                &["network. missing: b; not asked for: c. Use the file with the configuration"],
+                &["network. missing: b; unexpected: c. Use the file with the configuration"],
             ),
             (
                 &[("a", &[2]), ("b", &[])],
                 &[("a", &[1]), ("c", &[2]), ("d", &[2])],
-                &["missing: b; of another shape: a is [1] and must be [2]; not asked for: c, d."],
+                &["missing: b; wrong shape: a is [1] but must be [2]; unexpected: c, d."],
             ),
             (
                 &layers,
                 &[],
                 &["missing: layer0.weight, layer1.weight, layer2.weight, layer3.weight, layer4.weight and 3 more."],
             ),
-            (&layers, &long, &["layer4.weight is [3] and must be [2] and 3 more."]),
+            (&layers, &long, &["layer4.weight is [3] but must be [2] and 3 more."]),
         ];
         for (ours, theirs, said) in cases {
             let mut network = weights(ours, 0.0);

@@ -1,4 +1,4 @@
-//! Weights in parts: several files, and an index that says which weight is in which.
+//! Sharded weights: several files, and an index that maps each tensor to its file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -9,15 +9,15 @@ use tch::Tensor;
 use super::read::read_file;
 use crate::{Error, Result};
 
-/// The index as Hugging Face's libraries write it.
+/// The index as Hugging Face writes it.
 #[derive(Deserialize)]
 struct Index {
-    /// The file of each weight.
+    /// File name by tensor name.
     weight_map: BTreeMap<String, String>,
 }
 
-/// The index of the weights that a file is a part of, by its name: `model.safetensors.index.json` for
-/// `model-00001-of-00003.safetensors`. `None` for a file that is no part, or the only one.
+/// The index that belongs to a shard, by its name: `model.safetensors.index.json` for `model-00001-of-00003.safetensors`. `None`
+/// for a file that is not a shard, or the only one.
 pub(super) fn index_of(path: &Path) -> Option<Result<PathBuf>> {
     let name = path.file_name()?.to_str()?;
     let (stem, ending) = name.rsplit_once('.')?;
@@ -33,11 +33,8 @@ pub(super) fn index_of(path: &Path) -> Option<Result<PathBuf>> {
     }
     Some(Err(Error::Weights {
         path: path.into(),
-        problem: format!(
-            "this is part {number} of {count} of the weights, and their index {} is not beside it",
-            index.display()
-        ),
-        help: "Put the index and all parts into one folder.".to_string(),
+        problem: format!("this is shard {number} of {count}, and the index {} is not beside it", index.display()),
+        help: "Put the index and all shards into one folder.".to_string(),
     }))
 }
 
@@ -78,22 +75,21 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     for part in &parts {
         let is_beside = Path::new(part).components().eq([Component::Normal(part.as_ref())]);
         if !is_beside || part.ends_with(".json") {
-            let found = format!("the index names {part:?}, which is no file of weights in its folder");
-            return Err(problem(found, "Get the index again, and the parts beside it."));
+            let found = format!("the index names {part:?}, which is not a weights file in its folder");
+            return Err(problem(found, "Download the index and its shards again."));
         }
         let file = path.with_file_name(part);
         if !file.is_file() {
             let missing = parts.iter().filter(|part| !path.with_file_name(part).is_file()).count();
-            let found =
-                format!("the weights are in {} parts, of which {missing} are not beside it: {part}", parts.len());
-            return Err(problem(found, "Get the other parts, and put them into the folder of the index."));
+            let found = format!("{missing} of {} shards are missing beside the index: {part}", parts.len());
+            return Err(problem(found, "Put all shards into the folder of the index."));
         }
         tensors.extend(read_file(&file)?.0);
     }
     match weight_map.iter().find(|(name, _)| !tensors.contains_key(*name)) {
         Some((name, part)) => Err(problem(
-            format!("{part} lacks {name}, which the index says is there"),
-            "Get the index and the parts again.",
+            format!("{part} lacks {name}, which the index locates there"),
+            "Download the index and its shards again.",
         )),
         None => Ok(tensors),
     }
@@ -142,22 +138,25 @@ mod tests {
         let other = folder.path().join("model-00001-of-00002.safetensors");
         std::fs::rename(&other, folder.path().join("elsewhere")).unwrap();
         let said = message(&index);
-        assert!(said.contains("in 2 parts, of which 1 are not beside it: model-00001-of-00002.safetensors"), "{said}");
+        assert!(
+            said.contains("1 of 2 shards are missing beside the index: model-00001-of-00002.safetensors"),
+            "{said}"
+        );
         std::fs::copy(&part, &other).unwrap();
         let said = message(&index);
         assert!(said.contains("model-00001-of-00002.safetensors lacks head.weight"), "{said}");
         std::fs::remove_file(&index).unwrap();
         let said = message(&part);
         assert!(
-            said.contains("part 2 of 2") && said.contains("model.safetensors.index.json is not beside it"),
+            said.contains("shard 2 of 2") && said.contains("model.safetensors.index.json is not beside it"),
             "{said}"
         );
         for (text, expected) in [
-            (r#"{"hidden_act": "gelu"}"#, "not the index of weights in parts: missing field `weight_map`"),
-            (r#"{"weight_map": {"a": "../../etc/passwd"}}"#, "no file of weights in its folder"),
-            (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "no file of weights in its folder"),
-            (r#"{"weight_map": {"a": "model.safetensors.index.json"}}"#, "no file of weights in its folder"),
-            ("{", "this is JSON"),
+            (r#"{"hidden_act": "gelu"}"#, "not an index of sharded weights: missing field `weight_map`"),
+            (r#"{"weight_map": {"a": "../../etc/passwd"}}"#, "not a weights file in its folder"),
+            (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "not a weights file in its folder"),
+            (r#"{"weight_map": {"a": "model.safetensors.index.json"}}"#, "not a weights file in its folder"),
+            ("{", "this JSON"),
         ] {
             std::fs::write(&index, text).unwrap();
             let said = message(&index);

@@ -1,7 +1,7 @@
-//! Which Python functions and classes a pickle names.
+//! Checks which Python functions and classes a pickle names.
 //!
-//! A pickle is a program: it may name any function of any Python module and have it called. Nothing here ever calls one,
-//! and yet a file that asks for other names than tensors are made of is no file of weights, and is refused by that name.
+//! A pickle is a program that may call any Python function. Nothing here ever calls one; still, a file that names anything but the
+//! building blocks of tensors is not a weights file, and the error names what it asks for.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Read};
 pub(super) enum Refusal {
     /// It names this function or class.
     Global(String),
-    /// It is not a pickle, or not a whole one.
+    /// It is not a pickle, or is truncated.
     Broken(String),
 }
 
@@ -23,7 +23,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// What tensors and the dictionaries around them are made of.
+/// Whether tensors and the dictionaries around them are made of this class or function.
 pub(super) fn is_of_tensors(module: &str, name: &str) -> bool {
     match module {
         "torch" => {
@@ -46,7 +46,7 @@ pub(super) fn is_of_tensors(module: &str, name: &str) -> bool {
     }
 }
 
-/// As [`is_of_tensors`], and the classes of a TorchScript archive: those that its own code declares.
+/// As [`is_of_tensors`], with the classes that a TorchScript archive declares itself.
 pub(super) fn is_of_torch_script(module: &str, name: &str) -> bool {
     let declared = module == "__torch__" || module.starts_with("__torch__.");
     (declared && !module.starts_with("__torch__.torch.classes"))
@@ -54,7 +54,7 @@ pub(super) fn is_of_torch_script(module: &str, name: &str) -> bool {
         || is_of_tensors(module, name)
 }
 
-/// Reads one pickle to its end and refuses it at the first name that is not `allowed`, used or not.
+/// Reads a pickle to its end and refuses it at the first name that is not `allowed`, used or not.
 pub(super) fn check_globals(file: &mut impl BufRead, allowed: fn(&str, &str) -> bool) -> Result<(), Refusal> {
     let mut names = Names::default();
     let check = |module: &str, name: &str| match allowed(module, name) {
@@ -71,16 +71,16 @@ pub(super) fn check_globals(file: &mut impl BufRead, allowed: fn(&str, &str) -> 
                 check(&module, &name)?;
                 names.push(None);
             }
-            // STACK_GLOBAL: the two texts on top. Whoever computes them in a roundabout way has something to hide.
+            // STACK_GLOBAL takes the two strings on top of the stack. A name computed in another way has something to hide.
             0x93 => {
                 let [Some(module), Some(name)] = &names.top else {
-                    return Err(Refusal::Global("a name that is put together as the file is read".to_string()));
+                    return Err(Refusal::Global("a name that the file computes".to_string()));
                 };
                 check(module, name)?;
                 names.push(None);
             }
             // EXT1, EXT2, EXT4
-            0x82..=0x84 => return Err(Refusal::Global("one that is known by number".to_string())),
+            0x82..=0x84 => return Err(Refusal::Global("a name from the extension registry".to_string())),
             // UNICODE; BINUNICODE, SHORT_BINUNICODE, BINUNICODE8; BINSTRING, SHORT_BINSTRING
             b'V' => {
                 let text = line(file)?;
@@ -112,7 +112,7 @@ pub(super) fn check_globals(file: &mut impl BufRead, allowed: fn(&str, &str) -> 
             }
             other => {
                 skip_argument(file, other)?;
-                // FRAME and PROTO leave the stack as it is.
+                // FRAME and PROTO leave the stack unchanged.
                 if !matches!(other, 0x80 | 0x95) {
                     names.forget();
                 }
@@ -121,10 +121,10 @@ pub(super) fn check_globals(file: &mut impl BufRead, allowed: fn(&str, &str) -> 
     }
 }
 
-/// The texts that a name may be made of.
+/// The strings that a STACK_GLOBAL may use.
 #[derive(Default)]
 struct Names {
-    /// The two values on top of the stack, where they are texts.
+    /// The two top stack values, where they are strings.
     top: [Option<String>; 2],
     memo: HashMap<u64, Option<String>>,
 }
@@ -149,17 +149,17 @@ impl Names {
     }
 }
 
-/// Passes over what follows an operation that names nothing.
+/// Skips the argument of an opcode that names nothing.
 fn skip_argument(file: &mut impl BufRead, code: u8) -> Result<(), Refusal> {
     match code {
-        // INT, LONG, FLOAT, STRING, PERSID: a line.
+        // INT, LONG, FLOAT, STRING, PERSID: one line.
         b'I' | b'L' | b'F' | b'S' | b'P' => drop(line(file)?),
         // BININT1, PROTO; BININT2; BININT; BINFLOAT, FRAME
         b'K' | 0x80 => drop(number::<1>(file)?),
         b'M' => drop(number::<2>(file)?),
         b'J' => drop(number::<4>(file)?),
         b'G' | 0x95 => drop(number::<8>(file)?),
-        // LONG1, SHORT_BINBYTES; LONG4, BINBYTES; BINBYTES8, BYTEARRAY8: as many bytes as they say.
+        // LONG1, SHORT_BINBYTES; LONG4, BINBYTES; BINBYTES8, BYTEARRAY8: a length, then the bytes.
         0x8A | b'C' => {
             let length = number::<1>(file)?;
             skip(file, length)?;
@@ -172,8 +172,8 @@ fn skip_argument(file: &mut impl BufRead, code: u8) -> Result<(), Refusal> {
             let length = number::<8>(file)?;
             skip(file, length)?;
         }
-        // What takes its values from the stack: marks, lists, dictionaries, tuples, sets, constants, persistent ids, and
-        // REDUCE, BUILD, NEWOBJ, OBJ, whose functions and classes were named before.
+        // No argument: marks, collections, constants, persistent ids, and REDUCE, BUILD, NEWOBJ, OBJ, whose functions and classes were
+        // named before.
         b'('
         | b'0'
         | b'1'
@@ -198,12 +198,12 @@ fn skip_argument(file: &mut impl BufRead, code: u8) -> Result<(), Refusal> {
         | 0x8F..=0x92
         | 0x97
         | 0x98 => {}
-        other => return Err(Refusal::Broken(format!("0x{other:02x} is no operation of a pickle"))),
+        other => return Err(Refusal::Broken(format!("0x{other:02x} is not a pickle opcode"))),
     }
     Ok(())
 }
 
-/// A number of `N` bytes, the lowest first.
+/// A little-endian integer of `N` bytes.
 fn number<const N: usize>(file: &mut impl Read) -> Result<u64, Refusal> {
     let mut bytes = [0; 8];
     file.read_exact(&mut bytes[..N])?;
@@ -211,10 +211,10 @@ fn number<const N: usize>(file: &mut impl Read) -> Result<u64, Refusal> {
 }
 
 fn decimal(text: &str) -> Result<u64, Refusal> {
-    text.trim().parse().map_err(|_| Refusal::Broken(format!("{text:?} is no place in its memory")))
+    text.trim().parse().map_err(|_| Refusal::Broken(format!("{text:?} is not a memo key")))
 }
 
-/// The longest line or text of a pickle that is kept; names are shorter.
+/// Longest line or string that is kept; names are shorter.
 const LONGEST: u64 = 1 << 16;
 
 fn line(file: &mut impl BufRead) -> Result<String, Refusal> {
@@ -222,11 +222,11 @@ fn line(file: &mut impl BufRead) -> Result<String, Refusal> {
     file.by_ref().take(LONGEST).read_until(b'\n', &mut bytes)?;
     match bytes.pop() {
         Some(b'\n') => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        _ => Err(Refusal::Broken("a line of it does not end".to_string())),
+        _ => Err(Refusal::Broken("a line does not end".to_string())),
     }
 }
 
-/// A text after its length of `N` bytes. One that is too long for a name is passed over.
+/// A string after its length of `N` bytes. Skips strings that are too long for a name.
 fn text<const N: usize>(file: &mut impl BufRead, names: &mut Names) -> Result<(), Refusal> {
     let length = number::<N>(file)?;
     let mut text = None;
@@ -284,8 +284,8 @@ mod tests {
                 "collections.system",
             ),
             // Texts in another order than they were written.
-            (b"\x80\x04\x8c\x05posix\x8c\x06system2\x850\x93.", "a name that is put together as the file is read"),
-            (b"\x80\x02\x82\x01.", "one that is known by number"),
+            (b"\x80\x04\x8c\x05posix\x8c\x06system2\x850\x93.", "a name that the file computes"),
+            (b"\x80\x02\x82\x01.", "a name from the extension registry"),
             (b"\x80\x02ctorch.storage\n_load_from_bytes\n.", "torch.storage._load_from_bytes"),
         ];
         for (pickle, name) in cases {
@@ -314,7 +314,7 @@ mod tests {
         for length in 0..whole.len() {
             assert!(refused(&whole[..length]).is_some_and(|problem| problem.starts_with("broken")), "{length} bytes");
         }
-        assert_eq!(refused(b"\xff."), Some("broken: 0xff is no operation of a pickle".to_string()));
+        assert_eq!(refused(b"\xff."), Some("broken: 0xff is not a pickle opcode".to_string()));
         assert!(refused(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffX").is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Weights in the formats of PyTorch.
+//! Weights in PyTorch's formats.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,8 +14,8 @@ use super::read::Container;
 use super::torch_script;
 use crate::{Error, Result};
 
-/// Where checkpoints keep the weights of the network, beside the epoch and the optimiser: the first of these that is there. What
-/// an average of the weights is called comes last: beside it stand the weights themselves.
+/// Keys under which checkpoints keep the network's weights; the first that exists wins. Averaged weights (EMA) come last, because
+/// the plain ones may stand beside them.
 const WEIGHTS_KEYS: [&str; 22] = [
     "state_dict",
     "model_state_dict",
@@ -41,27 +41,27 @@ const WEIGHTS_KEYS: [&str; 22] = [
     "shadow",
 ];
 
-/// Beginnings of what checkpoints call the state of a training: it holds tensors, and no weights.
+/// Prefixes of the keys under which checkpoints keep training state: tensors, but not weights.
 const TRAINING_KEYS: [&str; 6] = ["optim", "scheduler", "lr_sched", "scaler", "grad_scaler", "callbacks"];
 
-/// The pickles of the format before zip: its number, its version, the machine, the weights, and where the numbers are.
+/// Number of pickles in the format before zip: magic number, protocol, system, weights, storage keys.
 const STREAM_PICKLES: usize = 5;
 
-/// Reads named tensors from a file that PyTorch has written, and of TorchScript what its code calls.
+/// Reads named tensors from a file written by PyTorch; for TorchScript also the functions that its code calls.
 pub(super) fn read(path: &Path, container: Container) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     let file = File::open(path).map_err(|error| unreadable(path, error))?;
     match container {
         Container::Zip => {
             let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| broken(path, error))?;
             let names: Vec<String> = archive.file_names().map(str::to_string).collect();
-            // The root that the reader takes.
+            // The same root folder that the reader picks.
             let pickles = names.iter().filter_map(|name| name.strip_suffix("data.pkl"));
             let roots = pickles.filter(|root| root.is_empty() || root.ends_with('/'));
             let Some(root) = roots.min_by_key(|root| root.len()) else {
                 return Err(problem(
                     path,
-                    "this is a zip archive without weights",
-                    "Unpack it and use what is inside.",
+                    "this zip archive holds no weights",
+                    "Unpack it and name the weights file in it.",
                 ));
             };
             let is_here = |name: &str| names.iter().any(|other| *other == format!("{root}{name}"));
@@ -97,8 +97,8 @@ pub(super) fn read(path: &Path, container: Container) -> Result<(BTreeMap<String
     let mut tensors = BTreeMap::new();
     for (name, tensor) in stored {
         let Some(kind) = kind_of(tensor.dtype()) else {
-            let found = format!("{name} holds numbers of kind {:?}, which are not known here", tensor.dtype());
-            return Err(problem(path, &found, "Convert them to another kind and save the file again."));
+            let found = format!("{name} has the unsupported dtype {:?}", tensor.dtype());
+            return Err(problem(path, &found, "Convert it to another dtype and save the file again."));
         };
         let shape: Vec<i64> = tensor.shape().iter().map(|&size| size as i64).collect();
         let bytes = tensor.read().map_err(|error| broken(path, error))?;
@@ -107,7 +107,7 @@ pub(super) fn read(path: &Path, container: Container) -> Result<(BTreeMap<String
     Ok((tensors, serde_json::Value::Null))
 }
 
-/// The tensors of the network by name, whose numbers are not yet read.
+/// The network's tensors by name, not yet loaded.
 fn stored(path: &Path) -> std::result::Result<BTreeMap<String, pytorch_reader::Tensor>, PytorchError> {
     let all = PytorchReader::new(path)?.into_tensors();
     let content = PytorchReader::read_pickle_data(path, None)?;
@@ -129,11 +129,11 @@ fn stored(path: &Path) -> std::result::Result<BTreeMap<String, pytorch_reader::T
     Ok(own.collect())
 }
 
-/// The dictionary of a checkpoint that holds the weights of the network, and what their names begin with for being in it.
+/// The dictionary of a checkpoint that holds the network's weights, and the prefix of their names.
 fn weights_in(content: &PickleValue) -> (String, &PickleValue) {
     let (mut prefix, mut here) = (String::new(), content);
     while let PickleValue::Dict(entries) = here
-        // A network may call a weight as checkpoints call the dictionary of weights.
+        // A network may name a parameter like one of these keys, so the value must be a dictionary.
         && let Some((key, inside)) = WEIGHTS_KEYS.iter().find_map(|key| {
             entries.get(*key).filter(|inside| matches!(inside, PickleValue::Dict(_)) && holds_tensors(inside)).map(|inside| (key, inside))
         })
@@ -173,7 +173,7 @@ fn kind_of(kind: DType) -> Option<Kind> {
     })
 }
 
-/// Refuses a pickle that names what is not `allowed`.
+/// Refuses a pickle that names anything not `allowed`.
 pub(super) fn check(path: &Path, pickle: &mut impl BufRead, allowed: fn(&str, &str) -> bool) -> Result<()> {
     check_globals(pickle, allowed).map_err(|refusal| match refusal {
         Refusal::Global(name) => problem(
@@ -191,7 +191,11 @@ pub(super) fn problem(path: &Path, problem: &str, help: &str) -> Error {
 }
 
 pub(super) fn broken(path: &Path, found: impl std::fmt::Display) -> Error {
-    problem(path, &format!("not a whole file of PyTorch: {found}"), "Check that it was downloaded or copied whole.")
+    problem(
+        path,
+        &format!("not a complete PyTorch file: {found}"),
+        "Check that it was downloaded or copied completely.",
+    )
 }
 
 pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {

@@ -1,4 +1,4 @@
-//! Weights of any format, which the file itself tells.
+//! Weights in any supported format, detected from the content.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,20 +11,21 @@ use super::parts;
 use super::safetensors_file::{LONGEST_HEADER, read_tensors};
 use crate::{Error, Result};
 
-/// Reads named tensors from a file of weights. What it is, is seen from what it holds, not from its name: `safetensors`, and
-/// with the cargo feature `pytorch` what PyTorch writes (`.pt`, `.pth`: a zip, or the format before that) and TorchScript
-/// archives, of which the parameters are read. Weights under one of the keys of checkpoints (`state_dict`, `model_state_dict`,
-/// `model`, `net`, `ema` …) are found; beside several of them the first of these counts, and what belongs to the optimiser is passed
-/// over.
+/// Reads named tensors from a weights file.
 ///
-/// Weights in parts (`model-00001-of-00002.safetensors` …) are read whole, by the name of their index
-/// (`model.safetensors.index.json`) or of one of the parts.
+/// The format is detected from the content, not the name: `safetensors`, and with the cargo feature `pytorch` the formats of
+/// PyTorch (`.pt`, `.pth`: zip, or the one before PyTorch 1.6) and the parameters of TorchScript archives. Weights inside a
+/// checkpoint are found under the usual keys (`state_dict`, `model_state_dict`, `model`, `net`, `ema` …); optimiser state is
+/// skipped.
 ///
-/// Nothing in the file is executed. Kinds of number and shapes are those of the file.
+/// Sharded weights (`model-00001-of-00002.safetensors` …) are read as a whole, from the path of their index
+/// (`model.safetensors.index.json`) or of any shard.
+///
+/// Nothing in the file is executed. Dtypes and shapes stay as in the file.
 ///
 /// # Errors
-/// [`Error::File`] when the file cannot be read; [`Error::Weights`] when it is cut short, is something else (it says what), names
-/// Python functions or classes that tensors are not made of (it says which), or needs the feature.
+/// [`Error::File`] when the file cannot be read; [`Error::Weights`] when it is truncated, is of another format, names Python
+/// functions or classes that weights do not need, or requires the feature `pytorch`.
 ///
 /// # Examples
 /// ```
@@ -43,16 +44,16 @@ pub fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(read_weights_and_metadata(path)?.0)
 }
 
-/// The entry in the metadata of TorchScript archives: the functions of torch that their code calls.
+/// Metadata key of TorchScript archives: the torch functions that their code calls.
 pub(crate) const TORCH_SCRIPT: &str = "torch_script";
 
-/// As [`read_weights`], with our metadata. In files of other programs there is none, but for [`TORCH_SCRIPT`].
+/// As [`read_weights`], with captionlab's metadata. For files of other programs it is `Null`, or has the key [`TORCH_SCRIPT`].
 pub(crate) fn read_weights_and_metadata(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     if path.is_dir() {
         return Err(Error::Weights {
             path: path.into(),
             problem: "this is a folder".to_string(),
-            help: "Name the file of weights in it, or the index where they are in parts.".to_string(),
+            help: "Name the weights file in it, or the index if the weights are sharded.".to_string(),
         });
     }
     match parts::index_of(path) {
@@ -74,17 +75,17 @@ pub(super) fn read_file(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_
     }
 }
 
-/// So much of a file is enough to tell what it is.
+/// Number of leading bytes that identify a format.
 const HEAD: u64 = 512;
 
-/// What PyTorch has put weights in.
+/// The containers that PyTorch has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Container {
-    /// Today's, and TorchScript's.
+    /// A zip archive: since PyTorch 1.6, and TorchScript.
     Zip,
-    /// Several pickles, then the numbers: until PyTorch 1.6.
+    /// Several pickles, then the raw data: until PyTorch 1.6.
     Stream,
-    /// A pickle alone, which holds no tensors.
+    /// A bare pickle, which holds no tensors.
     Pickle,
 }
 
@@ -92,7 +93,7 @@ pub(super) enum Container {
 enum Recognised {
     Safetensors,
     PyTorch(Container),
-    /// Perhaps the index of weights in parts.
+    /// Perhaps the index of sharded weights.
     Json,
     Other {
         problem: String,
@@ -101,7 +102,7 @@ enum Recognised {
 }
 
 fn recognise(head: &[u8]) -> Recognised {
-    // Before zip, PyTorch wrote the number 0x1950a86a20f9469cfc6c first.
+    // The legacy format begins with the magic number 0x1950a86a20f9469cfc6c.
     const STREAM: [u8; 10] = [0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19];
     let other = |problem: &str, help: &str| Recognised::Other { problem: problem.to_string(), help: help.to_string() };
     let header_length = head.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
@@ -123,21 +124,21 @@ fn recognise(head: &[u8]) -> Recognised {
     match head {
         [] => other("the file is empty", "Download or copy it again."),
         _ if begins(&["<!doctype", "<html", "<head", "<?xml"]) => other(
-            "this is a web page, not a file of weights",
-            "The download has failed: open the file in a browser to see why, and download it again.",
+            "this is a web page, not a weights file",
+            "The download failed: open the file in a browser to see why, and download it again.",
         ),
         _ if begins(&["version https:/"]) => other(
-            "this is a pointer of git-lfs to a file of weights, not the file",
+            "this is a git-lfs pointer, not the weights file",
             "Run `git lfs pull` in its repository, or download the file itself.",
         ),
         _ if begins(&["{"]) => Recognised::Json,
         [0x1F, 0x8B, ..] => other("this is a gzip archive", "Unpack it first."),
         _ if head.get(257..262) == Some(b"ustar") => other("this is a tar archive", "Unpack it first."),
-        // What a pickle begins with: a version, or before there were versions, a name, a mark or an empty collection.
+        // A pickle begins with its protocol, or before protocol 2 with a name, a mark or an empty collection.
         [0x80, 0..=5, ..] | [b'c' | b'(' | b'}' | b']', ..] => Recognised::PyTorch(Container::Pickle),
         _ => Recognised::Other {
-            problem: format!("not a file of weights; it begins with {:?}", text.chars().take(24).collect::<String>()),
-            help: "Files of weights are safetensors (.safetensors) and PyTorch's (.pt, .pth).".to_string(),
+            problem: format!("not a weights file; it begins with {:?}", text.chars().take(24).collect::<String>()),
+            help: "Supported are safetensors (.safetensors) and PyTorch (.pt, .pth).".to_string(),
         },
     }
 }
@@ -149,7 +150,7 @@ use super::pytorch::read as pytorch_weights;
 fn pytorch_weights(path: &Path, _: Container) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     Err(Error::Weights {
         path: path.into(),
-        problem: "this is a file of PyTorch, which this build does not read".to_string(),
+        problem: "this is a PyTorch file, which this build cannot read".to_string(),
         help: "Build captionlab with `--features pytorch`, or convert the file to safetensors.".to_string(),
     })
 }
@@ -187,8 +188,8 @@ mod tests {
             (b"\x1F\x8B\x08\x00", "gzip archive"),
             (&tar, "tar archive"),
             (b"Entry not found", "it begins with \"Entry not found\""),
-            (b"\x89PNG\r\n", "not a file of weights"),
-            (b"\x08\x00", "not a file of weights"),
+            (b"\x89PNG\r\n", "not a weights file"),
+            (b"\x08\x00", "not a weights file"),
         ];
         for (bytes, said) in cases {
             std::fs::write(&path, bytes).unwrap();

@@ -13,14 +13,13 @@ use tch::{Device, Kind, Tensor};
 use crate::files::write_whole;
 use crate::{Error, Result};
 
-/// The metadata entry under which this project keeps what belongs to the weights: one JSON text, so that equal weights
-/// make equal files.
+/// The metadata key of captionlab. It holds a single JSON string, so that equal weights give equal files.
 const METADATA: &str = "captionlab";
 
-/// The longest header that the format allows.
+/// Longest header that the format allows.
 pub(super) const LONGEST_HEADER: u64 = 100_000_000;
 
-/// A tensor as the bytes that `safetensors` wants.
+/// A tensor as `safetensors` serialises it.
 struct Stored {
     kind: Dtype,
     shape: Vec<usize>,
@@ -42,16 +41,12 @@ impl View for Stored {
     }
 }
 
-/// Writes named tensors whole, with `metadata` (JSON) beside them in the file. `safetensors.torch.load_file` opens it.
+/// Writes named tensors atomically, with JSON `metadata` in the header. Python's `safetensors.torch.load_file` opens the file.
 ///
 /// # Errors
-/// [`Error::File`] when the file cannot be written, [`Error::Weights`] for a kind of number that the format lacks.
+/// [`Error::File`] when the file cannot be written, [`Error::Internal`] for a dtype that the format lacks.
 pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &serde_json::Value) -> Result<()> {
-    let problem = |problem: String| Error::Weights {
-        path: path.into(),
-        problem,
-        help: "Report this: it is a fault of captionlab.".to_string(),
-    };
+    let fault = |problem: String| Error::internal(format!("{}: {problem}", path.display()));
     let mut stored = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let (kind, width) = match tensor.kind() {
@@ -60,7 +55,7 @@ pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &serde
             Kind::Half => (Dtype::F16, 2),
             Kind::Int64 => (Dtype::I64, 8),
             Kind::Uint8 => (Dtype::U8, 1),
-            other => return Err(problem(format!("{name} holds numbers of kind {other:?}"))),
+            other => return Err(fault(format!("{name} has the unsupported dtype {other:?}"))),
         };
         let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
         let count = tensor.numel();
@@ -70,21 +65,21 @@ pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)], metadata: &serde
         stored.push((name.as_str(), Stored { kind, shape, bytes }));
     }
     let metadata = HashMap::from([(METADATA.to_string(), metadata.to_string())]);
-    let bytes = safetensors::serialize(stored, &Some(metadata)).map_err(|error| problem(error.to_string()))?;
+    let bytes = safetensors::serialize(stored, &Some(metadata)).map_err(|error| fault(error.to_string()))?;
     write_whole(path, "write the weights", &bytes)
 }
 
-/// Reads what [`write_tensors`] or any other program wrote: the tensors by name, and our metadata (`Null` where a file
-/// of another program has none). The file is read tensor by tensor, never a second time into memory as a whole.
+/// Reads a `safetensors` file: the tensors by name, and captionlab's metadata (`Null` in files of other programs). Loads tensor by
+/// tensor, so the file is never in memory twice.
 ///
 /// # Errors
-/// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it is not a whole `safetensors` file.
+/// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it is not a complete `safetensors` file.
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
     let unreadable = |source| Error::file(path, "read the weights", source, "Check the path; a run writes this file.");
     let problem = |problem: String| Error::Weights {
         path: path.into(),
         problem: format!("not a safetensors file: {problem}"),
-        help: "Check that the file was copied whole.".to_string(),
+        help: "Check that the file was copied completely.".to_string(),
     };
     let file = File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
@@ -106,7 +101,7 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json
     let mut tensors = BTreeMap::new();
     for (name, info) in header.tensors {
         let Some(kind) = kind_of(info.dtype) else {
-            return Err(problem(format!("{name} holds numbers of kind {:?}, which are not known here", info.dtype)));
+            return Err(problem(format!("{name} has the unsupported dtype {:?}", info.dtype)));
         };
         let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
         file.read_exact(&mut bytes).map_err(unreadable)?;
@@ -116,26 +111,26 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, serde_json
     Ok((tensors, header.metadata))
 }
 
-/// What the beginning of a file says of it.
+/// A parsed `safetensors` header.
 #[derive(Debug)]
 pub(crate) struct FileHeader {
-    /// Our metadata; `Null` where another program wrote the file.
+    /// captionlab's metadata; `Null` in files of other programs.
     pub(crate) metadata: serde_json::Value,
-    /// Names and places, in the order of the places.
+    /// Tensors sorted by their offsets.
     tensors: Vec<(String, TensorInfo)>,
-    /// Where the numbers begin in the file.
+    /// Offset of the tensor data in the file.
     start: usize,
 }
 
 impl FileHeader {
-    /// Where a tensor is in the file, and its shape.
+    /// Byte range of a tensor in the file, and its shape.
     pub(crate) fn place(&self, name: &str) -> Option<(Range<usize>, &[usize])> {
         let (_, info) = self.tensors.iter().find(|(other, _)| other == name)?;
         Some((self.start + info.data_offsets.0..self.start + info.data_offsets.1, &info.shape))
     }
 }
 
-/// Reads a header, which `data_length` bytes of numbers follow, and checks that its tensors fill them.
+/// Parses a header that `data_length` bytes of tensor data follow, and checks that the tensors fill them.
 pub(crate) fn parse_header(header: &[u8], data_length: u64) -> std::result::Result<FileHeader, String> {
     let start = 8 + header.len();
     let header: Metadata = serde_json::from_slice(header).map_err(|error| format!("its header: {error}"))?;
@@ -149,11 +144,11 @@ pub(crate) fn parse_header(header: &[u8], data_length: u64) -> std::result::Resu
     let end = checked_layout(&tensors)? as u64;
     match end == data_length {
         true => Ok(FileHeader { metadata, tensors, start }),
-        false => Err(format!("it has {data_length} bytes of numbers and speaks of {end}")),
+        false => Err(format!("it has {data_length} bytes of tensor data, and its header describes {end}")),
     }
 }
 
-/// Checks that the tensors, in the order of their places, fill the file without a gap, and returns where they end.
+/// Checks that the tensors, sorted by offset, leave no gap, and returns their end.
 fn checked_layout(infos: &[(String, TensorInfo)]) -> std::result::Result<usize, String> {
     let mut end = 0;
     for (name, info) in infos {
@@ -161,7 +156,7 @@ fn checked_layout(infos: &[(String, TensorInfo)]) -> std::result::Result<usize, 
         let bytes = count.and_then(|count| count.checked_mul(info.dtype.size()));
         let (from, to) = info.data_offsets;
         if from != end || bytes.is_none() || from.checked_add(bytes.unwrap_or(0)) != Some(to) {
-            return Err(format!("{name} is {:?} and has the bytes {from} to {to}", info.shape));
+            return Err(format!("{name} is {:?} and occupies the bytes {from} to {to}", info.shape));
         }
         end = to;
     }

@@ -1,7 +1,7 @@
-//! Weights in TorchScript archives: a network with its code.
+//! Weights in TorchScript archives, which hold a network with its code.
 //!
-//! libtorch reads these, and does not call the network's methods then. It does evaluate what the code gives as defaults and
-//! constants, and `__setstate__`; an archive that puts a call there is refused, so that reading runs nothing.
+//! libtorch loads these without calling the network's methods, but it evaluates default values, constants and `__setstate__`. An
+//! archive that puts a call there is refused, so loading executes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::Result;
 
 type Archive = ZipArchive<BufReader<File>>;
 
-/// Reads the parameters of a TorchScript archive by name, and which functions of torch its code calls.
+/// Reads the parameters of a TorchScript archive by name, and the torch functions that its code calls.
 pub(super) fn read(
     path: &Path,
     archive: &mut Archive,
@@ -45,11 +45,11 @@ pub(super) fn read(
                 name.chars().all(|letter| letter.is_alphanumeric() || letter == '_').then(|| name.to_string())
             }));
             if let Some(line) = runs_on_load(&code) {
-                let found = format!("the TorchScript in {name} calls something as it is loaded: `{line}`");
+                let found = format!("the TorchScript in {name} calls something on loading: `{line}`");
                 return Err(problem(
                     path,
                     &found,
-                    "Nothing was run. Save the weights alone: `torch.save(model.state_dict(), …)`.",
+                    "Nothing was run. Save only the weights: `torch.save(model.state_dict(), …)`.",
                 ));
             }
         }
@@ -66,23 +66,23 @@ pub(super) fn read(
     }
 }
 
-/// Refuses archives that libtorch's reader of zip files could take for another than ours does.
+/// Refuses archives that libtorch's zip reader could interpret differently from ours.
 fn check_names(path: &Path, archive: &mut Archive) -> Result<()> {
-    // Case does not matter to libtorch.
+    // libtorch ignores case.
     let names: BTreeSet<String> = archive.file_names().map(str::to_lowercase).collect();
     if names.len() != archive.len() || archive.offset() != 0 || !archive.comment().is_empty() {
-        return Err(broken(path, "the archive holds two files of one name, or something before or after the archive"));
+        return Err(broken(path, "the archive holds two files of one name, or data before or after the archive"));
     }
     Ok(())
 }
 
-/// The line, if any, that is evaluated when the code is loaded and calls something: all but the bodies of functions.
+/// The first line, if any, that calls something when the code is loaded: outside the bodies of functions.
 fn runs_on_load(code: &str) -> Option<&str> {
     if let Some(line) = code.lines().find(|line| line.contains("__setstate__")) {
         return Some(line.trim());
     }
     let mut place = 0;
-    // The indentation of the function whose body these lines are.
+    // Indentation of the function whose body the scan is in.
     let mut function: Option<usize> = None;
     while place < code.len() {
         let rest = &code[place..];
@@ -101,14 +101,14 @@ fn runs_on_load(code: &str) -> Option<&str> {
         if calls(statement) {
             return Some(line.trim());
         }
-        // To the end of the line that a header ends in.
+        // Skip to the end of the line on which the header ends.
         place += statement.len();
         place += code[place..].find('\n').map_or(code.len() - place, |end| end + 1);
     }
     None
 }
 
-/// How long the header of a function is: to the colon outside its brackets.
+/// Length of a function's header: up to the colon outside its brackets.
 fn header_length(code: &str) -> usize {
     let mut depth = 0i64;
     let mut quote = None;
@@ -126,12 +126,11 @@ fn header_length(code: &str) -> usize {
     code.len()
 }
 
-/// Whether a statement calls something. Texts are passed over; where one holds what could end it unseen, and in comments,
-/// the answer is yes.
+/// Whether a statement contains a call. Skips strings; answers yes for comments and for strings that could hide their end.
 fn calls(statement: &str) -> bool {
     let declared = ["class ", "def "].iter().find_map(|word| statement.trim_start().strip_prefix(word));
     let statement = match declared {
-        // The bracket after the declared name calls nothing.
+        // The bracket after the declared name is not a call.
         Some(rest) => rest.split_once('(').map_or("", |(_, rest)| rest),
         None => statement,
     };

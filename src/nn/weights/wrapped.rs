@@ -1,19 +1,19 @@
-//! Names as training programs wrap them: with `module.`, `model.` or `_orig_mod.` before the network's own.
+//! Prefixes that training programs add to names: `module.`, `model.`, `_orig_mod.` …
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-/// What `torch.compile`, FSDP, activation checkpoints and Lightning's Fabric put between the parts of a name, anywhere in it.
+/// Name parts inserted anywhere by `torch.compile`, FSDP, activation checkpointing and Lightning Fabric.
 const RESERVED: [&str; 4] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
 
-/// The counter that `torch.optim.swa_utils.AveragedModel` keeps beside the weights.
+/// The counter of `torch.optim.swa_utils.AveragedModel`.
 const COUNTER: &str = "n_averaged";
 
-/// The same weights under the names that a network asks for, where all of them share a prefix that it does not ask for.
+/// The same tensors under the names that a network asks for, where all share a prefix that it does not ask for.
 ///
-/// `None` where the names are the network's as they are, and where no prefix makes them so.
+/// `None` where the names already fit, and where no prefix makes them fit.
 pub(crate) fn unwrapped(
     tensors: &BTreeMap<String, Tensor>,
     asks_for: impl Fn(&str) -> bool,
@@ -27,7 +27,7 @@ pub(crate) fn unwrapped(
     let names: Vec<(String, &Tensor)> =
         tensors.iter().filter(|(name, _)| *name != COUNTER).map(|(name, tensor)| (plain(name), tensor)).collect();
     let known = |end: usize| names.iter().filter(|(name, _)| asks_for(&name[end..])).count();
-    // Each dot of the first name may end a prefix that all share; the shortest that helps most is taken off.
+    // A shared prefix ends at a dot of the first name; take the shortest of those that match most names.
     let first = &names.first()?.0;
     let ends = first.match_indices('.').map(|(place, _)| place + 1);
     let shared = ends.take_while(|&end| names.iter().all(|(name, _)| name.starts_with(&first[..end])));
@@ -38,12 +38,12 @@ pub(crate) fn unwrapped(
     };
     let unwrapped: BTreeMap<String, Tensor> =
         names.iter().map(|(name, tensor)| (name[end..].to_string(), tensor.shallow_clone())).collect();
-    // Two names that differ in their wrapping alone are two weights.
+    // Two names that differ only in their wrapping are two tensors.
     let is_better = unwrapped.len() == names.len() && known(end) > tensors.keys().filter(|name| asks_for(name)).count();
     is_better.then_some(unwrapped)
 }
 
-/// The prefix under which all weights that a network asks for are there, beside others that lack it.
+/// The prefix under which all requested tensors exist, beside tensors without it.
 pub(super) fn prefix_of<'a>(
     tensors: &'a BTreeMap<String, Tensor>,
     mut asked_for: impl Iterator<Item = &'a String>,

@@ -1,20 +1,18 @@
-//! Byte pairs: which pieces of words a vocabulary holds (Sennrich et al. 2016, *Neural Machine Translation of Rare Words with
-//! Subword Units*, section 3.2).
+//! Byte-pair encoding (Sennrich et al. 2016, *Neural Machine Translation of Rare Words with Subword Units*, section 3.2).
 
 use std::collections::BTreeMap;
 
-/// What ends the last piece of a word.
+/// Suffix of the last piece of a word.
 pub(super) const END_OF_WORD: &str = "</w>";
 
-/// The 256 bytes as letters that can be seen, in the order of CLIP's vocabulary: those that can be seen stand for themselves.
+/// The 256 bytes as printable characters, in the order of CLIP's vocabulary; printable bytes stand for themselves.
 pub(super) fn letters() -> Vec<char> {
     let seen = || ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ');
     let others = 256 - seen().count() as u32;
     seen().chain((256..256 + others).filter_map(char::from_u32)).collect()
 }
 
-/// All tokens in the order of their numbers: the letters, the letters that end a word, the merges, the start and the end of a
-/// text.
+/// All tokens in the order of their ids: letters, letters that end a word, merges, start and end token.
 pub(super) fn tokens(merges: &[(String, String)], ends: [&str; 2]) -> Vec<String> {
     let letters = letters();
     let alone = letters.iter().map(char::to_string);
@@ -23,11 +21,10 @@ pub(super) fn tokens(merges: &[(String, String)], ends: [&str; 2]) -> Vec<String
     alone.chain(last).chain(merged).chain(ends.map(String::from)).collect()
 }
 
-/// The merges that are learnt from words, each with how often it was seen: again and again the most frequent pair of
-/// neighbouring pieces becomes one piece. Of equally frequent pairs the first in the alphabet is taken, so the same words
-/// always give the same merges.
+/// Learns merges from words with their counts: repeatedly merges the most frequent pair of adjacent pieces. Ties go to the
+/// alphabetically first pair, so the same words always give the same merges.
 ///
-/// `words` are already bytes written as [`letters`]. Ends early when no pair is seen twice.
+/// `words` are bytes written as [`letters`]. Stops early when no pair occurs twice.
 pub(super) fn learn(words: &BTreeMap<String, usize>, merges: usize) -> Vec<(String, String)> {
     let mut words: Vec<(Vec<String>, usize)> = words
         .iter()
@@ -47,7 +44,7 @@ pub(super) fn learn(words: &BTreeMap<String, usize>, merges: usize) -> Vec<(Stri
                 *pairs.entry((&pair[0], &pair[1])).or_default() += count;
             }
         }
-        // The last of the largest, seen from behind, is the first.
+        // In reverse, `max_by_key` returns the first of several maxima.
         let best = pairs.into_iter().rev().max_by_key(|&(_, count)| count).filter(|&(_, count)| count > 1);
         let Some(((left, right), _)) = best else { break };
         let (left, right) = (left.to_string(), right.to_string());

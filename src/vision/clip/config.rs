@@ -1,4 +1,4 @@
-//! The sizes of a CLIP.
+//! Hyperparameters of CLIP.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,62 +6,96 @@ use crate::data::Preprocess;
 use crate::data::images::Crop;
 use crate::{Error, Result};
 
-/// The sizes of a [`Clip`](super::Clip), whose image tower is a vision transformer.
+/// Hyperparameters of a [`Clip`](super::Clip) with a vision transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClipConfig {
+    /// The image tower.
     pub image: ClipImageConfig,
+    /// The text tower.
     pub text: ClipTextConfig,
-    /// How many numbers a picture and a text are described by, in the space that they share.
+    /// Dimension of the joint embedding space, in `1..=16384`; `projection_dim` of transformers.
     pub embedding_size: usize,
+    /// Activation of the MLPs in both towers.
     pub activation: Activation,
-    /// Added to the variance where layers are normalised.
+    /// Epsilon of layer normalisation, above 0.
     pub norm_epsilon: f64,
 }
 
-/// The sizes of the tower that looks at pictures.
+impl Default for ClipConfig {
+    fn default() -> Self {
+        Self::vit_b_32()
+    }
+}
+
+/// Hyperparameters of the image tower.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClipImageConfig {
-    /// Width and height of a picture in pixels. A multiple of `patch_size`.
+    /// Width and height of an input image in pixels: a multiple of `patch_size`, at most 4096.
     pub image_size: usize,
-    /// Width and height in pixels of the squares that a picture is cut into.
+    /// Width and height of a patch in pixels, in `1..=1024`.
     pub patch_size: usize,
+    /// The transformer.
     pub transformer: TransformerConfig,
 }
 
-/// The sizes of the tower that reads texts.
+impl Default for ClipImageConfig {
+    fn default() -> Self {
+        ClipConfig::vit_b_32().image
+    }
+}
+
+/// Hyperparameters of the text tower.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClipTextConfig {
-    /// The most tokens of a text, its start and its end among them.
+    /// Context length: most tokens of a text with its start and end token, in `2..=65536`.
     pub context: usize,
-    /// How many different tokens there are.
+    /// Number of tokens, in `2..=10000000`.
     pub vocabulary_size: usize,
-    /// The number of the token that ends a text, where the tower's answer is read.
+    /// Id of the end token, at which the text's features are read.
     ///
-    /// [`ClipTextConfig::HIGHEST`] reads it at the token with the highest number instead. So did the original code, and so do
-    /// the configurations published with it, which name a wrong token: 2.
+    /// With [`ClipTextConfig::HIGHEST`] they are read at the highest id instead. The original code does so, and the configurations
+    /// published with it name a wrong end token, 2.
     pub end_token: i64,
+    /// The transformer.
     pub transformer: TransformerConfig,
+}
+
+impl Default for ClipTextConfig {
+    fn default() -> Self {
+        ClipConfig::vit_b_32().text
+    }
 }
 
 impl ClipTextConfig {
-    /// As [`ClipTextConfig::end_token`]: the text ends at its highest number.
+    /// Value of [`ClipTextConfig::end_token`] for reading at the highest id.
     pub const HIGHEST: i64 = 2;
 }
 
-/// The sizes of a transformer.
+/// Hyperparameters of a transformer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TransformerConfig {
-    /// Numbers that stand for each patch or token. A multiple of `heads`.
+    /// Width of the residual stream: a multiple of `heads`, at most 16384.
     pub width: usize,
+    /// Number of layers, in `1..=128`.
     pub layers: usize,
-    /// How many questions each layer of attention asks at a time.
+    /// Number of attention heads, in `1..=256`.
     pub heads: usize,
-    /// Numbers in the middle of each layer's two linear maps. Usually four times the width.
+    /// Hidden size of the MLPs, in `1..=65536`; usually four times the width.
     pub hidden_size: usize,
 }
 
+impl Default for TransformerConfig {
+    fn default() -> Self {
+        ClipConfig::vit_b_32().image.transformer
+    }
+}
+
 impl TransformerConfig {
-    /// With the usual hidden size, four times the width.
+    /// A transformer with the usual hidden size, four times the width.
     pub fn new(width: usize, layers: usize, heads: usize) -> Self {
         Self { width, layers, heads, hidden_size: 4 * width }
     }
@@ -86,18 +120,18 @@ impl TransformerConfig {
     }
 }
 
-/// What bends the numbers in the middle of a layer.
+/// Activation of a transformer's MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// `x · sigmoid(1.702 x)`: what OpenAI's models were trained with.
+    /// `x · sigmoid(1.702 x)`, in OpenAI's models.
     QuickGelu,
-    /// `x · Φ(x)` (Hendrycks & Gimpel 2016), as in later models of others.
+    /// `x · Φ(x)` (Hendrycks & Gimpel 2016), in most later models.
     Gelu,
 }
 
 impl ClipConfig {
-    /// OpenAI's ViT-B/32: 151 million weights, pictures of 224 pixels in 7×7 patches, texts of up to 77 tokens.
+    /// OpenAI's ViT-B/32: 151 million parameters, images of 224×224 pixels in 7×7 patches, context length 77.
     pub fn vit_b_32() -> Self {
         Self {
             image: ClipImageConfig {
@@ -117,7 +151,7 @@ impl ClipConfig {
         }
     }
 
-    /// A small one for Scenes, which the project trains itself: 128 pixels in 8×8 patches of 16.
+    /// A small CLIP for Scenes, trained by this project: images of 128×128 pixels in 8×8 patches.
     pub fn tiny() -> Self {
         Self {
             image: ClipImageConfig { image_size: 128, patch_size: 16, transformer: TransformerConfig::new(128, 4, 4) },
@@ -133,7 +167,7 @@ impl ClipConfig {
         }
     }
 
-    /// How pictures become what the image tower looks at: as by `CLIPImageProcessor` of transformers.
+    /// The preprocessing of images, as in `CLIPImageProcessor` of transformers.
     pub fn preprocess(&self) -> Preprocess {
         let side = self.image.image_size as u32;
         Preprocess { size: side, crop: Crop::CentreRoundedDown { shorter_side: side }, ..Preprocess::clip() }
@@ -142,7 +176,7 @@ impl ClipConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         let ClipImageConfig { image_size, patch_size, .. } = self.image;
         if !(1..=1024).contains(&patch_size) {

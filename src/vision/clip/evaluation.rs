@@ -1,40 +1,44 @@
-//! How well a CLIP finds pictures by their captions, and captions by their pictures.
+//! Retrieval evaluation of CLIP.
 
 use std::fmt;
 
+use image::RgbImage;
 use serde::Serialize;
 use tch::Kind;
 
+use crate::data::readable::{check_any_readable, decode_readable, write_unreadable};
 use crate::data::scenes::{Scene, claims};
 use crate::data::{Dataset, Example, HOW_TO_SPLIT, Split};
 use crate::metrics::{self, Ranks};
 use crate::vision::clip::{Clip, ClipTokenizer, normalised};
 use crate::{Error, Result};
 
-/// Pictures that are searched at a time.
+/// Number of images per retrieval group.
 const GROUP: usize = 100;
 
-/// How well the right one is found among [`ClipEvaluation::pictures`] pictures and their captions, means over groups of so
-/// many.
+/// Retrieval metrics, averaged over groups of [`ClipEvaluation::pictures`] images with their captions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClipEvaluation {
-    /// Pictures in a group, and how many groups.
+    /// Images per group.
     pub pictures: usize,
+    /// Number of groups.
     pub groups: usize,
+    /// Number of captions in all groups.
     pub captions: usize,
-    /// The share of captions whose own picture comes first, and among the first 5 and 10.
+    /// Text-to-image recall@1, @5 and @10, in `0..=1`.
     pub picture_recall: [f64; 3],
-    /// In which place a caption's own picture comes, from 1: the median.
+    /// Median rank of a caption's image, from 1.
     pub picture_median_rank: f64,
-    /// The share of pictures one of whose captions comes first, and among the first 5 and 10.
+    /// Image-to-text recall@1, @5 and @10, in `0..=1`: one of the image's captions is among the first.
     pub caption_recall: [f64; 3],
-    /// In which place the first of a picture's captions comes, from 1: the median.
+    /// Median rank of the best-ranked caption of an image, from 1.
     pub caption_median_rank: f64,
-    /// The share of captions that are true of the picture that comes first. Scenes alone.
+    /// Share of captions that are true of the top-ranked image. Scenes only.
     pub true_of_first: Option<f64>,
-    /// The first of [`ClipEvaluation::picture_recall`] for one who understands every caption, and guesses among the pictures
-    /// that it is true of. Scenes alone.
+    /// Highest reachable text-to-image recall@1: understands every caption and guesses among the images it is true of. Scenes only.
     pub ceiling: Option<f64>,
+    /// Images that could not be decoded, and why; they are left out.
+    pub unreadable: Vec<String>,
 }
 
 impl fmt::Display for ClipEvaluation {
@@ -56,22 +60,23 @@ impl fmt::Display for ClipEvaluation {
         if let (Some(ceiling), Some(found)) = (self.ceiling, self.true_of_first) {
             write!(
                 formatter,
-                "\nno one could find more than {:.1} % of the pictures at once, as captions leave things out ({:.0} % of \
-                 that); {:.1} % of the captions are true of the picture found first",
+                "\ncaptions leave things out, so at most {:.1} % of the pictures can be found at once ({:.0} % of that is \
+                 reached); {:.1} % of the captions are true of the picture ranked first",
                 100.0 * ceiling,
                 100.0 * self.picture_recall[0] / ceiling,
                 100.0 * found
             )?;
         }
-        Ok(())
+        write_unreadable(formatter, &self.unreadable)
     }
 }
 
-/// Measures a CLIP on a split: its pictures in groups of 100, or of all there are where they are fewer. Pictures that are
-/// over after the last whole group are left out.
+/// Evaluates a CLIP on a split, in groups of 100 images, or one group of all images where there are fewer. Images left over after
+/// the last full group are ignored.
 ///
 /// # Errors
-/// [`Error::Argument`] when the split has no pictures with captions; [`Error::Image`] for one that cannot be decoded.
+/// [`Error::Argument`] when the split has no images with captions; images that cannot be
+/// decoded are left out and named.
 pub fn evaluate_clip(
     clip: &Clip,
     tokenizer: &ClipTokenizer,
@@ -82,19 +87,30 @@ pub fn evaluate_clip(
         dataset.split(split).into_iter().filter(|example| !example.captions.is_empty()).collect();
     if examples.is_empty() {
         return Err(Error::argument(
-            format!("{} has no {split:?} pictures with captions", dataset.name),
+            format!("{} has no {split} pictures with captions", dataset.name),
             format!("Give its examples splits: {HOW_TO_SPLIT}."),
         ));
     }
-    let size = examples.len().min(GROUP);
     let mut total = Total::default();
-    for group in examples.chunks_exact(size) {
-        total.add(clip, tokenizer, group)?;
+    // Readable pictures wait here until they make a group.
+    let mut group: Vec<(&Example, RgbImage)> = Vec::with_capacity(GROUP);
+    for part in examples.chunks(GROUP) {
+        let decoded = decode_readable(part, &mut total.unreadable);
+        for (index, picture) in decoded {
+            group.push((&part[index], picture));
+            if group.len() == GROUP {
+                total.add(clip, tokenizer, &std::mem::take(&mut group))?;
+            }
+        }
     }
-    Ok(total.evaluation(size, examples.len() / size))
+    if total.groups == 0 {
+        check_any_readable(group.len(), &total.unreadable)?;
+        total.add(clip, tokenizer, &group)?;
+    }
+    Ok(total.evaluation())
 }
 
-/// What was found in all groups.
+/// Sums over all groups.
 #[derive(Default)]
 struct Total {
     picture_ranks: Ranks,
@@ -102,26 +118,31 @@ struct Total {
     true_of_first: usize,
     ceiling: f64,
     known: usize,
+    /// Images in a group, and how many groups there were.
+    group_size: usize,
+    groups: usize,
+    unreadable: Vec<String>,
 }
 
 impl Total {
-    fn add(&mut self, clip: &Clip, tokenizer: &ClipTokenizer, group: &[Example]) -> Result<()> {
+    fn add(&mut self, clip: &Clip, tokenizer: &ClipTokenizer, group: &[(&Example, RgbImage)]) -> Result<()> {
+        let (group, pictures): (Vec<&Example>, Vec<RgbImage>) = group.iter().cloned().unzip();
+        (self.group_size, self.groups) = (group.len(), self.groups + 1);
         let captions: Vec<(usize, &str)> = group
             .iter()
             .enumerate()
             .flat_map(|(own, example)| example.captions.iter().map(move |caption| (own, caption.as_str())))
             .collect();
-        let pictures = group.iter().map(Example::picture).collect::<Result<Vec<_>>>()?;
         let images = normalised(&clip.encode_image(&clip.prepare(&pictures)?)?);
         let texts: Vec<&str> = captions.iter().map(|&(_, caption)| caption).collect();
         let texts = normalised(&clip.encode_text(&tokenizer.encode_batch(&texts)?)?);
         let scores = texts.f_matmul(&images.f_transpose(0, 1)?)?;
         let scores: Vec<f32> = Vec::try_from(scores.f_to_kind(Kind::Float)?.f_flatten(0, -1)?)?;
         let owners: Vec<usize> = captions.iter().map(|(own, _)| *own).collect();
-        let (pictures, of_pictures) = metrics::ranks(&scores, group.len(), &owners)?;
-        self.picture_ranks.extend(pictures);
+        let (of_captions, of_pictures) = metrics::ranks(&scores, group.len(), &owners)?;
+        self.picture_ranks.extend(of_captions);
         self.caption_ranks.extend(of_pictures);
-        let scenes: Option<Vec<Scene>> = group.iter().map(Scene::of).collect();
+        let scenes: Option<Vec<Scene>> = group.iter().map(|example| Scene::of(example)).collect();
         for (row, &(_, caption)) in scores.chunks_exact(group.len()).zip(&captions) {
             if let Some(scenes) = &scenes {
                 let claims = claims(caption);
@@ -135,12 +156,12 @@ impl Total {
         Ok(())
     }
 
-    fn evaluation(self, pictures: usize, groups: usize) -> ClipEvaluation {
+    fn evaluation(self) -> ClipEvaluation {
         let recall = |ranks: &Ranks| [1, 5, 10].map(|most| ranks.recall(most));
         let share = |part: f64| (self.known > 0).then(|| part / self.known as f64);
         ClipEvaluation {
-            pictures,
-            groups,
+            pictures: self.group_size,
+            groups: self.groups,
             captions: self.picture_ranks.as_slice().len(),
             picture_recall: recall(&self.picture_ranks),
             caption_recall: recall(&self.caption_ranks),
@@ -148,6 +169,7 @@ impl Total {
             ceiling: share(self.ceiling),
             picture_median_rank: self.picture_ranks.median(),
             caption_median_rank: self.caption_ranks.median(),
+            unreadable: self.unreadable,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Published weights, and our own.
+//! Loading of published weights and of captionlab's own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,26 +12,25 @@ use crate::nn::{TORCH_SCRIPT, Weights, read_weights_and_metadata, unwrapped};
 use crate::{Error, Result};
 
 impl Clip {
-    /// Reads a CLIP onto the CPU:
-    /// - Hugging Face's `model.safetensors`, with the settings of the `config.json` beside it;
+    /// Loads a CLIP onto the CPU from
+    /// - Hugging Face's `model.safetensors` with its `config.json`;
     /// - OpenAI's archives (`ViT-B-32.pt`), with the feature `pytorch`;
-    /// - open_clip's weights, safetensors or state dicts, with the settings of the `open_clip_config.json` or `config.json` beside
-    ///   them;
-    /// - what this project saved, and the last checkpoint of a run;
-    /// - a folder that holds one of them.
+    /// - open_clip's weights, safetensors or state dicts, with the `open_clip_config.json` or `config.json` beside them;
+    /// - a file saved by captionlab, or the last checkpoint of a run;
+    /// - a folder with one of these.
     ///
-    /// Sizes are seen in the weights where no configuration names them, with 64 numbers a head, as in all models of OpenAI. The
-    /// activation cannot be seen: where neither the file nor one beside it names it, it is asked for, by
-    /// [`Clip::load_with_activation`]. Numbers of half precision become single.
+    /// Where no configuration names them, sizes are inferred from the weights, with 64 dimensions per head as in all of OpenAI's
+    /// models. The activation cannot be inferred: where no file names it, use [`Clip::load_with_activation`]. Half precision becomes
+    /// single.
     ///
     /// # Errors
-    /// [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold a CLIP with a vision transformer, its
-    /// activation is not known, or its configuration has settings that are not known here.
+    /// [`Error::File`] when a file cannot be read; [`Error::Weights`] when it does not hold a CLIP with a vision transformer, its
+    /// activation is unknown, or its configuration has unsupported settings.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_as(path.as_ref(), None)
     }
 
-    /// As [`Clip::load`], for weights of which one knows the activation: it counts more than what the files say.
+    /// As [`Clip::load`], with an activation that overrides the files'.
     ///
     /// # Errors
     /// As [`Clip::load`].
@@ -53,11 +52,11 @@ impl Clip {
         }
     }
 
-    /// A CLIP of weights that were read already, named as in Hugging Face's files or as in OpenAI's. `path` is where they
-    /// are from: settings are taken from a configuration beside it, as by [`Clip::load`].
+    /// Builds a CLIP from tensors named as in Hugging Face's or OpenAI's files. `path` is their origin: as in [`Clip::load`], a
+    /// configuration beside it is used.
     ///
     /// # Errors
-    /// [`Error::Weights`] when they are not those of a CLIP with a vision transformer, or nothing says its activation.
+    /// [`Error::Weights`] when they are not those of a CLIP with a vision transformer, or the activation is unknown.
     pub fn from_tensors(tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<Self> {
         Self::of_tensors(tensors, path, None)
     }
@@ -65,7 +64,7 @@ impl Clip {
     fn of_tensors(tensors: BTreeMap<String, Tensor>, path: &Path, mut activation: Option<Activation>) -> Result<Self> {
         let tensors = unwrapped(&tensors, |name| FIRST_LAYERS.contains(&name)).unwrap_or(tensors);
         let is_openai = openai::is_openai(&tensors);
-        // OpenAI's own code keeps the sizes beside the weights, and knows one activation.
+        // OpenAI's code stores sizes as tensors, and has one activation only.
         if activation.is_none() && is_openai && tensors.contains_key("input_resolution") {
             activation = Some(Activation::QuickGelu);
         }
@@ -85,13 +84,13 @@ impl Clip {
         config.activation = activation.unwrap_or(config.activation);
         let clip = Self::assigned(&config, &tensors, path)?;
         if let Some(name) = tensors.keys().find(|name| clip.weights.get(name).is_none() && !is_buffer(name)) {
-            return Err(unfit(path, format!("this CLIP computes with {name}, which is not known here")));
+            return Err(unfit(path, format!("this CLIP uses {name}, which is not supported")));
         }
         match activation {
             Some(_) => Ok(clip),
             None => Err(Error::Weights {
                 path: path.into(),
-                problem: "nothing says whether this CLIP computes with QuickGELU or with GELU, and its weights do not show it"
+                problem: "nothing says whether this CLIP uses QuickGELU or GELU, and its weights do not show it"
                     .to_string(),
                 help: "Put the open_clip_config.json or config.json that was published with it beside it (`{\"quick_gelu\": true}` is \
                        enough, or false), or name the activation with `Clip::load_with_activation`. OpenAI's own weights are for QuickGELU, open_clip's for GELU unless its \
@@ -108,24 +107,24 @@ impl Clip {
     }
 }
 
-/// A weight that every CLIP has, in each of the ways to name it.
+/// A tensor that every CLIP has, in each naming scheme.
 const FIRST_LAYERS: [&str; 3] =
     ["visual.conv1.weight", "visual.layer1.0.conv1.weight", "vision_model.embeddings.patch_embedding.weight"];
 
-/// What files hold beside the weights and can be computed.
+/// Buffers that files contain but that can be computed.
 fn is_buffer(name: &str) -> bool {
     name.ends_with(".position_ids") || name == "attn_mask"
 }
 
-/// The activation in the code of a TorchScript archive.
+/// The activation used by the code of a TorchScript archive.
 fn of_code(metadata: &serde_json::Value) -> Option<Activation> {
     let functions = metadata.get(TORCH_SCRIPT)?.as_array()?;
     let calls = |name: &str| functions.iter().any(|function| function == name);
-    // OpenAI's archives write QuickGELU out: x · sigmoid(1.702 x).
+    // OpenAI's archives spell QuickGELU out: x · sigmoid(1.702 x).
     Some(if calls("gelu") { Activation::Gelu } else { Activation::QuickGelu })
 }
 
-/// What files of this project say of a CLIP.
+/// The description of a CLIP in files of this project.
 #[derive(Deserialize)]
 struct OwnDescription {
     clip: ClipConfig,
@@ -160,7 +159,7 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf> {
     found.ok_or_else(|| unfit(path, format!("the folder holds no {}", NAMES.join(" and no "))))
 }
 
-// --- sizes seen in the weights ---
+// --- sizes inferred from the weights ---
 
 fn recognise(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ClipConfig> {
     let shape = |name: &str, dimensions: usize| -> Result<Vec<usize>> {
@@ -170,7 +169,7 @@ fn recognise(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ClipConf
         match shape.len() == dimensions {
             true => Ok(shape.iter().map(|&size| size as usize).collect()),
             false => {
-                Err(unfit(path, format!("the weight {name} is {shape:?}, and {dimensions} dimensions are expected")))
+                Err(unfit(path, format!("the tensor {name} is {shape:?}, but {dimensions} dimensions are expected")))
             }
         }
     };
@@ -203,6 +202,6 @@ fn recognise(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ClipConf
         activation: Activation::QuickGelu,
         norm_epsilon: 1e-5,
     };
-    config.validate().map_err(|error| unfit(path, format!("the sizes of its weights make no CLIP: {error}")))?;
+    config.validate().map_err(|error| unfit(path, format!("its tensors have sizes that no CLIP can have: {error}")))?;
     Ok(config)
 }

@@ -1,5 +1,5 @@
-//! CLIP (Radford et al. 2021, *Learning Transferable Visual Models From Natural Language Supervision*, arXiv 2103.00020): one
-//! tower looks at pictures, another reads texts, and both answer in the same space, where what belongs together is close.
+//! CLIP (Radford et al. 2021, *Learning Transferable Visual Models From Natural Language Supervision*, arXiv 2103.00020): an image
+//! tower and a text tower with a joint embedding space, in which matching images and texts are close.
 //!
 //! ```
 //! use captionlab::vision::{Clip, ClipConfig};
@@ -53,24 +53,24 @@ use crate::nn::{ComputeDtype, Network, Weights};
 use crate::{Error, Result};
 use towers::ImageTower;
 
-/// A picture tower and a text tower with one space for both answers.
+/// An image tower and a text tower with a joint embedding space.
 ///
-/// Its weights are named as in Hugging Face's `CLIPModel`.
+/// Weights are named as in Hugging Face's `CLIPModel`.
 #[derive(Debug)]
 pub struct Clip {
     config: ClipConfig,
     weights: Weights,
     towers: Towers,
     dtype: ComputeDtype,
-    /// The image tower in a dtype other than single precision.
+    /// The image tower in a dtype other than `float32`.
     reduced: Option<ImageTower>,
 }
 
 impl Clip {
-    /// An untrained one, whose weights are drawn from `seed`.
+    /// Creates an untrained CLIP, initialised from `seed`.
     ///
     /// # Errors
-    /// [`Error::Config`] when a size is out of its range.
+    /// [`Error::Config`] when a setting is outside its range.
     pub fn new(config: &ClipConfig, seed: u64, device: Device) -> Result<Self> {
         Self::with(config, Weights::new(seed, device))
     }
@@ -81,14 +81,14 @@ impl Clip {
         Ok(Self { config: config.clone(), weights, towers, dtype: ComputeDtype::Single, reduced: None })
     }
 
-    /// Runs the image tower in another dtype, with a copy of its weights as they are now; the text tower stays in single precision.
+    /// Runs the image tower in another dtype, on a snapshot of its weights; the text tower stays in `float32`.
     #[must_use]
     pub fn with_dtype(self, dtype: ComputeDtype) -> Self {
         let reduced = (dtype != ComputeDtype::Single).then(|| self.towers.image().copy_in(dtype.kind()));
         Self { dtype, reduced, ..self }
     }
 
-    /// The same on another device.
+    /// Moves the model to another device.
     ///
     /// # Errors
     /// [`Error::Tensor`] when the weights cannot be copied there.
@@ -112,12 +112,12 @@ impl Clip {
         }
     }
 
-    /// The sizes it was made with.
+    /// The hyperparameters.
     pub fn config(&self) -> &ClipConfig {
         &self.config
     }
 
-    /// Its weights by name.
+    /// The weights by name.
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
@@ -132,34 +132,34 @@ impl Clip {
         &self.towers
     }
 
-    /// The device that it computes on.
+    /// The device of the weights.
     pub fn device(&self) -> Device {
         self.weights.device()
     }
 
-    /// Pictures as the image tower looks at them: the shorter side resized, the middle cut out, normalised.
+    /// Preprocesses images: resizes the shorter side, crops the centre, normalises.
     ///
     /// # Shapes
     /// - result: `[pictures, 3, image_size, image_size]`
     ///
     /// # Errors
-    /// [`Error::Argument`] when there are none, or one has no pixels.
+    /// [`Error::Argument`] when there are no images, or one has no pixels.
     pub fn prepare(&self, pictures: &[RgbImage]) -> Result<Tensor> {
         let preprocess = self.config.preprocess();
         let prepared = pictures.par_iter().map(|picture| preprocess.to_tensor(picture)).collect::<Result<Vec<_>>>()?;
         if prepared.is_empty() {
-            return Err(Error::argument("there are no pictures to prepare", "Give one at least."));
+            return Err(Error::argument("there are no pictures to prepare", "Give at least one."));
         }
         Ok(Tensor::f_stack(&prepared, 0)?)
     }
 
-    /// Parts of a picture, each as if it were a picture of its own. Boxes are widened to whole pixels, and cut off at the border.
+    /// Crops and preprocesses regions of an image. Boxes are widened to whole pixels and clipped to the image.
     ///
     /// # Shapes
     /// - result: `[regions, 3, image_size, image_size]`
     ///
     /// # Errors
-    /// [`Error::Argument`] when there are none, or one has no area or lies outside of the picture.
+    /// [`Error::Argument`] when there are no regions, or one is empty or outside the image.
     pub fn prepare_regions(&self, picture: &RgbImage, regions: &[BoundingBox]) -> Result<Tensor> {
         let cut = |region: &BoundingBox| -> Result<RgbImage> {
             region.validate()?;
@@ -172,7 +172,7 @@ impl Clip {
                 (side(region.left, region.right, width), side(region.top, region.bottom, height));
             if wide == 0 || high == 0 {
                 return Err(Error::argument(
-                    format!("{region:?} is empty, or outside of the picture of {width}×{height} pixels"),
+                    format!("{region:?} is empty, or outside the picture of {width}×{height} pixels"),
                     "Give boxes in pixels of this picture.",
                 ));
             }
@@ -181,10 +181,10 @@ impl Clip {
         self.prepare(&regions.iter().map(cut).collect::<Result<Vec<_>>>()?)
     }
 
-    /// The features of pictures, as `CLIPModel.get_image_features`. No gradients are kept.
+    /// Image features, as `CLIPModel.get_image_features`, without gradients.
     ///
     /// # Shapes
-    /// - `pictures`: `[batch, 3, image_size, image_size]`, normalised as [`ClipConfig::preprocess`] does
+    /// - `pictures`: `[batch, 3, image_size, image_size]`, preprocessed as by [`ClipConfig::preprocess`]
     /// - result: `[batch, embedding_size]`
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl Clip {
         let shape = pictures.size();
         if shape.len() != 4 || shape[0] == 0 || shape[1..] != [3, side, side] {
             return Err(Error::argument(
-                format!("the pictures are {shape:?}, and this CLIP looks at [batch, 3, {side}, {side}]"),
+                format!("the pictures are {shape:?}, but this CLIP expects [batch, 3, {side}, {side}]"),
                 "Prepare them with the `preprocess` of its configuration.",
             ));
         }
@@ -205,25 +205,25 @@ impl Clip {
         }))
     }
 
-    /// The features of texts, as `CLIPModel.get_text_features`. No gradients are kept.
+    /// Text features, as `CLIPModel.get_text_features`, without gradients.
     ///
-    /// Texts may be filled up with any token behind their end: what stands there is not seen.
+    /// Tokens after the end token are ignored, so texts may be padded with any token.
     ///
     /// # Shapes
-    /// - `tokens`: `[batch, length]`, whole numbers; `length` is at most the context
+    /// - `tokens`: `[batch, length]` of integers; `length` is at most the context length
     /// - result: `[batch, embedding_size]`
     ///
     /// # Errors
-    /// [`Error::Argument`] when `tokens` has another shape, or holds a number that the vocabulary has not.
+    /// [`Error::Argument`] when `tokens` has another shape or contains an id outside the vocabulary.
     pub fn encode_text(&self, tokens: &Tensor) -> Result<Tensor> {
         let ClipTextConfig { context, vocabulary_size, .. } = self.config.text;
         let shape = tokens.size();
         if shape.len() != 2 || shape[0] == 0 || !(1..=context as i64).contains(&shape[1]) {
             return Err(Error::argument(
                 format!(
-                    "the tokens are {shape:?}, and this CLIP reads [batch, length] with a length of 1 to {context}"
+                    "the tokens are {shape:?}, but this CLIP expects [batch, length] with a length of 1 to {context}"
                 ),
-                "Cut up the texts with its tokenizer, which shortens those that are too long.",
+                "Use its tokenizer, which truncates long texts.",
             ));
         }
         let tokens = tokens.f_to_device(self.device())?.f_to_kind(Kind::Int64)?;
@@ -231,14 +231,14 @@ impl Clip {
         if low < 0 || high >= vocabulary_size as i64 {
             let wrong = if low < 0 { low } else { high };
             return Err(Error::argument(
-                format!("the tokens hold the number {wrong}, and the vocabulary has 0..{vocabulary_size}"),
-                "Cut up the texts with the tokenizer that belongs to these weights.",
+                format!("the tokens contain the id {wrong}, but the vocabulary has 0..{vocabulary_size}"),
+                "Use the tokenizer that belongs to these weights.",
             ));
         }
         Ok(tch::no_grad(|| self.towers.encode_text(&tokens)))
     }
 
-    /// By what cosines are multiplied: the inverse of the temperature.
+    /// The factor of the cosines in the logits, the inverse of the temperature.
     ///
     /// # Errors
     /// [`Error::Tensor`] when the device fails.
@@ -246,7 +246,7 @@ impl Clip {
         Ok(self.towers.logit_scale().f_double_value(&[])?.exp())
     }
 
-    /// How well each picture and each text belong together: the cosine of their features times [`Clip::logit_scale`].
+    /// Logits of each image–text pair: the cosine of their features times [`Clip::logit_scale`].
     ///
     /// # Shapes
     /// - `pictures`: as for [`Clip::encode_image`]
@@ -254,7 +254,7 @@ impl Clip {
     /// - result: `[pictures, texts]`, the `logits_per_image` of `CLIPModel`
     ///
     /// # Errors
-    /// As those two.
+    /// As [`Clip::encode_image`] and [`Clip::encode_text`].
     pub fn logits(&self, pictures: &Tensor, tokens: &Tensor) -> Result<Tensor> {
         let images = normalised(&self.encode_image(pictures)?);
         let texts = normalised(&self.encode_text(tokens)?);

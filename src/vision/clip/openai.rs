@@ -1,4 +1,4 @@
-//! The names that OpenAI gave the weights, and what became of them.
+//! Conversion of OpenAI's names to Hugging Face's.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use crate::{Error, Result};
 
-/// Names that are the same but for these pieces.
+/// Replacements within names.
 const PIECES: [(&str, &str); 11] = [
     ("visual.conv1.", "vision_model.embeddings.patch_embedding."),
     ("visual.ln_pre.", "vision_model.pre_layrnorm."),
@@ -22,7 +22,7 @@ const PIECES: [(&str, &str); 11] = [
     (".mlp.c_proj.", ".mlp.fc2."),
 ];
 
-/// Whole names.
+/// Replacements of whole names.
 const NAMES: [(&str, &str); 5] = [
     ("visual.class_embedding", "vision_model.embeddings.class_embedding"),
     ("visual.positional_embedding", "vision_model.embeddings.position_embedding.weight"),
@@ -31,15 +31,15 @@ const NAMES: [(&str, &str); 5] = [
     ("text_projection", "text_projection.weight"),
 ];
 
-/// Whether these are OpenAI's names, which open_clip uses too.
+/// Whether the tensors have OpenAI's names, which open_clip uses too.
 pub(super) fn is_openai(tensors: &BTreeMap<String, Tensor>) -> bool {
     tensors.keys().any(|name| name.starts_with("visual."))
 }
 
-/// The same weights under the names of Hugging Face's `CLIPModel`: query, key and value one by one, projections turned over.
+/// Renames tensors to Hugging Face's `CLIPModel`: splits query, key and value, transposes projections.
 ///
 /// # Errors
-/// [`Error::Weights`] when the pictures are looked at by a ResNet, or query, key and value cannot be told apart.
+/// [`Error::Weights`] when the image tower is a ResNet, or query, key and value cannot be split.
 pub(super) fn renamed(tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let problem = |problem: String| Error::Weights {
         path: path.into(),
@@ -47,9 +47,9 @@ pub(super) fn renamed(tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<
         help: "Give a CLIP with a vision transformer, such as ViT-B/32.".to_string(),
     };
     if tensors.keys().any(|name| name.starts_with("visual.layer1.")) {
-        return Err(problem("this CLIP looks at pictures with a ResNet".into()));
+        return Err(problem("the image tower of this CLIP is a ResNet".into()));
     }
-    // open_clip keeps the text tower apart in models that it makes of parts.
+    // open_clip prefixes the text tower in some models.
     let is_apart = tensors.contains_key("text.token_embedding.weight");
     let mut renamed = BTreeMap::new();
     for (name, tensor) in tensors {
@@ -57,7 +57,7 @@ pub(super) fn renamed(tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<
             Some(rest) if is_apart => rest.to_string(),
             _ => name,
         };
-        // Sizes, kept as tensors.
+        // Sizes stored as tensors.
         if ["input_resolution", "context_length", "vocab_size"].contains(&name.as_str()) {
             continue;
         }
@@ -85,12 +85,12 @@ pub(super) fn renamed(tensors: BTreeMap<String, Tensor>, path: &Path) -> Result<
                 Ok(())
             }
         }
-        .map_err(|shape| problem(format!("the weight {name} is {shape:?}, and cannot be split in three")))?;
+        .map_err(|shape| problem(format!("the tensor {name} is {shape:?} and cannot be split in three")))?;
     }
     Ok(renamed)
 }
 
-/// Query, key and value, which lie above one another; or the shape, where they do not.
+/// Splits a fused query–key–value tensor; returns its shape if that is not possible.
 fn split(to: &mut BTreeMap<String, Tensor>, layer: &str, kind: &str, fused: &Tensor) -> Result<(), Vec<i64>> {
     let shape = fused.size();
     if shape.is_empty() || shape[0] % 3 != 0 {

@@ -1,4 +1,4 @@
-//! What is published beside the weights of a CLIP: the settings that their shapes do not show.
+//! Configurations published beside weights, with the settings that shapes do not show.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,13 @@ use super::{Activation, ClipConfig, ClipImageConfig, ClipTextConfig, Transformer
 use crate::data::Preprocess;
 use crate::{Error, Result};
 
-/// What lies beside a file of weights.
+/// The configuration beside a weights file.
 pub(super) enum Beside {
     /// The `config.json` of transformers.
     Transformers(ClipConfig),
     /// The `open_clip_config.json` of open_clip.
     OpenClip(OpenClip),
+    /// There is none.
     Nothing,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn beside(path: &Path, is_openai: bool) -> Result<Beside> {
         let content: Value = serde_json::from_slice(bytes)
             .map_err(|error| unfit(&path, format!("not the configuration of a CLIP: {error}")))?;
         let has = |key: &str| content.get(key).is_some();
-        // Other programs call theirs so too: what is not of a CLIP says nothing.
+        // Other programs use these names too: ignore configurations of other models.
         if has("text_config") || has("vision_config") || content["model_type"] == "clip" {
             check_preprocessing(path.with_file_name("preprocessor_config.json"))?;
             return of_transformers(&path, &content).map(Beside::Transformers);
@@ -56,11 +57,11 @@ pub(super) fn beside(path: &Path, is_openai: bool) -> Result<Beside> {
     Ok(Beside::Nothing)
 }
 
-/// Refuses a model that wants its pictures in other colours than we give it.
+/// Refuses a model that expects images in another normalisation.
 fn check_preprocessing(path: PathBuf) -> Result<()> {
     let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
     let content: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| unfit(&path, format!("it says how pictures are prepared, and cannot be read: {error}")))?;
+        .map_err(|error| unfit(&path, format!("this preprocessing configuration cannot be read: {error}")))?;
     check_colours(&path, &content["image_mean"], &content["image_std"])
 }
 
@@ -76,7 +77,7 @@ fn check_colours(path: &Path, mean: &Value, deviation: &Value) -> Result<()> {
                     .all(|(theirs, ours)| theirs.as_f64().is_some_and(|theirs| (theirs - f64::from(ours)).abs() < 1e-3))
         };
         if !theirs.is_null() && !theirs.as_array().is_some_and(is_ours) {
-            return Err(unfit(path, format!("its pictures are to have the {name} {theirs}, and get {ours:?} here")));
+            return Err(unfit(path, format!("its pictures need the {name} {theirs}, but only {ours:?} is supported")));
         }
     }
     Ok(())
@@ -93,7 +94,7 @@ struct PublishedConfig {
     vision_config: PublishedVision,
 }
 
-/// What is left out is that of ViT-B/32, as in transformers.
+/// Defaults are those of ViT-B/32, as in transformers.
 #[derive(Deserialize)]
 #[serde(default)]
 struct PublishedText {
@@ -157,12 +158,12 @@ fn of_transformers(path: &Path, content: &Value) -> Result<ClipConfig> {
     let PublishedConfig { projection_dim, text_config: text, vision_config: vision } =
         PublishedConfig::deserialize(content).map_err(|error| problem(error.to_string()))?;
     if text.hidden_act != vision.hidden_act || text.layer_norm_eps != vision.layer_norm_eps {
-        return Err(problem("its towers have different activations, or normalise differently".into()));
+        return Err(problem("its towers have different activations or normalisations".into()));
     }
     let activation = match text.hidden_act.as_str() {
         "quick_gelu" => Activation::QuickGelu,
         "gelu" => Activation::Gelu,
-        other => return Err(problem(format!("the activation {other:?} is not known here"))),
+        other => return Err(problem(format!("the activation {other:?} is not supported"))),
     };
     let config = ClipConfig {
         image: ClipImageConfig {
@@ -196,20 +197,20 @@ fn of_transformers(path: &Path, content: &Value) -> Result<ClipConfig> {
 
 // --- open_clip ---
 
-/// What `open_clip_config.json` says that the weights do not show, and what it can be checked by.
+/// The settings of `open_clip_config.json` that the weights do not show, and sizes to check the weights against.
 #[derive(Debug)]
 pub(super) struct OpenClip {
     path: PathBuf,
     activation: Activation,
     norm_epsilon: f64,
-    /// Numbers of a head of the picture tower.
+    /// Dimension of an attention head of the image tower.
     head_width: usize,
     text_heads: Option<usize>,
-    /// Sizes that the weights show too, by their names.
+    /// Sizes that the weights show too, by setting.
     sizes: BTreeMap<&'static str, usize>,
 }
 
-/// Settings that the weights show, that only training knows, or that are those of the tokenizer.
+/// Settings that the weights show, that concern training only, or that belong to the tokenizer.
 const SHOWN: [&str; 24] = [
     "embed_dim",
     "image_size",
@@ -237,7 +238,7 @@ const SHOWN: [&str; 24] = [
     "output_tokens",
 ];
 
-/// Settings that have to be as they are here, where they are there at all.
+/// Settings that must have this value if present.
 const EXPECTED: [(&str, &str); 5] = [
     ("pool_type", "tok"),
     ("pool_type", "argmax"),
@@ -263,7 +264,7 @@ impl OpenClip {
                     || EXPECTED.iter().any(|(known, expected)| known == name && value == expected)
                     || (place.is_empty() && (towers.contains(&name.as_str()) || name == "preprocess_cfg"));
                 if !is_known {
-                    return Err(unfit(path, format!("the setting {place}{name} = {value} is not known here")));
+                    return Err(unfit(path, format!("the setting {place}{name} = {value} is not supported")));
                 }
             }
         }
@@ -272,13 +273,13 @@ impl OpenClip {
                 Value::Null => Ok(None),
                 value => match value.as_u64() {
                     Some(number) => Ok(Some(number as usize)),
-                    None => Err(unfit(path, format!("the setting {name} is {value}, and a number is expected"))),
+                    None => Err(unfit(path, format!("the setting {name} is {value} and must be a number"))),
                 },
             }
         };
         let epsilon = |settings: &Value| settings["norm_kwargs"]["eps"].as_f64().unwrap_or(1e-5);
         if epsilon(image) != epsilon(text) {
-            return Err(unfit(path, "its towers normalise differently"));
+            return Err(unfit(path, "its towers have different normalisations"));
         }
         let quick = [model, image, text].iter().any(|settings| settings["quick_gelu"] == true);
         let preparing = &content["preprocess_cfg"];
@@ -288,7 +289,7 @@ impl OpenClip {
             if !value.is_null() && value != expected {
                 return Err(unfit(
                     path,
-                    format!("its pictures are to be resized with {name} = {value}, which is not known here"),
+                    format!("its pictures must be resized with {name} = {value}, which is not supported"),
                 ));
             }
         }
@@ -313,13 +314,13 @@ impl OpenClip {
             activation: if quick { Activation::QuickGelu } else { Activation::Gelu },
             norm_epsilon: epsilon(image),
             head_width: number(image, "head_width")?.unwrap_or(64),
-            // As open_clip has it where the configuration leaves it out.
+            // open_clip's default.
             text_heads: number(text, "heads")?.or(text.is_object().then_some(8)),
             sizes,
         })
     }
 
-    /// The sizes that the weights show, with the settings that they do not.
+    /// The sizes inferred from the weights, completed by the settings.
     pub(super) fn applied(self, shown: ClipConfig) -> Result<ClipConfig> {
         let (image, text) = (&shown.image, &shown.text);
         for (name, shown) in [
@@ -334,7 +335,7 @@ impl OpenClip {
             ("text_cfg.vocab_size", text.vocabulary_size),
         ] {
             if let Some(&said) = self.sizes.get(name).filter(|&&said| said != shown) {
-                let problem = format!("it says {name} = {said}, and the weights beside it have {shown}");
+                let problem = format!("it says {name} = {said}, but the weights beside it have {shown}");
                 return Err(unfit(&self.path, problem));
             }
         }
@@ -438,14 +439,14 @@ mod tests {
         let gelu = TRANSFORMERS.replace("ACT", "gelu");
         type Files<'a> = &'a [(&'a str, &'a str)];
         let cases: [(Files, &str); 12] = [
-            (&[], "nothing says whether this CLIP computes with QuickGELU or with GELU"),
+            (&[], "nothing says whether this CLIP uses QuickGELU or GELU"),
             (&[("config.json", r#"{"model_type": "bert"}"#)], "nothing says whether"),
-            (&[("config.json", &other)], r#"the activation "gelu_new" is not known here"#),
+            (&[("config.json", &other)], r#"the activation "gelu_new" is not supported"#),
             (&[("config.json", &mixed)], "different activations"),
             (&[("config.json", "{")], "not the configuration of a CLIP"),
             (
                 &[("config.json", &gelu), ("preprocessor_config.json", r#"{"image_mean": [0.5, 0.5, 0.5]}"#)],
-                "its pictures are to have the mean [0.5,0.5,0.5]",
+                "its pictures need the mean [0.5,0.5,0.5]",
             ),
             (
                 &[("open_clip_config.json", r#"{"model_cfg": {"vision_cfg": {"pool_type": "avg"}}}"#)],

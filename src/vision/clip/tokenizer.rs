@@ -1,4 +1,4 @@
-//! From a text to the numbers that the text tower reads.
+//! The tokenizer of the text tower.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,28 +22,26 @@ use super::byte_pairs::{self, END_OF_WORD};
 use crate::files::write_whole;
 use crate::{Error, Result};
 
-/// The token that begins a text, and the one that ends it.
+/// Start and end token.
 const ENDS: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
 
-/// How the original cuts a text before it looks for byte pairs: English endings, runs of letters, single digits, runs of
-/// anything else.
+/// The original's pre-tokenisation: English contractions, runs of letters, single digits, runs of other characters.
 const PIECES: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// How many merges the original keeps of its file of byte pairs.
+/// Number of merges that the original uses of its file.
 const ORIGINAL_MERGES: usize = 49_152 - 256 - 2;
 
-/// The most tokens of a text in published models.
+/// Context length of the published models.
 const CONTEXT: usize = 77;
 
-/// Cuts texts into byte pairs and numbers them, as `CLIPTokenizer` of transformers does: Unicode composed (NFC), white space
-/// collapsed, lower-case, cut into pieces, byte pairs merged.
+/// A byte-pair tokenizer equal to `CLIPTokenizer` of transformers: NFC, collapsed white space, lower case, pre-tokenisation, merges.
 ///
-/// The numbers are those of the original as well, except that the original also repairs broken encodings (ftfy) and
-/// resolves HTML entities (`&amp;`) first: give it such texts repaired.
+/// Ids equal the original's too, except that the original first repairs broken encodings (ftfy) and resolves HTML entities
+/// (`&amp;`).
 ///
-/// # Texts that are too long
-/// Tokens beyond the context are dropped, and the last that is kept becomes the end. So do transformers with
-/// `truncation=True`, OpenAI's code with `truncate=True` and open_clip; OpenAI's default is an error.
+/// # Truncation
+/// Tokens beyond the context length are dropped, and the last one becomes the end token. So do transformers with `truncation=True`,
+/// OpenAI's code with `truncate=True` and open_clip; OpenAI's default is an error.
 pub struct ClipTokenizer {
     tokenizer: Tokenizer,
     start: i64,
@@ -63,14 +61,14 @@ impl fmt::Debug for ClipTokenizer {
 }
 
 impl ClipTokenizer {
-    /// Reads a vocabulary, whose context is 77 unless [`ClipTokenizer::with_context`] says otherwise:
+    /// Loads a vocabulary, with context length 77 (see [`ClipTokenizer::with_context`]), from
     /// - `tokenizer.json`;
     /// - `vocab.json` with `merges.txt` beside it;
     /// - OpenAI's `bpe_simple_vocab_16e6.txt.gz`, or the same unpacked;
-    /// - a folder that holds one of them.
+    /// - a folder with one of these.
     ///
     /// # Errors
-    /// [`Error::File`] when a file cannot be read, [`Error::Data`] when it holds no such vocabulary.
+    /// [`Error::File`] when a file cannot be read, [`Error::Data`] when it is not such a vocabulary.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = find(path.as_ref())?;
         match path.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
@@ -105,8 +103,8 @@ impl ClipTokenizer {
         Self::build(tokens.into_iter().zip(0..).collect(), merges, path)
     }
 
-    /// Learns a vocabulary of `vocabulary_size` tokens from texts, or of fewer where they have no more pairs: 512 letters,
-    /// merges, the start and the end. The same texts always give the same vocabulary.
+    /// Learns a vocabulary from texts: 512 letters, merges, start and end token, `vocabulary_size` in all, or fewer when the texts have
+    /// no more pairs. The same texts always give the same vocabulary.
     ///
     /// # Errors
     /// [`Error::Config`] when `vocabulary_size` has no room for the letters.
@@ -157,7 +155,7 @@ impl ClipTokenizer {
     }
 
     fn finish(mut tokenizer: Tokenizer, path: &Path) -> Result<Self> {
-        // Both are done here.
+        // `encode` and `encode_batch` truncate and pad.
         tokenizer.with_truncation(None).map_err(|error| unfit(path, None, error.to_string()))?;
         tokenizer.with_padding(None);
         let number = |token: &str| {
@@ -170,10 +168,10 @@ impl ClipTokenizer {
         Ok(Self { tokenizer, start, end, context: CONTEXT })
     }
 
-    /// The same, for texts of at most `context` tokens.
+    /// Sets the context length.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is no room for a start and an end.
+    /// [`Error::Config`] when there is no room for the start and end token.
     pub fn with_context(mut self, context: usize) -> Result<Self> {
         if !(2..=65_536).contains(&context) {
             return Err(Error::config("clip.text.context", context, "must be in 2..=65536"));
@@ -182,7 +180,7 @@ impl ClipTokenizer {
         Ok(self)
     }
 
-    /// Writes it as `tokenizer.json`, which transformers and the crate tokenizers read.
+    /// Saves `tokenizer.json`, which transformers and the crate tokenizers read.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be written.
@@ -191,61 +189,58 @@ impl ClipTokenizer {
         write_whole(path, "write the vocabulary", self.to_json()?.as_bytes())
     }
 
-    /// What [`ClipTokenizer::save`] writes.
+    /// The content that [`ClipTokenizer::save`] writes.
     pub(crate) fn to_json(&self) -> Result<String> {
-        let problem = |error: tokenizers::Error| Error::argument(error.to_string(), "Report this: it is our fault.");
-        Ok(self.tokenizer.to_string(false).map_err(problem)? + "\n")
+        let fault = |error: tokenizers::Error| Error::internal(format!("the vocabulary cannot be serialised: {error}"));
+        Ok(self.tokenizer.to_string(false).map_err(fault)? + "\n")
     }
 
-    /// How many different tokens there are.
+    /// Number of tokens.
     pub fn vocabulary_size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }
 
-    /// The most tokens of a text, its start and its end among them.
+    /// Context length: most tokens of a text with its start and end token.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// The number of the token that ends a text.
+    /// Id of the end token.
     pub fn end(&self) -> i64 {
         self.end
     }
 
-    /// The numbers of a text's tokens, from the start to the end, at most as many as the context has room for.
+    /// Encodes a text as ids, from the start to the end token, truncated to the context length.
     ///
     /// # Errors
-    /// [`Error::Argument`] when the text cannot be cut up, which does not happen with a whole vocabulary.
+    /// [`Error::Argument`] when the text cannot be tokenised, which does not happen with a complete vocabulary.
     pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
         let encoding = self.tokenizer.encode_fast(text, false).map_err(|error| {
-            Error::argument(
-                format!("{text:?} cannot be cut into tokens: {error}"),
-                "Check that the vocabulary is CLIP's.",
-            )
+            Error::argument(format!("{text:?} cannot be tokenised: {error}"), "Check that the vocabulary is CLIP's.")
         })?;
         let inner = encoding.get_ids().iter().map(|&id| i64::from(id)).take(self.context - 2);
         Ok(std::iter::once(self.start).chain(inner).chain([self.end]).collect())
     }
 
-    /// Texts as the text tower reads them, filled up with the end token to the length of the longest.
+    /// Encodes texts, padded with the end token to the longest.
     ///
     /// # Shapes
-    /// - result: `[texts, length]`, 64-bit; `length` is at most the context
+    /// - result: `[texts, length]` of `i64`; `length` is at most the context length
     ///
     /// # Errors
     /// [`Error::Argument`] when there are no texts.
     pub fn encode_batch<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor> {
         if texts.is_empty() {
-            return Err(Error::argument("there are no texts to encode", "Give one at least."));
+            return Err(Error::argument("there are no texts to encode", "Give at least one."));
         }
         let rows = texts.iter().map(|text| self.encode(text.as_ref())).collect::<Result<Vec<_>>>()?;
         Ok(filled(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), self.end))
     }
 
-    /// The text of tokens, without its start and end. White space is where words ended, so it may differ from the original's.
+    /// Decodes ids, without start and end token. Words are separated by spaces, so white space may differ from the original.
     ///
     /// # Errors
-    /// [`Error::Argument`] when a number is not of the vocabulary.
+    /// [`Error::Argument`] when an id is outside the vocabulary.
     pub fn decode(&self, tokens: &[i64]) -> Result<String> {
         let mut bytes = Vec::new();
         let letters: BTreeMap<char, u8> = byte_pairs::letters()
@@ -255,8 +250,8 @@ impl ClipTokenizer {
         for &number in tokens.iter().filter(|&&number| number != self.start && number != self.end) {
             let token = u32::try_from(number).ok().and_then(|number| self.tokenizer.id_to_token(number));
             let token = token.ok_or_else(|| {
-                let expected = format!("The vocabulary has the numbers 0..{}.", self.vocabulary_size());
-                Error::argument(format!("no token has the number {number}"), expected)
+                let expected = format!("The vocabulary has the ids 0..{}.", self.vocabulary_size());
+                Error::argument(format!("no token has the id {number}"), expected)
             })?;
             let (piece, ends) = match token.strip_suffix(END_OF_WORD) {
                 Some(piece) => (piece, true),
@@ -271,7 +266,7 @@ impl ClipTokenizer {
     }
 }
 
-/// Rows of tokens filled up to the length of the longest.
+/// Pads rows of ids to the longest.
 pub(crate) fn filled(rows: &[&[i64]], with: i64) -> Tensor {
     let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
     let all: Vec<i64> =
@@ -290,7 +285,7 @@ fn cutter() -> tokenizers::Result<PreTokenizerWrapper> {
     Ok(Cutters::new(vec![pieces.into(), bytes.into()]).into())
 }
 
-/// The file of a vocabulary: the path itself, or in a folder the first there is.
+/// The file of a vocabulary: the path itself, or the first known file in the folder.
 fn find(path: &Path) -> Result<PathBuf> {
     const NAMES: [&str; 4] =
         ["tokenizer.json", "vocab.json", "bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt"];
@@ -312,7 +307,7 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| unfit(path, None, error.to_string()))
 }
 
-/// A header, then two pieces a line; at most so many lines.
+/// Parses a header and then one merge per line; reads at most `most` merges.
 fn parse_merges(text: &str, path: &Path, most: usize) -> Result<Vec<(String, String)>> {
     let lines = text.lines().zip(1..).skip(1).take(most).filter(|(line, _)| !line.trim().is_empty());
     let merges = lines
@@ -320,11 +315,11 @@ fn parse_merges(text: &str, path: &Path, most: usize) -> Result<Vec<(String, Str
             Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
                 Ok((left.to_string(), right.to_string()))
             }
-            _ => Err(unfit(path, Some(number), format!("{line:?} is not two pieces with a space between"))),
+            _ => Err(unfit(path, Some(number), format!("{line:?} is not two pieces separated by a space"))),
         })
         .collect::<Result<Vec<_>>>()?;
     match merges.is_empty() {
-        true => Err(unfit(path, None, "it holds no byte pairs".into())),
+        true => Err(unfit(path, None, "it holds no merges".into())),
         false => Ok(merges),
     }
 }
@@ -402,7 +397,7 @@ mod tests {
         assert!(ClipTokenizer::load(folder.path()).unwrap_err().to_string().contains("holds no vocabulary"));
         assert!(ClipTokenizer::load(folder.path().join("gone.json")).is_err());
         assert!(error("tokenizer.json", b"{}").contains("not the vocabulary of a CLIP"));
-        assert!(error("merges.txt.gz", b"").contains("no byte pairs"));
+        assert!(error("merges.txt.gz", b"").contains("no merges"));
         assert!(error("bpe.txt", b"#version\na b\nc d e\n").contains("line 3"), "{}", error("bpe.txt", b"#\na b\nc\n"));
         assert!(error("bpe.txt.gz", &[0x1F, 0x8B, 1, 2]).contains("not the vocabulary"));
         assert!(error("vocab.json", b"{\"a\": 0}").contains("merges.txt"));

@@ -1,4 +1,4 @@
-//! The tower that looks at pictures, and the one that reads texts.
+//! The image and the text tower.
 
 use tch::{Kind, Tensor};
 
@@ -6,13 +6,12 @@ use super::transformer::{Transformer, bound_of};
 use super::{ClipConfig, ClipTextConfig};
 use crate::nn::{LayerNorm, Linear, Weights, network};
 
-/// A weight drawn uniformly with that standard deviation.
+/// A tensor initialised uniformly with the given standard deviation.
 fn weight(name: &str, shape: &[i64], deviation: f64, weights: &mut Weights) -> Tensor {
     weights.uniform(name, shape, bound_of(deviation))
 }
 
-/// A vision transformer (Dosovitskiy et al. 2021): a picture is cut into patches, each patch becomes a place, and one more
-/// place, which stands for the whole, is what is read at the end.
+/// A vision transformer (Dosovitskiy et al. 2021): patch embeddings and a class token, whose output is the image's.
 #[derive(Debug)]
 pub(super) struct ImageTower {
     patches: Tensor,
@@ -69,7 +68,7 @@ impl ImageTower {
         }
     }
 
-    /// `[batch, 3, height, width]` to `[batch, embedding_size]`, computed with the kind of numbers that its weights are.
+    /// `[batch, 3, height, width]` to `[batch, embedding_size]`, in the dtype of the weights.
     pub(super) fn forward(&self, pictures: &Tensor) -> Tensor {
         let batch = pictures.size()[0];
         let pictures = pictures.to_kind(self.patches.kind());
@@ -82,7 +81,7 @@ impl ImageTower {
     }
 }
 
-/// A transformer in which each token sees those before it (Radford et al. 2019); read where the text ends.
+/// A causal transformer (Radford et al. 2019), read at the end token.
 #[derive(Debug)]
 struct TextTower {
     tokens: Tensor,
@@ -139,16 +138,16 @@ impl TextTower {
         let places = self.transformer.forward(places + self.positions.narrow(0, 0, length), true);
         let end = match self.end_token {
             ClipTextConfig::HIGHEST => tokens.argmax(1, false),
-            // The first of them where texts are filled up with the same token.
+            // `argmax` finds the first, where texts are padded with the end token.
             end => tokens.eq(end).to_kind(Kind::Int).argmax(1, false),
         };
         let end = end.view([-1, 1, 1]).expand([-1, 1, places.size()[2]], false);
-        // Each place is normalised on its own, so only the one that is read need be.
+        // Normalisation is per position, so only the one that is read is normalised.
         self.projection.forward(&self.norm.forward(&places.gather(1, &end, false).squeeze_dim(1)))
     }
 }
 
-/// Both towers, and how sharply their answers are compared. What of a [`Clip`](super::Clip) does the work, gradients included.
+/// Both towers and the logit scale: the layers of a [`Clip`](super::Clip), with gradients.
 #[derive(Debug)]
 pub(crate) struct Towers {
     image: ImageTower,
@@ -159,7 +158,7 @@ pub(crate) struct Towers {
 network!(Towers { image, text, logit_scale });
 
 impl Towers {
-    /// log(1 ÷ 0.07), the temperature that training starts from (section 2.5).
+    /// log(1 ÷ 0.07), the initial temperature (section 2.5).
     const FIRST_LOGIT_SCALE: f64 = 2.659_260_036_932_778;
 
     pub(super) fn new(config: &ClipConfig, weights: &mut Weights) -> Self {
@@ -184,13 +183,13 @@ impl Towers {
         self.text.forward(tokens)
     }
 
-    /// The logarithm of the scale, without dimensions.
+    /// The logarithm of the logit scale, a scalar.
     pub(crate) fn logit_scale(&self) -> &Tensor {
         &self.logit_scale
     }
 }
 
-/// Each row divided by its length.
+/// L2-normalises each row.
 pub(crate) fn normalised(rows: &Tensor) -> Tensor {
     rows / rows.norm_scalaropt_dim(2.0, [-1], true)
 }

@@ -1,16 +1,16 @@
-//! Anchors: the boxes that proposals start from.
+//! Anchor generation.
 
 use tch::{Device, Kind, Tensor};
 
-/// The anchors of all places of all maps.
+/// Generates the anchors of all levels, as torchvision's `AnchorGenerator`.
 ///
-/// At each place of a map there is one of each shape (height ÷ width), all of the map's size (Lin et al. 2017, *Feature Pyramid
-/// Networks*, section 4.1). They are centred on multiples of the map's stride.
+/// Each level has one size, and at each position one anchor per aspect ratio (height ÷ width), centred on a multiple of the stride
+/// (Lin et al. 2017, *Feature Pyramid Networks*, section 4.1).
 ///
 /// # Shapes
-/// - `maps`: height and width of each; one size for each of them
-/// - `picture`: height and width of the batch, padding included
-/// - results, one for each map: `[height × width × shapes, 4]`, place by place, a row of the map after the other
+/// - `maps`: height and width of each level's feature map
+/// - `picture`: height and width of the batch, with padding
+/// - results, one per level: `[height × width × ratios, 4]`, row by row, the ratios of a position together
 pub(super) fn anchors(
     maps: &[(i64, i64)],
     picture: (i64, i64),

@@ -1,4 +1,4 @@
-//! How well detections find the things of pictures.
+//! Average precision of detections.
 
 use std::fmt;
 
@@ -6,38 +6,37 @@ use serde::Serialize;
 
 use super::{Detections, Target};
 
-/// Average precision, class by class and over all, after the protocol of COCO (Lin et al. 2014; `pycocotools`).
+/// Average precision per class and its mean (mAP), by COCO's protocol (Lin et al. 2014; `pycocotools`).
 ///
-/// The detections of a class are taken from the surest down; each finds the thing of its class that it overlaps most, if it is
-/// enough and nothing surer has found it. Precision at a recall is the best that is reached at this recall or a higher one; the
-/// average is over 101 recalls from 0 to 1.
+/// Detections of a class are taken by decreasing score. Each matches the free ground-truth box of the highest IoU, if that reaches
+/// the threshold. Precision is interpolated (the maximum at this recall or a higher one) and averaged over 101 recalls.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AveragePrecision {
-    /// By how much a box must overlap the true one, in `0..=1`.
-    pub overlap: f64,
-    /// The mean over classes, in `0..=1`.
+    /// IoU from which a detection is correct, in `0..=1`.
+    pub iou_threshold: f64,
+    /// Mean over the classes, in `0..=1`.
     pub mean: f64,
-    /// Of each class that the pictures show, in `0..=1`, by its name.
+    /// Average precision in `0..=1` of each class that the ground truth contains, with its name.
     pub classes: Vec<(String, f64)>,
 }
 
-/// At how many recalls precision is measured.
+/// Number of recall levels.
 const RECALLS: usize = 101;
-/// More detections of a picture and a class are not looked at.
-const MOST: usize = 100;
+/// Most detections per image and class that count.
+const MAX_DETECTIONS: usize = 100;
 
 impl AveragePrecision {
-    /// Of the detections of pictures and what is truly in them. `names` are those of the classes, by number.
-    pub fn of(found: &[Detections], truth: &[Target], overlap: f64, names: &[String]) -> Self {
+    /// Computes the average precision of `found` against `truth`, image by image. `names` are the class names by index.
+    pub fn of(found: &[Detections], truth: &[Target], iou_threshold: f64, names: &[String]) -> Self {
         let mut classes = Vec::new();
         for (label, name) in (0..).zip(names) {
-            let things: usize = truth.iter().map(|target| of_label(&target.labels, label).count()).sum();
-            if things > 0 {
-                classes.push((name.clone(), of_class(found, truth, label, things, overlap)));
+            let objects: usize = truth.iter().map(|target| of_label(&target.labels, label).count()).sum();
+            if objects > 0 {
+                classes.push((name.clone(), of_class(found, truth, label, objects, iou_threshold)));
             }
         }
         let mean = classes.iter().map(|(_, precision)| precision).sum::<f64>() / classes.len().max(1) as f64;
-        Self { overlap, mean, classes }
+        Self { iou_threshold, mean, classes }
     }
 }
 
@@ -45,17 +44,17 @@ fn of_label(labels: &[i64], label: i64) -> impl Iterator<Item = usize> {
     labels.iter().enumerate().filter(move |(_, own)| **own == label).map(|(place, _)| place)
 }
 
-fn of_class(found: &[Detections], truth: &[Target], label: i64, things: usize, least: f64) -> f64 {
-    // Each detection's score, and whether it found something.
+fn of_class(found: &[Detections], truth: &[Target], label: i64, objects: usize, iou_threshold: f64) -> f64 {
+    // Score of each detection, and whether it is a true positive.
     let mut outcomes: Vec<(f32, bool)> = Vec::new();
     for (found, truth) in found.iter().zip(truth) {
         let mut detections: Vec<usize> = of_label(&found.labels, label).collect();
         detections.sort_by(|&one, &other| found.scores[other].total_cmp(&found.scores[one]));
         let mut free: Vec<usize> = of_label(&truth.labels, label).collect();
-        for detection in detections.into_iter().take(MOST) {
-            let overlaps = free.iter().map(|&thing| found.boxes[detection].iou(&truth.boxes[thing]));
-            let best = overlaps.enumerate().max_by(|(_, one), (_, other)| one.total_cmp(other));
-            let hit = best.filter(|(_, overlap)| *overlap >= least.min(1.0 - 1e-10));
+        for detection in detections.into_iter().take(MAX_DETECTIONS) {
+            let ious = free.iter().map(|&object| found.boxes[detection].iou(&truth.boxes[object]));
+            let best = ious.enumerate().max_by(|(_, one), (_, other)| one.total_cmp(other));
+            let hit = best.filter(|(_, iou)| *iou >= iou_threshold.min(1.0 - 1e-10));
             if let Some((place, _)) = hit {
                 free.remove(place);
             }
@@ -67,7 +66,7 @@ fn of_class(found: &[Detections], truth: &[Target], label: i64, things: usize, l
     let mut curve: Vec<(f64, f64)> = Vec::with_capacity(outcomes.len());
     for (taken, (_, is_hit)) in (1..).zip(&outcomes) {
         hits += usize::from(*is_hit);
-        curve.push((hits as f64 / things as f64, hits as f64 / f64::from(taken)));
+        curve.push((hits as f64 / objects as f64, hits as f64 / f64::from(taken)));
     }
     let mut best = 0.0f64;
     for (_, precision) in curve.iter_mut().rev() {
@@ -84,7 +83,7 @@ fn of_class(found: &[Detections], truth: &[Target], label: i64, things: usize, l
 
 impl fmt::Display for AveragePrecision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "average precision, boxes overlapping by {:.2}: {:.3}", self.overlap, self.mean)?;
+        writeln!(formatter, "average precision at an IoU of {:.2}: {:.3}", self.iou_threshold, self.mean)?;
         let mut classes = self.classes.clone();
         classes.sort_by(|(_, one), (_, other)| other.total_cmp(one));
         classes.iter().try_for_each(|(name, precision)| writeln!(formatter, "{name:<10} {precision:.3}"))

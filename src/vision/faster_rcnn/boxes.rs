@@ -1,19 +1,21 @@
-//! Boxes as numbers: coding, overlap, and non-maximum suppression.
+//! Box coding, IoU and non-maximum suppression.
 //!
-//! A box is `[left, top, right, bottom]` in pixels; many are a tensor `[boxes, 4]`.
+//! A box is `[left, top, right, bottom]` in pixels; a tensor of boxes is `[boxes, 4]`.
 
 use tch::{Kind, Tensor};
 
-/// The most that a coded box may grow in width and height, as a logarithm, ln(1000 ÷ 16), so that `exp` stays finite.
+/// Largest log-scale growth of a box in width and height, ln(1000 ÷ 16), so that `exp` stays finite.
 const LARGEST_GROWTH: f64 = 4.135_166_556_742_356;
 
-/// How far boxes are from others, in units of their size (Ren et al. 2015, equation 2), each of the four numbers times a weight.
+/// Encodes boxes relative to reference boxes (Ren et al. 2015, equation 2), as torchvision's `BoxCoder`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BoxCoder {
     pub(super) weights: [f64; 4],
 }
 
 impl BoxCoder {
+    /// The deltas from `boxes` to `targets`.
+    ///
     /// # Shapes
     /// - `targets`, `boxes`: `[boxes, 4]`
     /// - result: `[boxes, 4]`
@@ -27,6 +29,8 @@ impl BoxCoder {
         Tensor::cat(&[step, growth], 1)
     }
 
+    /// The boxes that the deltas `codes` lead to from `boxes`.
+    ///
     /// # Shapes
     /// - `codes`: `[boxes, 4 × classes]`
     /// - `boxes`: `[boxes, 4]`
@@ -45,7 +49,7 @@ impl BoxCoder {
     }
 }
 
-/// Width and height, and the middle, each `[boxes, 2]`.
+/// Size (width, height) and centre (x, y) of boxes, each `[boxes, 2]`.
 fn size_and_centre(boxes: &Tensor) -> (Tensor, Tensor) {
     let (low, high) = (boxes.narrow(1, 0, 2), boxes.narrow(1, 2, 2));
     let size = high - &low;
@@ -58,23 +62,23 @@ pub(super) fn area([left, top, right, bottom]: [f32; 4]) -> f32 {
     (right - left) * (bottom - top)
 }
 
-/// Intersection over union, in `0..=1`: as [`BoundingBox::iou`](crate::data::BoundingBox::iou), in the arithmetic of torchvision, whose
-/// matches depend on it.
-pub(super) fn overlap(one: [f32; 4], other: [f32; 4]) -> f32 {
+/// Intersection over union, in `0..=1`. [`BoundingBox::iou`](crate::data::BoundingBox::iou) in torchvision's `f32` arithmetic, on
+/// which its matches depend.
+pub(super) fn iou(one: [f32; 4], other: [f32; 4]) -> f32 {
     let width = (one[2].min(other[2]) - one[0].max(other[0])).max(0.0);
     let height = (one[3].min(other[3]) - one[1].max(other[1])).max(0.0);
     let common = width * height;
-    // Boxes without area have nothing in common.
+    // Also avoids 0 ÷ 0 for boxes without area.
     if common > 0.0 { common / (area(one) + area(other) - common) } else { 0.0 }
 }
 
-/// Boxes as rows of numbers, in memory.
+/// Copies a tensor of boxes to memory.
 pub(super) fn rows(boxes: &Tensor) -> Vec<[f32; 4]> {
     let flat = numbers(boxes);
     flat.as_chunks().0.to_vec()
 }
 
-/// The numbers of a tensor, row by row.
+/// Copies the values of a tensor to memory, row by row.
 pub(super) fn numbers(tensor: &Tensor) -> Vec<f32> {
     let tensor = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
     let mut values = vec![0.0; tensor.numel()];
@@ -83,29 +87,29 @@ pub(super) fn numbers(tensor: &Tensor) -> Vec<f32> {
     values
 }
 
-/// Rows of numbers as a tensor `[boxes, 4]`.
+/// A tensor `[boxes, 4]` of the boxes.
 pub(super) fn tensor(boxes: &[[f32; 4]]) -> Tensor {
     Tensor::from_slice(boxes.as_flattened()).reshape([boxes.len() as i64, 4])
 }
 
-/// What of a box is within a picture.
+/// Clips a box to the image.
 pub(super) fn clip([left, top, right, bottom]: [f32; 4], width: f32, height: f32) -> [f32; 4] {
     [left.clamp(0.0, width), top.clamp(0.0, height), right.clamp(0.0, width), bottom.clamp(0.0, height)]
 }
 
-/// Whether both sides are at least so long.
-pub(super) fn is_as_large([left, top, right, bottom]: [f32; 4], least: f32) -> bool {
-    right - left >= least && bottom - top >= least
+/// Whether both sides have at least `min_side`.
+pub(super) fn is_as_large([left, top, right, bottom]: [f32; 4], min_side: f32) -> bool {
+    right - left >= min_side && bottom - top >= min_side
 }
 
-/// The boxes that are left when, from the highest score down, each drops those that overlap it more than `threshold`: their places,
-/// the highest score first. Of equal scores the first is taken first.
+/// Non-maximum suppression: from the highest score down, each box drops those with an IoU above `threshold`. Returns the indices of
+/// the kept boxes by decreasing score; ties keep their order.
 ///
-/// The arithmetic is that of torchvision's `nms`, so the places are the same.
-pub(super) fn suppress(boxes: &[[f32; 4]], scores: &[f32], threshold: f64) -> Vec<usize> {
+/// The arithmetic is that of torchvision's `nms`, so the result is the same.
+pub(super) fn nms(boxes: &[[f32; 4]], scores: &[f32], threshold: f64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     order.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
-    // In the order of the scores, so that the inner loop reads memory in a row.
+    // Sorted by score, so that the inner loop reads memory sequentially.
     let sorted: Vec<([f32; 4], f32)> = order.iter().map(|&place| (boxes[place], area(boxes[place]))).collect();
     let mut is_dropped = vec![false; sorted.len()];
     let mut kept = Vec::new();
@@ -124,12 +128,12 @@ pub(super) fn suppress(boxes: &[[f32; 4]], scores: &[f32], threshold: f64) -> Ve
     kept
 }
 
-/// As [`suppress`], among the boxes of each group by themselves.
+/// As [`nms`], separately for each group; torchvision's `batched_nms`.
 ///
-/// torchvision moves the groups apart and suppresses all at once where there are few boxes, which rounds their corners; so does
-/// this, to keep the same ones.
-pub(super) fn suppress_in_groups(boxes: &[[f32; 4]], scores: &[f32], groups: &[i64], threshold: f64) -> Vec<usize> {
-    /// From so many boxes on, torchvision goes group by group.
+/// For few boxes torchvision offsets the groups and suppresses all at once, which rounds coordinates. This does the same, for equal
+/// results.
+pub(super) fn batched_nms(boxes: &[[f32; 4]], scores: &[f32], groups: &[i64], threshold: f64) -> Vec<usize> {
+    /// Number of boxes above which torchvision runs NMS per group.
     const MANY: usize = 1000;
     if boxes.len() <= MANY {
         let furthest = boxes.as_flattened().iter().copied().fold(f32::NEG_INFINITY, f32::max) + 1.0;
@@ -138,7 +142,7 @@ pub(super) fn suppress_in_groups(boxes: &[[f32; 4]], scores: &[f32], groups: &[i
             [left + offset, top + offset, right + offset, bottom + offset]
         };
         let apart: Vec<[f32; 4]> = boxes.iter().zip(groups).map(apart).collect();
-        return suppress(&apart, scores, threshold);
+        return nms(&apart, scores, threshold);
     }
     let mut names = groups.to_vec();
     names.sort_unstable();
@@ -148,7 +152,7 @@ pub(super) fn suppress_in_groups(boxes: &[[f32; 4]], scores: &[f32], groups: &[i
         let places: Vec<usize> = (0..boxes.len()).filter(|&place| groups[place] == name).collect();
         let of_group: Vec<[f32; 4]> = places.iter().map(|&place| boxes[place]).collect();
         let scores: Vec<f32> = places.iter().map(|&place| scores[place]).collect();
-        kept.extend(suppress(&of_group, &scores, threshold).into_iter().map(|place| places[place]));
+        kept.extend(nms(&of_group, &scores, threshold).into_iter().map(|place| places[place]));
     }
     kept.sort_unstable();
     kept.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
@@ -180,19 +184,19 @@ mod tests {
         for (other, expected) in
             [([0.0, 0.0, 10.0, 10.0], 1.0), ([5.0, 0.0, 15.0, 10.0], 1.0 / 3.0), ([20.0, 20.0, 30.0, 30.0], 0.0)]
         {
-            assert!((overlap(own, other) - expected).abs() < 1e-6, "{other:?}");
+            assert!((iou(own, other) - expected).abs() < 1e-6, "{other:?}");
         }
-        assert_eq!(overlap([3.0; 4], [3.0; 4]), 0.0);
+        assert_eq!(iou([3.0; 4], [3.0; 4]), 0.0);
     }
 
     #[test]
     fn of_boxes_that_overlap_the_best_is_kept_in_each_group() {
         let boxes = [[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [50.0, 0.0, 60.0, 10.0]];
-        assert_eq!(suppress(&boxes, &[0.5, 0.9, 0.1], 0.5), [1, 2]);
-        assert_eq!(suppress(&boxes, &[0.5, 0.5, 0.1], 0.5), [0, 2]);
-        assert_eq!(suppress(&boxes, &[0.5, 0.9, 0.1], 0.9), [1, 0, 2]);
-        assert_eq!(suppress_in_groups(&boxes, &[0.5, 0.9, 0.1], &[1, 2, 2], 0.5), [1, 0, 2]);
-        assert!(suppress_in_groups(&[], &[], &[], 0.5).is_empty());
+        assert_eq!(nms(&boxes, &[0.5, 0.9, 0.1], 0.5), [1, 2]);
+        assert_eq!(nms(&boxes, &[0.5, 0.5, 0.1], 0.5), [0, 2]);
+        assert_eq!(nms(&boxes, &[0.5, 0.9, 0.1], 0.9), [1, 0, 2]);
+        assert_eq!(batched_nms(&boxes, &[0.5, 0.9, 0.1], &[1, 2, 2], 0.5), [1, 0, 2]);
+        assert!(batched_nms(&[], &[], &[], 0.5).is_empty());
         // So many that they go group by group: each of 600 places has two boxes of a group, and one of another.
         let many: Vec<[f32; 4]> = (0..600)
             .flat_map(|place| {
@@ -205,6 +209,6 @@ mod tests {
         let scores: Vec<f32> = (0..many.len()).map(|place| 1.0 - place as f32 / 2000.0).collect();
         let groups: Vec<i64> = (0..many.len()).map(|place| i64::from(place % 3 == 2)).collect();
         let expected: Vec<usize> = (0..many.len()).filter(|place| place % 3 != 1).collect();
-        assert_eq!(suppress_in_groups(&many, &scores, &groups, 0.5), expected);
+        assert_eq!(batched_nms(&many, &scores, &groups, 0.5), expected);
     }
 }

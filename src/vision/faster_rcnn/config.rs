@@ -1,4 +1,4 @@
-//! The sizes and thresholds of a Faster R-CNN.
+//! Hyperparameters of Faster R-CNN.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,37 +8,37 @@ use crate::nn::Normalisation;
 use crate::vision::{Block, ResNetConfig};
 use crate::{Error, Result};
 
-/// The sizes and thresholds of a [`FasterRcnn`](super::FasterRcnn).
+/// Hyperparameters of a [`FasterRcnn`](super::FasterRcnn).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FasterRcnnConfig {
-    /// The network below the pyramid.
+    /// The network below the feature pyramid.
     pub backbone: ResNetConfig,
-    /// Channels of the maps of the pyramid, in `1..=65536`; 256 in torchvision.
+    /// Channels of the pyramid's maps, in `1..=65536`; 256 in torchvision.
     pub pyramid_channels: usize,
-    /// Names of the classes, at least two; the first, index 0, is the background.
+    /// Class names, at least two; the first, index 0, is the background.
     pub classes: Vec<String>,
-    /// Pictures are resized until their shorter side has this many pixels, in `32..=8192`; torchvision's `min_size`, 800.
+    /// The shorter side of resized images in pixels, in `32..=8192`; torchvision's `min_size`, 800.
     pub shorter_side: u32,
-    /// Most pixels of the longer side, at most 8192; torchvision's `max_size`, 1333.
+    /// Upper limit of the longer side in pixels, at most 8192; torchvision's `max_size`, 1333.
     pub longest_side: u32,
     /// Mean of red, green and blue, on the scale 0..1; torchvision's `image_mean`.
     pub mean: [f32; 3],
     /// Standard deviation of red, green and blue, on the scale 0..1; torchvision's `image_std`.
     pub standard_deviation: [f32; 3],
-    /// The side of the anchors of each of the five maps, in pixels.
+    /// Anchor size of each of the five pyramid levels, in pixels.
     pub anchor_sizes: Vec<f64>,
-    /// Aspect ratios of anchors, height ÷ width.
+    /// Aspect ratios of the anchors, height ÷ width, 1 to 16 of them.
     pub anchor_shapes: Vec<f64>,
-    /// Which boxes the region proposal network proposes.
+    /// Proposals of the region proposal network (RPN) in inference.
     pub proposals: ProposalConfig,
     /// RoIAlign samples each region to this many cells a side, in `1..=64`; 7 in torchvision.
     pub region_cells: usize,
     /// Dimension of the box head's features, in `1..=65536`; 1024 in torchvision.
     pub head_size: usize,
-    /// Which boxes are detections.
+    /// Filtering of the detections.
     pub detections: DetectionConfig,
-    /// What is learnt from in training.
+    /// Sampling in training.
     pub sampling: SamplingConfig,
 }
 
@@ -48,59 +48,79 @@ impl Default for FasterRcnnConfig {
     }
 }
 
-/// Which boxes are proposed.
+/// Filtering of the region proposal network's boxes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProposalConfig {
-    /// Most boxes of each map before NMS, in `1..=100000`; torchvision's `rpn_pre_nms_top_n`.
+    /// Most boxes per level before NMS, in `1..=100000`; torchvision's `rpn_pre_nms_top_n`.
     #[serde(alias = "before_suppression")]
     pub pre_nms_top_n: usize,
-    /// Most boxes of a picture after NMS, in `1..=100000`; torchvision's `rpn_post_nms_top_n`.
+    /// Most boxes per image after NMS, in `1..=100000`; torchvision's `rpn_post_nms_top_n`.
     #[serde(alias = "after_suppression")]
     pub post_nms_top_n: usize,
-    /// IoU above which NMS drops the worse of two boxes of a map, in `0..=1`; torchvision's `rpn_nms_thresh`, 0.7.
+    /// IoU above which NMS drops the lower-scoring box of a level, in `0..=1`; torchvision's `rpn_nms_thresh`, 0.7.
     #[serde(alias = "overlap")]
     pub iou_threshold: f64,
 }
 
-/// Which boxes are detections.
+impl Default for ProposalConfig {
+    fn default() -> Self {
+        FasterRcnnConfig::resnet50_coco().proposals
+    }
+}
+
+/// Filtering of the box head's detections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DetectionConfig {
-    /// Least score, exclusive, in `0..=1`; torchvision's `box_score_thresh`, 0.05.
+    /// Score that a detection must exceed, in `0..=1`; torchvision's `box_score_thresh`, 0.05.
     #[serde(alias = "min_score")]
     pub score_threshold: f64,
-    /// IoU above which NMS drops the worse of two boxes of a class, in `0..=1`; torchvision's `box_nms_thresh`, 0.5.
+    /// IoU above which NMS drops the lower-scoring box of a class, in `0..=1`; torchvision's `box_nms_thresh`, 0.5.
     #[serde(alias = "overlap")]
     pub iou_threshold: f64,
-    /// Most detections of a picture, in `1..=100000`; torchvision's `box_detections_per_img`, 100.
+    /// Most detections per image, in `1..=100000`; torchvision's `box_detections_per_img`, 100.
     #[serde(alias = "most")]
     pub max_detections: usize,
 }
 
-/// What is learnt from in training.
+impl Default for DetectionConfig {
+    fn default() -> Self {
+        FasterRcnnConfig::resnet50_coco().detections
+    }
+}
+
+/// Sampling of anchors and proposals in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SamplingConfig {
-    /// Which boxes are proposed in training.
+    /// Proposals of the region proposal network in training.
     pub proposals: ProposalConfig,
-    /// Anchors of a picture that the proposals learn from; torchvision's `rpn_batch_size_per_image`, 256.
+    /// Anchors sampled per image, in `1..=100000`; torchvision's `rpn_batch_size_per_image`, 256.
     pub anchors: usize,
-    /// Largest share of positive anchors among them, in `0..=1`; torchvision's `rpn_positive_fraction`, 0.5.
+    /// Largest fraction of positive anchors, in `0..=1`; torchvision's `rpn_positive_fraction`, 0.5.
     #[serde(alias = "anchors_on_things")]
     pub anchor_positive_fraction: f64,
-    /// Least IoU with a thing of a positive anchor, in `0..=1`; torchvision's `rpn_fg_iou_thresh`, 0.7.
+    /// IoU from which an anchor is positive, in `0..=1`; torchvision's `rpn_fg_iou_thresh`, 0.7.
     #[serde(alias = "anchor_is_thing")]
     pub anchor_fg_iou: f32,
-    /// IoU with every thing below which an anchor is negative, in `0..=1`; anchors in between are ignored. torchvision's
-    /// `rpn_bg_iou_thresh`, 0.3.
+    /// IoU below which an anchor is negative, in `0..=1`; anchors in between are ignored. torchvision's `rpn_bg_iou_thresh`, 0.3.
     #[serde(alias = "anchor_is_background")]
     pub anchor_bg_iou: f32,
-    /// Proposals of a picture that the box head learns from; torchvision's `box_batch_size_per_image`, 512.
+    /// Proposals sampled per image, in `1..=100000`; torchvision's `box_batch_size_per_image`, 512.
     pub regions: usize,
-    /// Largest share of positive proposals among them, in `0..=1`; torchvision's `box_positive_fraction`, 0.25.
+    /// Largest fraction of positive proposals, in `0..=1`; torchvision's `box_positive_fraction`, 0.25.
     #[serde(alias = "regions_on_things")]
     pub region_positive_fraction: f64,
-    /// Least IoU with a thing of a positive proposal, in `0..=1`; the others are negative. torchvision's `box_fg_iou_thresh`, 0.5.
+    /// IoU from which a proposal is positive, in `0..=1`; the others are negative. torchvision's `box_fg_iou_thresh`, 0.5.
     #[serde(alias = "region_is_thing")]
     pub region_fg_iou: f32,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        FasterRcnnConfig::resnet50_coco().sampling
+    }
 }
 
 impl FasterRcnnConfig {
@@ -139,7 +159,7 @@ impl FasterRcnnConfig {
         }
     }
 
-    /// A small one for Scenes: 128×128 pixels, classes named as their things.
+    /// A small detector for Scenes: images of 128×128 pixels, and a class per kind of object.
     pub fn tiny() -> Self {
         let proposals = |pre_nms_top_n: usize, post_nms_top_n: usize| ProposalConfig {
             pre_nms_top_n,
@@ -179,7 +199,7 @@ impl FasterRcnnConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate().within("backbone")?;
         let (proposals, detections, sampling) = (&self.proposals, &self.detections, &self.sampling);
@@ -234,7 +254,7 @@ impl FasterRcnnConfig {
 
 const BACKGROUND: &str = "background";
 
-/// COCO's classes by number; those of its numbers that it has no pictures of are `N/A`.
+/// COCO's class names by category id; ids without a category are `N/A`.
 const COCO_CLASSES: &str = "background,person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,N/A,\
     stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,N/A,backpack,umbrella,N/A,N/A,\
     handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,\

@@ -1,19 +1,19 @@
-//! What a detector learns from: the losses of its proposals and of its box head.
+//! The losses of the region proposal network and the box head.
 
 use tch::{Reduction, Tensor};
 
-use super::boxes::{overlap, rows, tensor};
+use super::boxes::{iou, rows, tensor};
 use super::config::SamplingConfig;
 use super::proposals::{self, Anchored};
 use super::{CODER, FasterRcnn};
 use crate::data::{BoundingBox, Random};
 
-/// The things that are in a picture.
+/// Ground truth of an image: boxes and their classes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Target {
-    /// In pixels of the picture as the network reads it.
+    /// Boxes in pixels of the network's input.
     pub boxes: Vec<BoundingBox>,
-    /// Numbers of classes, from 1 on.
+    /// Class indices, from 1; 0 is the background.
     pub labels: Vec<i64>,
 }
 
@@ -23,49 +23,49 @@ impl Target {
     }
 }
 
-/// The four losses of Faster R-CNN, as torchvision computes them; each a tensor without dimensions.
+/// The four losses of Faster R-CNN as torchvision computes them, each a scalar tensor.
 #[derive(Debug)]
 pub struct DetectionLosses {
-    /// Of the proposals, is it a thing: binary cross entropy, a mean over the sampled anchors.
+    /// torchvision's `loss_objectness`: binary cross entropy, averaged over the sampled anchors.
     pub objectness: Tensor,
-    /// Of the proposals, where is it: smooth L1 of the deltas, summed and divided by the number of sampled anchors.
+    /// torchvision's `loss_rpn_box_reg`: smooth L1 of the deltas, summed, divided by the number of sampled anchors.
     pub proposal_boxes: Tensor,
-    /// Of the box head, what is it: cross entropy, a mean over the sampled regions.
+    /// torchvision's `loss_classifier`: cross entropy, averaged over the sampled regions.
     pub classes: Tensor,
-    /// Of the box head, where is it.
+    /// torchvision's `loss_box_reg`: smooth L1 of the deltas, summed, divided by the number of sampled regions.
     pub boxes: Tensor,
 }
 
 impl DetectionLosses {
-    /// Their sum, which is what is made smaller.
+    /// The total loss.
     pub fn sum(&self) -> Tensor {
         &self.objectness + &self.proposal_boxes + &self.classes + &self.boxes
     }
 }
 
-/// Where smooth L1 turns from a square into a line.
+/// Smooth L1 is quadratic below this difference and linear above.
 const BETA: f64 = 1.0 / 9.0;
 
-/// What a box is on.
+/// The ground truth that a box is matched with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Matched {
-    Thing(usize),
-    Background,
-    /// Neither: nothing is learnt from it.
-    Between,
+    /// The ground-truth box of that index.
+    Positive(usize),
+    /// Background.
+    Negative,
+    /// Between the thresholds: not sampled.
+    Ignored,
 }
 
 impl FasterRcnn {
-    /// The losses on pictures that are normalised, and all of one size.
-    ///
-    /// Which anchors and regions are learnt from is drawn from `random`.
+    /// Computes the losses of a batch of normalised images. `random` draws the sampled anchors and regions.
     ///
     /// # Shapes
     /// - `pictures`: `[batch, 3, height, width]`, height and width multiples of 32
-    /// - `targets`: one for each picture
+    /// - `targets`: one per image
     ///
     /// # Panics
-    /// When there are not as many targets as pictures, or a label is no class.
+    /// When the number of targets differs from the batch, the shape is another, or a label is not a class.
     pub fn losses(
         &self,
         pictures: &Tensor,
@@ -93,25 +93,26 @@ impl FasterRcnn {
         random: &mut Random,
     ) -> (Tensor, Tensor) {
         let sampling = &self.config.sampling;
-        let (mut regions, mut labels, mut things, mut on_things) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut regions, mut labels, mut matched_truth, mut positives) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (mut proposals, target) in proposals.into_iter().zip(targets) {
             let truth = target.rows();
-            // The true boxes are learnt from as well, so that there is always something on each thing.
+            // As in torchvision, the true boxes count as proposals too, so that every object has a positive one.
             proposals.extend(&truth);
             let matched = match_boxes(&truth, &proposals, sampling.region_fg_iou, sampling.region_fg_iou, false);
-            let (on, off) = sample(&matched, sampling.regions, sampling.region_positive_fraction, random);
-            let mut chosen: Vec<usize> = on.into_iter().chain(off).collect();
+            let (positive, negative) = sample(&matched, sampling.regions, sampling.region_positive_fraction, random);
+            let mut chosen: Vec<usize> = positive.into_iter().chain(negative).collect();
             chosen.sort_unstable();
-            for &place in &chosen {
-                if let Matched::Thing(thing) = matched[place] {
-                    on_things.push((labels.len() as i64, target.labels[thing], proposals[place]));
-                    things.push(truth[thing]);
-                    labels.push(target.labels[thing]);
+            for &index in &chosen {
+                if let Matched::Positive(object) = matched[index] {
+                    positives.push((labels.len() as i64, target.labels[object], proposals[index]));
+                    matched_truth.push(truth[object]);
+                    labels.push(target.labels[object]);
                 } else {
                     labels.push(0);
                 }
             }
-            regions.push(chosen.into_iter().map(|place| proposals[place]).collect::<Vec<_>>());
+            regions.push(chosen.into_iter().map(|index| proposals[index]).collect::<Vec<_>>());
         }
         let vectors = self.region_vectors(pyramid, &regions);
         let device = vectors.device();
@@ -119,13 +120,13 @@ impl FasterRcnn {
         let labels = Tensor::from_slice(&labels).to_device(device);
         let classes = self.classifier.forward(&vectors).cross_entropy_for_logits(&labels);
         let deltas = self.box_regressor.forward(&vectors).reshape([labels.size()[0], -1, 4]);
-        let own: Vec<[f32; 4]> = on_things.iter().map(|(.., bounds)| *bounds).collect();
+        let own: Vec<[f32; 4]> = positives.iter().map(|(.., bounds)| *bounds).collect();
         let index = |values: Vec<i64>| Some(Tensor::from_slice(&values).to_device(device));
         let deltas = deltas.index(&[
-            index(on_things.iter().map(|(row, ..)| *row).collect()),
-            index(on_things.iter().map(|(_, label, _)| *label).collect()),
+            index(positives.iter().map(|(row, ..)| *row).collect()),
+            index(positives.iter().map(|(_, label, _)| *label).collect()),
         ]);
-        let truth = CODER.encode(&tensor(&things).to_device(device), &tensor(&own).to_device(device));
+        let truth = CODER.encode(&tensor(&matched_truth).to_device(device), &tensor(&own).to_device(device));
         (classes, deltas.smooth_l1_loss(&truth, Reduction::Sum, BETA) / count)
     }
 }
@@ -137,89 +138,96 @@ fn proposal_losses(
     random: &mut Random,
 ) -> (Tensor, Tensor) {
     let anchors = rows(&anchored.anchors);
-    let (mut on_things, mut background, mut things, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut positives, mut negatives, mut matched_truth, mut own) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (picture, target) in targets.iter().enumerate() {
         let truth = target.rows();
         let matched = match_boxes(&truth, &anchors, sampling.anchor_fg_iou, sampling.anchor_bg_iou, true);
-        let (on, off) = sample(&matched, sampling.anchors, sampling.anchor_positive_fraction, random);
+        let (positive, negative) = sample(&matched, sampling.anchors, sampling.anchor_positive_fraction, random);
         let start = picture * anchors.len();
-        for place in on {
-            if let Matched::Thing(thing) = matched[place] {
-                on_things.push((start + place) as i64);
-                things.push(truth[thing]);
-                own.push(anchors[place]);
+        for index in positive {
+            if let Matched::Positive(object) = matched[index] {
+                positives.push((start + index) as i64);
+                matched_truth.push(truth[object]);
+                own.push(anchors[index]);
             }
         }
-        background.extend(off.into_iter().map(|place| (start + place) as i64));
+        negatives.extend(negative.into_iter().map(|index| (start + index) as i64));
     }
     let device = anchored.objectness.device();
-    let count = (on_things.len() + background.len()).max(1) as f64;
-    let is_thing: Vec<f32> =
-        std::iter::repeat_n(1.0, on_things.len()).chain(std::iter::repeat_n(0.0, background.len())).collect();
-    let sampled: Vec<i64> = on_things.iter().copied().chain(background).collect();
-    let place = |places: &[i64]| Tensor::from_slice(places).to_device(device);
-    let scores = anchored.objectness.flatten(0, 1).index_select(0, &place(&sampled));
-    let is_thing = Tensor::from_slice(&is_thing).to_device(device);
+    let count = (positives.len() + negatives.len()).max(1) as f64;
+    let labels: Vec<f32> =
+        std::iter::repeat_n(1.0, positives.len()).chain(std::iter::repeat_n(0.0, negatives.len())).collect();
+    let sampled: Vec<i64> = positives.iter().copied().chain(negatives).collect();
+    let index = |indices: &[i64]| Tensor::from_slice(indices).to_device(device);
+    let logits = anchored.objectness.flatten(0, 1).index_select(0, &index(&sampled));
+    let labels = Tensor::from_slice(&labels).to_device(device);
     let objectness =
-        scores.binary_cross_entropy_with_logits(&is_thing, None::<&Tensor>, None::<&Tensor>, Reduction::Mean);
-    let deltas = anchored.deltas.flatten(0, 1).index_select(0, &place(&on_things));
-    let truth = proposals::CODER.encode(&tensor(&things).to_device(device), &tensor(&own).to_device(device));
+        logits.binary_cross_entropy_with_logits(&labels, None::<&Tensor>, None::<&Tensor>, Reduction::Mean);
+    let deltas = anchored.deltas.flatten(0, 1).index_select(0, &index(&positives));
+    let truth = proposals::CODER.encode(&tensor(&matched_truth).to_device(device), &tensor(&own).to_device(device));
     (objectness, deltas.smooth_l1_loss(&truth, Reduction::Sum, BETA) / count)
 }
 
-/// What each box is on: the thing that it overlaps most, where that is `high` or more; background below `low`.
+/// Matches each box with the ground-truth box of the highest IoU: positive from `fg_iou`, negative below `bg_iou`.
 ///
-/// With `for_each_thing`, the boxes that overlap a thing most are on a thing however little that is, so that none is without.
-fn match_boxes(things: &[[f32; 4]], boxes: &[[f32; 4]], high: f32, low: f32, for_each_thing: bool) -> Vec<Matched> {
-    if things.is_empty() {
-        return vec![Matched::Background; boxes.len()];
+/// With `allow_low_quality` (torchvision's `allow_low_quality_matches`), the best boxes of each ground-truth box are positive
+/// whatever their IoU, so that every object is matched.
+fn match_boxes(
+    truth: &[[f32; 4]],
+    boxes: &[[f32; 4]],
+    fg_iou: f32,
+    bg_iou: f32,
+    allow_low_quality: bool,
+) -> Vec<Matched> {
+    if truth.is_empty() {
+        return vec![Matched::Negative; boxes.len()];
     }
-    let overlaps: Vec<Vec<f32>> =
-        things.iter().map(|&thing| boxes.iter().map(|&bounds| overlap(thing, bounds)).collect()).collect();
-    // Of equal overlaps the first thing counts.
-    let best = |place: usize| {
-        let first = (0, overlaps[0][place]);
-        (1..things.len()).fold(first, |best, thing| match overlaps[thing][place] {
-            overlap if overlap > best.1 => (thing, overlap),
+    let ious: Vec<Vec<f32>> =
+        truth.iter().map(|&object| boxes.iter().map(|&bounds| iou(object, bounds)).collect()).collect();
+    // The first ground-truth box wins a tie.
+    let best = |index: usize| {
+        let first = (0, ious[0][index]);
+        (1..truth.len()).fold(first, |best, object| match ious[object][index] {
+            iou if iou > best.1 => (object, iou),
             _ => best,
         })
     };
     let mut matched: Vec<Matched> = (0..boxes.len())
-        .map(|place| match best(place) {
-            (_, overlap) if overlap < low => Matched::Background,
-            (_, overlap) if overlap < high => Matched::Between,
-            (thing, _) => Matched::Thing(thing),
+        .map(|index| match best(index) {
+            (_, iou) if iou < bg_iou => Matched::Negative,
+            (_, iou) if iou < fg_iou => Matched::Ignored,
+            (object, _) => Matched::Positive(object),
         })
         .collect();
-    if for_each_thing {
-        for overlaps in &overlaps {
-            let most = overlaps.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            for place in (0..boxes.len()).filter(|&place| overlaps[place] == most) {
-                matched[place] = Matched::Thing(best(place).0);
+    if allow_low_quality {
+        for ious in &ious {
+            let highest = ious.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            for index in (0..boxes.len()).filter(|&index| ious[index] == highest) {
+                matched[index] = Matched::Positive(best(index).0);
             }
         }
     }
     matched
 }
 
-/// Draws places on things, at most a share of `count`, and then places on the background up to `count`.
-fn sample(matched: &[Matched], count: usize, share: f64, random: &mut Random) -> (Vec<usize>, Vec<usize>) {
-    let places =
-        |keep: fn(&Matched) -> bool| (0..matched.len()).filter(|&place| keep(&matched[place])).collect::<Vec<_>>();
-    let mut on = places(|matched| matches!(matched, Matched::Thing(_)));
-    let mut off = places(|matched| *matched == Matched::Background);
-    draw(&mut on, (count as f64 * share) as usize, random);
-    draw(&mut off, count - on.len(), random);
-    (on, off)
+/// Samples positives, at most a `positive_fraction` of `count`, then negatives up to `count`. Returns the indices of both.
+fn sample(matched: &[Matched], count: usize, positive_fraction: f64, random: &mut Random) -> (Vec<usize>, Vec<usize>) {
+    let indices =
+        |keep: fn(&Matched) -> bool| (0..matched.len()).filter(|&index| keep(&matched[index])).collect::<Vec<_>>();
+    let mut positive = indices(|matched| matches!(matched, Matched::Positive(_)));
+    let mut negative = indices(|matched| *matched == Matched::Negative);
+    draw(&mut positive, (count as f64 * positive_fraction) as usize, random);
+    draw(&mut negative, count - positive.len(), random);
+    (positive, negative)
 }
 
-/// Keeps `count` of the places at most, drawn without replacement.
-fn draw(places: &mut Vec<usize>, count: usize, random: &mut Random) {
-    for place in 0..count.min(places.len()) {
-        let other = place + random.below(places.len() - place);
-        places.swap(place, other);
+/// Keeps at most `count` of the indices, drawn without replacement.
+fn draw(indices: &mut Vec<usize>, count: usize, random: &mut Random) {
+    for index in 0..count.min(indices.len()) {
+        let other = index + random.below(indices.len() - index);
+        indices.swap(index, other);
     }
-    places.truncate(count);
+    indices.truncate(count);
 }
 
 #[cfg(test)]
@@ -227,34 +235,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_are_on_the_thing_that_they_overlap_most() {
-        let things = [[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]];
+    fn boxes_match_the_ground_truth_of_the_highest_iou() {
+        let truth = [[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]];
         let boxes = [[0.0, 0.0, 10.0, 9.0], [22.0, 0.0, 36.0, 10.0], [50.0, 0.0, 60.0, 10.0], [4.0, 0.0, 14.0, 10.0]];
-        let found = match_boxes(&things, &boxes, 0.7, 0.3, false);
-        assert_eq!(found, [Matched::Thing(0), Matched::Between, Matched::Background, Matched::Between]);
-        // The second thing has no box that overlaps it by 0.7: it takes the best there is.
-        let found = match_boxes(&things, &boxes, 0.7, 0.3, true);
-        assert_eq!(found, [Matched::Thing(0), Matched::Thing(1), Matched::Background, Matched::Between]);
-        assert_eq!(match_boxes(&[], &boxes, 0.7, 0.3, true), [Matched::Background; 4]);
+        let found = match_boxes(&truth, &boxes, 0.7, 0.3, false);
+        assert_eq!(found, [Matched::Positive(0), Matched::Ignored, Matched::Negative, Matched::Ignored]);
+        // No box reaches an IoU of 0.7 with the second: it takes the best.
+        let found = match_boxes(&truth, &boxes, 0.7, 0.3, true);
+        assert_eq!(found, [Matched::Positive(0), Matched::Positive(1), Matched::Negative, Matched::Ignored]);
+        assert_eq!(match_boxes(&[], &boxes, 0.7, 0.3, true), [Matched::Negative; 4]);
     }
 
     #[test]
-    fn few_places_are_drawn_and_no_place_twice() {
-        let mut matched = vec![Matched::Background; 100];
-        matched.extend((0..30).map(Matched::Thing));
-        matched.extend([Matched::Between; 50]);
-        let (on, off) = sample(&matched, 40, 0.5, &mut Random::new(1));
-        assert_eq!((on.len(), off.len()), (20, 20));
-        let mut all: Vec<usize> = on.iter().chain(&off).copied().collect();
+    fn sampling_is_balanced_and_without_replacement() {
+        let mut matched = vec![Matched::Negative; 100];
+        matched.extend((0..30).map(Matched::Positive));
+        matched.extend([Matched::Ignored; 50]);
+        let (positive, negative) = sample(&matched, 40, 0.5, &mut Random::new(1));
+        assert_eq!((positive.len(), negative.len()), (20, 20));
+        let mut all: Vec<usize> = positive.iter().chain(&negative).copied().collect();
         all.sort_unstable();
         all.dedup();
         assert!(
             all.len() == 40
-                && on.iter().all(|&place| (100..130).contains(&place))
-                && off.iter().all(|&place| place < 100)
+                && positive.iter().all(|&index| (100..130).contains(&index))
+                && negative.iter().all(|&index| index < 100)
         );
-        // Where there are few things, the background fills up.
-        let (on, off) = sample(&matched[..105], 40, 0.5, &mut Random::new(1));
-        assert_eq!((on.len(), off.len()), (5, 35));
+        // Negatives fill up where positives are few.
+        let (positive, negative) = sample(&matched[..105], 40, 0.5, &mut Random::new(1));
+        assert_eq!((positive.len(), negative.len()), (5, 35));
     }
 }

@@ -1,12 +1,12 @@
-//! Faster R-CNN with a feature pyramid: where the things of a picture are, and what they are.
+//! Faster R-CNN with a feature pyramid: locates and classifies the objects of an image.
 //!
-//! | step | what it gives | paper |
+//! | stage | output | paper |
 //! |---|---|---|
-//! | backbone | four maps of the picture, fine to coarse | He et al. 2015 |
-//! | pyramid | five maps of the same depth | Lin et al. 2017 |
-//! | proposals | boxes that look as if they held a thing | Ren et al. 2015 |
-//! | RoIAlign | what the maps show within each box, at a fixed size | He et al. 2017 |
-//! | box head | what it is, and a better box | Girshick 2015 |
+//! | backbone | four feature maps, fine to coarse | He et al. 2015 |
+//! | feature pyramid (FPN) | five maps of equal depth | Lin et al. 2017 |
+//! | region proposal network (RPN) | boxes likely to hold an object | Ren et al. 2015 |
+//! | RoIAlign | a fixed-size crop of the maps per box | He et al. 2017 |
+//! | box head | class, and a refined box | Girshick 2015 |
 
 mod anchors;
 mod average_precision;
@@ -25,7 +25,7 @@ pub use average_precision::AveragePrecision;
 pub use config::{DetectionConfig, FasterRcnnConfig, ProposalConfig, SamplingConfig};
 pub use learning::{DetectionLosses, Target};
 pub use old_names::rename_faster_rcnn;
-pub use regions::{PictureMaps, RegionConfig, RegionFeatures, Regions};
+pub use regions::{PictureMaps, RegionConfig, RegionPooling, Regions};
 pub use training::{DetectorEvaluation, DetectorTraining, evaluate_detector};
 
 use std::collections::BTreeMap;
@@ -38,34 +38,36 @@ use super::ResNet;
 use crate::data::BoundingBox;
 use crate::nn::{ComputeDtype, Linear, Weights, network, read_weights, read_weights_and_metadata};
 use crate::{Error, Result};
-use boxes::{BoxCoder, area, clip, is_as_large, numbers, rows, suppress_in_groups, tensor};
+use boxes::{BoxCoder, area, batched_nms, clip, is_as_large, numbers, rows, tensor};
 use pictures::{PictureBatch, batch};
 use proposals::ProposalNetwork;
 use pyramid::Pyramid;
 
-/// The things found in a picture, the surest first.
+/// The objects found in an image, by decreasing score.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Detections {
-    /// In pixels of the original picture.
+    /// Boxes in pixels of the original image.
     pub boxes: Vec<BoundingBox>,
-    /// Numbers of classes, from 1 on; see [`FasterRcnn::class_name`].
+    /// Class indices, from 1; see [`FasterRcnn::class_name`].
     pub labels: Vec<i64>,
-    /// How sure each is, in `0..=1`.
+    /// Class probabilities, in `0..=1`.
     pub scores: Vec<f32>,
 }
 
 impl Detections {
-    /// How many there are.
+    /// Number of detections.
     pub fn len(&self) -> usize {
         self.boxes.len()
     }
 
+    /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.boxes.is_empty()
     }
 }
 
-/// A detector. Weights are named as in torchvision: `backbone.body.layer1.0.conv1.weight`, `rpn.head.cls_logits.bias`.
+/// A Faster R-CNN detector. Weights are named as in torchvision: `backbone.body.layer1.0.conv1.weight`,
+/// `rpn.head.cls_logits.bias`.
 #[derive(Debug)]
 pub struct FasterRcnn {
     config: FasterRcnnConfig,
@@ -80,24 +82,24 @@ pub struct FasterRcnn {
 
 network!(FasterRcnn { backbone, pyramid, proposals, head, classifier, box_regressor; config, device });
 
-/// How the box head codes boxes.
+/// The box head's coding of boxes.
 const CODER: BoxCoder = BoxCoder { weights: [10.0, 10.0, 5.0, 5.0] };
 
-/// Detections with shorter sides, in pixels, are none.
+/// Detections with a shorter side, in pixels, are dropped.
 const SMALLEST: f32 = 1e-2;
 
-/// A region of 224 pixels a side is sampled from the third of the maps (Lin et al. 2017, equation 1); one of half the side from
-/// the map before, and so on.
+/// FPN level assignment (Lin et al. 2017, equation 1): a region of 224×224 pixels is pooled from level 4, the third map, one of half
+/// that side from the level below, and so on.
 const CANONICAL_SIDE: f64 = 224.0;
 const CANONICAL_LEVEL: f64 = 4.0;
-/// The finest map has a quarter of the picture's side, 2⁻².
+/// The finest level; its stride is 2² pixels.
 const FINEST_LEVEL: f64 = 2.0;
 
 impl FasterRcnn {
-    /// A detector whose weights are drawn anew in `weights`.
+    /// Creates a detector whose tensors are added to `weights`.
     ///
     /// # Errors
-    /// [`Error::Config`] when a setting is out of its range.
+    /// [`Error::Config`] when a setting is outside its range.
     pub fn new(config: &FasterRcnnConfig, weights: &mut Weights) -> Result<Self> {
         config.validate()?;
         let backbone = ResNet::new(&config.backbone, "backbone.body.", weights)?;
@@ -119,9 +121,8 @@ impl FasterRcnn {
         })
     }
 
-    /// A detector with the weights of a file. One that was written here knows its configuration; any other is taken for torchvision's
-    /// `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`, [`FasterRcnnConfig::resnet50_coco`]. What PyTorch writes needs the feature
-    /// `pytorch`.
+    /// Loads a detector. Files written by captionlab contain their configuration; any other is assumed to be torchvision's
+    /// `fasterrcnn_resnet50_fpn_coco-258fb6c6.pth`, [`FasterRcnnConfig::resnet50_coco`]. PyTorch's formats need the feature `pytorch`.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be read, [`Error::Weights`] when it does not hold the weights of such a detector.
@@ -133,14 +134,14 @@ impl FasterRcnn {
             None => FasterRcnnConfig::resnet50_coco(),
             Some(config) => serde_json::from_value(config).map_err(|error| Error::Weights {
                 path: path.to_path_buf(),
-                problem: format!("its configuration is not that of a detector: {error}"),
-                help: "Train it anew with this version of captionlab.".to_string(),
+                problem: format!("its configuration is not a detector's: {error}"),
+                help: "Train it again with this version of captionlab.".to_string(),
             })?,
         };
         Self::of_tensors(&config, tensors, path, device)
     }
 
-    /// A detector of a configuration with the weights of a file, whoever wrote it.
+    /// Loads weights for a given configuration.
     ///
     /// # Errors
     /// As [`FasterRcnn::load`].
@@ -168,20 +169,20 @@ impl FasterRcnn {
         Self { backbone: self.backbone.with_dtype(dtype), ..self }
     }
 
-    /// The sizes and thresholds it was made with.
+    /// The hyperparameters.
     pub fn config(&self) -> &FasterRcnnConfig {
         &self.config
     }
 
-    /// What a label is called.
+    /// The class name of a label; `unknown` for a label without a class.
     pub fn class_name(&self, label: i64) -> &str {
         usize::try_from(label).ok().and_then(|label| self.config.classes.get(label)).map_or("unknown", String::as_str)
     }
 
-    /// The things in pictures. Several pictures are worked on at once, padded to the largest of them.
+    /// Detects the objects of images. Several images form one batch, padded to the largest.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a picture without pixels.
+    /// [`Error::Argument`] for an image without pixels.
     pub fn detect(&self, pictures: &[RgbImage]) -> Result<Vec<Detections>> {
         if pictures.is_empty() {
             return Ok(Vec::new());
@@ -193,8 +194,8 @@ impl FasterRcnn {
         })
     }
 
-    /// The boxes of pictures that look as if they held a thing, whatever it is, the likeliest first; at most
-    /// [`ProposalConfig::post_nms_top_n`], in pixels of the picture.
+    /// The region proposals of images, in pixels of the image, by decreasing objectness; at most [`ProposalConfig::post_nms_top_n`] per
+    /// image.
     ///
     /// # Errors
     /// As [`FasterRcnn::detect`].
@@ -232,7 +233,7 @@ impl FasterRcnn {
             let mut of_picture: Vec<([f32; 4], f32, i64)> = Vec::new();
             for (place, (&score, &bounds)) in scores.iter().zip(&decoded).enumerate() {
                 let label = (place % classes) as i64;
-                // The first class is the background.
+                // Class 0 is the background.
                 if label > 0 && f64::from(score) > self.config.detections.score_threshold {
                     let bounds = clip(bounds, width, height);
                     if is_as_large(bounds, SMALLEST) {
@@ -243,7 +244,7 @@ impl FasterRcnn {
             let boxes: Vec<_> = of_picture.iter().map(|(bounds, ..)| *bounds).collect();
             let scores: Vec<_> = of_picture.iter().map(|(_, score, _)| *score).collect();
             let labels: Vec<_> = of_picture.iter().map(|(.., label)| *label).collect();
-            let kept = suppress_in_groups(&boxes, &scores, &labels, self.config.detections.iou_threshold);
+            let kept = batched_nms(&boxes, &scores, &labels, self.config.detections.iou_threshold);
             let scale = batch.scale(picture);
             let mut detections = Detections::default();
             for place in kept.into_iter().take(self.config.detections.max_detections) {
@@ -256,28 +257,28 @@ impl FasterRcnn {
         Ok(found)
     }
 
-    /// The maps of pictures, the finest first, in the numbers that the backbone computes with: `[batch, channels, height, width]`.
+    /// The pyramid's maps, finest first, `[batch, channels, height, width]`, in the dtype of the backbone.
     fn pyramid(&self, pictures: &Tensor, training: bool) -> Vec<Tensor> {
         self.pyramid.forward(&self.backbone.stages_as_computed(pictures, training))
     }
 
-    /// The vectors that the box head describes regions with.
+    /// The box head's feature vectors of regions.
     ///
     /// # Shapes
-    /// - `regions`: boxes of each picture of the batch, in its pixels
-    /// - result: `[regions of all pictures, head size]`
+    /// - `regions`: boxes of each image of the batch, in its pixels
+    /// - result: `[regions of all images, head_size]`
     fn region_vectors(&self, pyramid: &[Tensor], regions: &[Vec<[f32; 4]>]) -> Tensor {
         let cells = self.align(pyramid, regions).flatten(1, 3).to_kind(pyramid[0].kind());
         self.head.iter().fold(cells, |rows, layer| layer.forward(&rows).relu_()).to_kind(Kind::Float)
     }
 
-    /// What the map of the right coarseness shows within each box.
+    /// RoIAlign of each region, from the pyramid level that fits its size.
     ///
     /// # Shapes
-    /// - result: `[regions of all pictures, channels, cells, cells]`
+    /// - result: `[regions of all images, channels, cells, cells]`
     fn align(&self, pyramid: &[Tensor], regions: &[Vec<[f32; 4]>]) -> Tensor {
         let cells = self.config.region_cells as i64;
-        // The additional, coarsest map is for proposals alone.
+        // The coarsest, additional map serves proposals only.
         let maps = &pyramid[..pyramid.len() - 1];
         let all: Vec<(i64, [f32; 4])> = (0..)
             .zip(regions)
@@ -307,14 +308,14 @@ impl FasterRcnn {
             let channels = self.config.pyramid_channels as i64;
             return Tensor::zeros([0, channels, cells, cells], (Kind::Float, self.device));
         }
-        // Back to the order of the regions.
+        // Restore the order of the regions.
         let mut back = vec![0i64; order.len()];
         (0..).zip(&order).for_each(|(row, &place)| back[place as usize] = row);
         Tensor::cat(&parts, 0).index_select(0, &Tensor::from_slice(&back).to_device(self.device))
     }
 }
 
-/// A box whose sides are multiplied, across and down.
+/// Scales a box horizontally and vertically.
 fn scaled([left, top, right, bottom]: [f32; 4], (across, down): (f32, f32)) -> BoundingBox {
     BoundingBox { left, top, right, bottom }.scale(across, down)
 }

@@ -1,14 +1,13 @@
-//! Names that published weights had before.
+//! Former names of published weights.
 
 use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-/// Gives the weights of torchvision's Faster R-CNN the names that they have today.
+/// Renames the weights of torchvision's Faster R-CNN from former to present names.
 ///
-/// The file of 2019 says `rpn.head.conv.weight` where networks now ask for `rpn.head.conv.0.0.weight`, and
-/// `backbone.fpn.inner_blocks.0.weight` for `backbone.fpn.inner_blocks.0.0.weight` (`layer_blocks` likewise). A weight that has
-/// its present name keeps it, also where the file holds it under both.
+/// The file of 2019 has `rpn.head.conv.weight` for today's `rpn.head.conv.0.0.weight`, and `backbone.fpn.inner_blocks.0.weight` for
+/// `backbone.fpn.inner_blocks.0.0.weight` (`layer_blocks` likewise). Where a file has both names, the present one wins.
 pub fn rename_faster_rcnn(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let (renamed, mut present): (Vec<_>, BTreeMap<_, _>) = {
         let mut renamed = Vec::new();
@@ -27,7 +26,7 @@ pub fn rename_faster_rcnn(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String,
     present
 }
 
-/// The present name of a weight that `name` is an old one of.
+/// The present name for a former `name`.
 fn present_name(name: &str) -> Option<String> {
     let (module, kind) = name.rsplit_once('.')?;
     if !matches!(kind, "weight" | "bias") {

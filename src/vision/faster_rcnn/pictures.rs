@@ -1,4 +1,4 @@
-//! Pictures as a batch that the detector reads.
+//! Preparation of image batches.
 
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -6,14 +6,14 @@ use tch::{Device, Kind, Tensor};
 use super::FasterRcnnConfig;
 use crate::{Error, Result};
 
-/// Pictures, resized, normalised, and padded to one size.
+/// A batch of images: resized, normalised and padded to one size.
 #[derive(Debug)]
 pub(super) struct PictureBatch {
     /// `[batch, 3, height, width]`
     pub(super) pictures: Tensor,
-    /// Height and width of each, as it was resized.
+    /// Height and width of each image after resizing.
     pub(super) sizes: Vec<(i64, i64)>,
-    /// Height and width of each, as it was given.
+    /// Height and width of each original image.
     pub(super) originals: Vec<(i64, i64)>,
 }
 
@@ -24,17 +24,17 @@ impl PictureBatch {
         (size[2], size[3])
     }
 
-    /// How many pixels of a picture as it was given one of its pixels here is, across and down.
+    /// Original pixels per resized pixel, horizontally and vertically.
     pub(super) fn scale(&self, picture: usize) -> (f32, f32) {
         let ((height, width), (own_height, own_width)) = (self.sizes[picture], self.originals[picture]);
         (own_width as f32 / width as f32, own_height as f32 / height as f32)
     }
 }
 
-/// Height and width of the batch are multiples of this, so that each map has half of the one before.
+/// Height and width of the batch are multiples of this (torchvision's `size_divisible`), so that each level halves the one before.
 const MULTIPLE: i64 = 32;
 
-/// As torchvision's `GeneralizedRCNNTransform`: normalised first, then resized (bilinear, without smoothing), padded with zeros.
+/// As torchvision's `GeneralizedRCNNTransform`: normalises, resizes bilinearly without antialiasing, pads with zeros.
 pub(super) fn batch(pictures: &[RgbImage], config: &FasterRcnnConfig, device: Device) -> Result<PictureBatch> {
     let statistic = |values: &[f32; 3]| Tensor::from_slice(values).reshape([3, 1, 1]).to_device(device);
     let (mean, deviation) = (statistic(&config.mean), statistic(&config.standard_deviation));
@@ -42,7 +42,7 @@ pub(super) fn batch(pictures: &[RgbImage], config: &FasterRcnnConfig, device: De
     for picture in pictures {
         let (height, width) = (i64::from(picture.height()), i64::from(picture.width()));
         if height == 0 || width == 0 {
-            return Err(Error::argument("a picture has no pixels", "Leave it out."));
+            return Err(Error::argument("an image has no pixels", "Leave it out."));
         }
         let (shorter, longer) = (height.min(width) as f64, height.max(width) as f64);
         let scale = (f64::from(config.shorter_side) / shorter).min(f64::from(config.longest_side) / longer);

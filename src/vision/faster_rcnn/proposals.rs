@@ -1,15 +1,15 @@
-//! The region proposal network: boxes that look as if they held a thing.
+//! The region proposal network.
 
 use tch::{Kind, Tensor};
 
 use super::anchors::anchors;
-use super::boxes::{BoxCoder, clip, is_as_large, numbers, rows, suppress_in_groups};
+use super::boxes::{BoxCoder, batched_nms, clip, is_as_large, numbers, rows};
 use super::config::{FasterRcnnConfig, ProposalConfig};
 use crate::nn::convolution::Convolution;
 use crate::nn::{Weights, network};
 
-/// Ren et al. 2015, *Faster R-CNN*, section 3.1: at each place of each map, how much each anchor looks like a thing, and how far
-/// the thing's box is from the anchor.
+/// The region proposal network (Ren et al. 2015, *Faster R-CNN*, section 3.1): objectness and box deltas of each anchor at each
+/// position of each map.
 #[derive(Debug)]
 pub(super) struct ProposalNetwork {
     convolution: Convolution,
@@ -21,22 +21,22 @@ pub(super) struct ProposalNetwork {
 
 network!(ProposalNetwork { convolution, objectness, delta; anchor_sizes, anchor_shapes });
 
-/// What the network says of all anchors of a batch of pictures.
+/// Output of the network for all anchors of a batch.
 pub(super) struct Anchored {
-    /// `[anchors, 4]`, the same for each picture.
+    /// `[anchors, 4]`, the same for each image.
     pub(super) anchors: Tensor,
-    /// How many of them belong to each map.
+    /// Number of anchors of each level.
     pub(super) counts: Vec<i64>,
-    /// Log odds of holding a thing, `[pictures, anchors]`.
+    /// Objectness logits, `[pictures, anchors]`.
     pub(super) objectness: Tensor,
-    /// From each anchor to its thing (coded), `[pictures, anchors, 4]`.
+    /// Box deltas, `[pictures, anchors, 4]`.
     pub(super) deltas: Tensor,
 }
 
-/// Boxes are coded without weights.
+/// Deltas of proposals have no weights.
 pub(super) const CODER: BoxCoder = BoxCoder { weights: [1.0; 4] };
 
-/// Smaller boxes, in pixels, are none.
+/// Boxes with a shorter side, in pixels, are dropped.
 const SMALLEST: f32 = 1e-3;
 
 impl ProposalNetwork {
@@ -56,11 +56,11 @@ impl ProposalNetwork {
     pub(super) fn forward(&self, pyramid: &[Tensor], picture: (i64, i64)) -> Anchored {
         let (mut objectness, mut deltas, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
         for map in pyramid {
-            // Scores and boxes are kept with all their digits.
+            // Scores and boxes stay in single precision.
             let hidden = self.convolution.forward(map).relu_().to_kind(Kind::Float);
             let [batch, _, height, width] = hidden.size()[..] else { unreachable!("a map has four dimensions") };
             sizes.push((height, width));
-            // Place by place, and at each place shape by shape.
+            // Position by position, the aspect ratios of a position together.
             let by_place = |map: Tensor, numbers: i64| map.permute([0, 2, 3, 1]).reshape([batch, -1, numbers]);
             objectness.push(by_place(self.objectness.forward(&hidden), 1).squeeze_dim(2));
             deltas.push(by_place(self.delta.forward(&hidden), 4));
@@ -76,9 +76,9 @@ impl ProposalNetwork {
 }
 
 impl Anchored {
-    /// The proposals of each picture, the likeliest first. `sizes` are heights and widths without padding.
+    /// The proposals of each image by decreasing objectness. `sizes` are heights and widths without padding.
     pub(super) fn proposals(&self, config: &ProposalConfig, sizes: &[(i64, i64)]) -> Vec<Vec<[f32; 4]>> {
-        // Only those that are looked at are decoded: a picture has hundreds of thousands.
+        // Only the top anchors are decoded: an image has hundreds of thousands.
         let (mut places, mut levels) = (Vec::new(), Vec::new());
         let mut start = 0;
         for (level, &count) in (0..).zip(&self.counts) {
@@ -99,7 +99,7 @@ impl Anchored {
             let all = boxes.zip(scores).zip(&levels).filter(|((bounds, _), _)| is_as_large(*bounds, SMALLEST));
             let (boxes, (scores, groups)): (Vec<_>, (Vec<_>, Vec<_>)) =
                 all.map(|((bounds, score), &level)| (bounds, (score, level))).unzip();
-            let kept = suppress_in_groups(&boxes, &scores, &groups, config.iou_threshold);
+            let kept = batched_nms(&boxes, &scores, &groups, config.iou_threshold);
             kept.into_iter().take(config.post_nms_top_n).map(|place| boxes[place]).collect()
         };
         sizes.iter().enumerate().map(of_picture).collect()

@@ -1,13 +1,13 @@
-//! The feature pyramid: fine maps that know what coarse maps know.
+//! The feature pyramid network.
 
 use tch::Tensor;
 
 use crate::nn::convolution::Convolution;
 use crate::nn::{Weights, network};
 
-/// Lin et al. 2017, *Feature Pyramid Networks for Object Detection*: from the coarsest map down, each map is brought to the same
-/// number of channels, the next coarser one is doubled in size and added, and a 3×3 convolution smooths the sum. One more map,
-/// every other place of the coarsest, is for large things.
+/// Feature pyramid (Lin et al. 2017, *Feature Pyramid Networks for Object Detection*). From the coarsest map down, a 1×1 convolution
+/// brings each map to the same channels, the upsampled coarser map is added, and a 3×3 convolution smooths the sum. One more level
+/// subsamples the coarsest, for large objects.
 #[derive(Debug)]
 pub(super) struct Pyramid {
     laterals: Vec<Convolution>,
@@ -17,7 +17,7 @@ pub(super) struct Pyramid {
 network!(Pyramid { laterals, smoothing });
 
 impl Pyramid {
-    /// Weights are named `<prefix>inner_blocks.0.0.weight`, `<prefix>layer_blocks.0.0.weight`, and so on.
+    /// Weights are named `<prefix>inner_blocks.0.0.weight`, `<prefix>layer_blocks.0.0.weight` …
     pub(super) fn new(prefix: &str, inputs: &[usize], channels: usize, weights: &mut Weights) -> Self {
         let channels = channels as i64;
         let mut layer = |kind: &str, number: usize, inputs: i64, side: i64| {
@@ -31,7 +31,7 @@ impl Pyramid {
     }
 
     /// # Shapes
-    /// - `maps`: `[batch, inputs, height, width]`, the finest first
+    /// - `maps`: `[batch, inputs, height, width]`, finest first
     /// - results: `[batch, channels, height, width]`, one more than `maps`
     pub(super) fn forward(&self, maps: &[Tensor]) -> Vec<Tensor> {
         let mut pyramid: Vec<Tensor> = Vec::with_capacity(maps.len() + 1);
@@ -51,7 +51,7 @@ impl Pyramid {
             }
             above = Some(sum);
         }
-        // The finest first, and the additional one last.
+        // Finest first, the additional level last.
         pyramid.reverse();
         pyramid
     }

@@ -1,11 +1,11 @@
-//! The regions of a picture, each with what describes it: what captions are aligned with.
+//! Regions of an image with their features, which captions are aligned with.
 
 use image::RgbImage;
 use image::imageops;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::boxes::suppress;
+use super::boxes::nms;
 use super::pictures::{PictureBatch, batch};
 use super::{Detections, FasterRcnn};
 use crate::data::BoundingBox;
@@ -13,39 +13,38 @@ use crate::data::images::{Filter, resize};
 use crate::error::check_range;
 use crate::{Error, Result};
 
-/// What describes a region.
+/// How the features of a region are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RegionFeatures {
-    /// The region is cut out of the picture, resized to 224×224, and shown to the backbone: its last stage, averaged over places.
-    /// 2048 numbers with ResNet-50. As in the course; one pass through the backbone a region.
+pub enum RegionPooling {
+    /// Crops the region, resizes it to 224×224 and average-pools the backbone's last stage: 2048 dimensions with ResNet-50, one pass per
+    /// region. The course's way.
     Crop,
-    /// What the box head makes of the maps of the whole picture within the region: 1024 numbers with the published weights.
-    /// One pass through the backbone a picture.
+    /// Applies RoIAlign and the box head to the maps of the whole image: 1024 dimensions with the published weights, one pass per image.
     RoiAlign,
 }
 
-/// Which regions of a picture are taken.
+/// Selection of regions, and their features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RegionConfig {
-    /// Least detection score, exclusive, in `0..=1`. Default: 0.5.
+    /// Score that a detection must exceed, in `0..=1`. Default: 0.5.
     #[serde(rename = "min_score")]
     pub score_threshold: f32,
-    /// IoU above which class-blind NMS drops the less sure of two detections, in `0..=1`. Default: 0.3.
+    /// IoU above which class-agnostic NMS drops the lower-scoring detection, in `0..=1`. Default: 0.3.
     #[serde(rename = "overlap")]
     pub iou_threshold: f64,
-    /// Most regions besides the whole picture, in `0..=10000`. Default: 19.
+    /// Most regions besides the whole image, in `0..=10000`. Default: 19.
     #[serde(rename = "most")]
     pub max_regions: usize,
-    /// What describes a region, where the detector does. Default: RoIAlign.
-    pub features: RegionFeatures,
+    /// How the detector computes features. Default: RoIAlign.
+    pub features: RegionPooling,
 }
 
 impl Default for RegionConfig {
-    /// The course's: surer than 0.5, overlap of 0.3 at most, 19 at most. Features in one pass.
+    /// The course's selection, with features in one pass.
     fn default() -> Self {
-        Self { score_threshold: 0.5, iou_threshold: 0.3, max_regions: 19, features: RegionFeatures::RoiAlign }
+        Self { score_threshold: 0.5, iou_threshold: 0.3, max_regions: 19, features: RegionPooling::RoiAlign }
     }
 }
 
@@ -53,7 +52,7 @@ impl RegionConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         check_range("score_threshold", self.score_threshold, 0.0..=1.0)?;
         check_range("iou_threshold", self.iou_threshold, 0.0..=1.0)?;
@@ -61,35 +60,35 @@ impl RegionConfig {
     }
 }
 
-/// The regions of a picture: the whole picture first, then the surest detections.
+/// The regions of an image: the whole image first, then detections by decreasing score.
 #[derive(Debug)]
 pub struct Regions {
-    /// In pixels of the picture.
+    /// Boxes in pixels of the image.
     pub boxes: Vec<BoundingBox>,
-    /// Class indices; 0 for the whole picture.
+    /// Class indices; 0 for the whole image.
     pub labels: Vec<i64>,
-    /// Detection scores, in `0..=1`; 1 for the whole picture.
+    /// Detection scores, in `0..=1`; 1 for the whole image.
     pub scores: Vec<f32>,
-    /// `[regions, features]`
+    /// Features, `[regions, dimension]`.
     pub features: Tensor,
 }
 
-/// What the detector sees in a picture, to describe any of its boxes by.
+/// The feature maps of an image, from which any of its boxes can be described.
 #[derive(Debug)]
 pub struct PictureMaps {
     batch: PictureBatch,
-    /// `[1, channels, height, width]`, the finest first.
+    /// `[1, channels, height, width]`, finest first.
     pyramid: Vec<Tensor>,
 }
 
-/// The side of the square that cut-out regions are resized to, with the published weights.
+/// Side of crops, with the published weights.
 const CROP_SIDE: u32 = 224;
 
 impl FasterRcnn {
-    /// The regions of a picture with what describes them.
+    /// Detects the regions of an image and computes their features.
     ///
     /// # Errors
-    /// [`Error::Config`] when a setting is out of its range, [`Error::Argument`] for a picture without pixels.
+    /// [`Error::Config`] when a setting is outside its range, [`Error::Argument`] for an image without pixels.
     pub fn regions(&self, picture: &RgbImage, config: &RegionConfig) -> Result<Regions> {
         config.validate()?;
         tch::no_grad(|| {
@@ -97,14 +96,14 @@ impl FasterRcnn {
             let found = self.detect_in(&maps.batch, &maps.pyramid)?.pop().unwrap_or_default();
             let (boxes, labels, scores) = choose(&found, picture, config);
             let features = match config.features {
-                RegionFeatures::RoiAlign => self.describe_in(&maps, &boxes),
-                RegionFeatures::Crop => self.crop_features(picture, &boxes)?,
+                RegionPooling::RoiAlign => self.describe_in(&maps, &boxes),
+                RegionPooling::Crop => self.crop_features(picture, &boxes)?,
             };
             Ok(Regions { boxes, labels, scores, features })
         })
     }
 
-    /// The regions of a picture alone, as [`FasterRcnn::regions`] finds them: boxes, labels and scores.
+    /// Boxes, labels and scores of the regions that [`FasterRcnn::regions`] finds, without features.
     ///
     /// # Errors
     /// As [`FasterRcnn::regions`].
@@ -114,26 +113,25 @@ impl FasterRcnn {
         Ok(choose(&found, picture, config))
     }
 
-    /// What describes boxes of a picture, whoever drew them.
+    /// Computes the features of given boxes of an image.
     ///
     /// # Shapes
-    /// - result: `[boxes, features]`
+    /// - result: `[boxes, dimension]`
     ///
     /// # Errors
-    /// [`Error::Argument`] for a picture without pixels, and for a box without area.
-    pub fn describe(&self, picture: &RgbImage, boxes: &[BoundingBox], features: RegionFeatures) -> Result<Tensor> {
+    /// [`Error::Argument`] for an image without pixels, and for a box without area.
+    pub fn describe(&self, picture: &RgbImage, boxes: &[BoundingBox], features: RegionPooling) -> Result<Tensor> {
         boxes.iter().try_for_each(BoundingBox::validate)?;
         match features {
-            RegionFeatures::RoiAlign => Ok(self.describe_in(&self.maps(picture)?, boxes)),
-            RegionFeatures::Crop => tch::no_grad(|| self.crop_features(picture, boxes)),
+            RegionPooling::RoiAlign => Ok(self.describe_in(&self.maps(picture)?, boxes)),
+            RegionPooling::Crop => tch::no_grad(|| self.crop_features(picture, boxes)),
         }
     }
 
-    /// What the backbone and the pyramid see in a picture. It takes nearly all of the time; boxes are then described in
-    /// milliseconds, again and again.
+    /// Runs the backbone and the pyramid. This takes nearly all of the time; [`FasterRcnn::describe_in`] then takes milliseconds.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a picture without pixels.
+    /// [`Error::Argument`] for an image without pixels.
     pub fn maps(&self, picture: &RgbImage) -> Result<PictureMaps> {
         tch::no_grad(|| {
             let batch = batch(std::slice::from_ref(picture), &self.config, self.device)?;
@@ -142,26 +140,26 @@ impl FasterRcnn {
         })
     }
 
-    /// What describes boxes of a picture that this detector looked at, as [`RegionFeatures::RoiAlign`]: in pixels of the picture.
+    /// Computes the features of boxes from the maps of their image, as [`RegionPooling::RoiAlign`]. Boxes are in pixels of the image.
     ///
     /// # Shapes
-    /// - result: `[boxes, head size]`
+    /// - result: `[boxes, head_size]`
     ///
     /// # Panics
-    /// When the maps are another detector's, of other channels.
+    /// When the maps are from a detector with other channels.
     pub fn describe_in(&self, maps: &PictureMaps, boxes: &[BoundingBox]) -> Tensor {
         tch::no_grad(|| self.region_vectors(&maps.pyramid, &[resized(boxes, &maps.batch)]))
     }
 
-    /// The features of regions that are cut out of a picture.
+    /// Features of the cropped regions.
     ///
     /// # Shapes
     /// - result: `[regions, channels of the last stage]`
     fn crop_features(&self, picture: &RgbImage, boxes: &[BoundingBox]) -> Result<Tensor> {
         if picture.width() == 0 || picture.height() == 0 {
-            return Err(Error::argument("the picture has no pixels", "Leave it out."));
+            return Err(Error::argument("the image has no pixels", "Leave it out."));
         }
-        // A detector for smaller pictures sees smaller crops.
+        // A detector for smaller images gets smaller crops.
         let side = CROP_SIDE.min(self.config.shorter_side);
         let cut = |bounds: &BoundingBox| {
             let (left, top) = (bounds.left.floor().max(0.0) as u32, bounds.top.floor().max(0.0) as u32);
@@ -178,7 +176,7 @@ impl FasterRcnn {
     }
 }
 
-/// Boxes in pixels of the first picture of a batch, as it was resized.
+/// Scales boxes to the resized image of the batch.
 fn resized(boxes: &[BoundingBox], batch: &PictureBatch) -> Vec<[f32; 4]> {
     let (across, down) = batch.scale(0);
     let resized =
@@ -186,7 +184,7 @@ fn resized(boxes: &[BoundingBox], batch: &PictureBatch) -> Vec<[f32; 4]> {
     boxes.iter().map(resized).collect()
 }
 
-/// Boxes, labels and scores of regions.
+/// Boxes, labels and scores.
 pub(crate) type Chosen = (Vec<BoundingBox>, Vec<i64>, Vec<f32>);
 
 fn choose(found: &Detections, picture: &RgbImage, config: &RegionConfig) -> Chosen {
@@ -198,7 +196,7 @@ fn choose(found: &Detections, picture: &RgbImage, config: &RegionConfig) -> Chos
     };
     let all: Vec<[f32; 4]> = sure.iter().map(corners).collect();
     let their_scores: Vec<f32> = sure.iter().map(|&place| found.scores[place]).collect();
-    for place in suppress(&all, &their_scores, config.iou_threshold).into_iter().take(config.max_regions) {
+    for place in nms(&all, &their_scores, config.iou_threshold).into_iter().take(config.max_regions) {
         boxes.push(found.boxes[sure[place]]);
         labels.push(found.labels[sure[place]]);
         scores.push(found.scores[sure[place]]);

@@ -1,21 +1,21 @@
-//! RoIAlign: a map within a box, sampled to a fixed size (He et al. 2017, *Mask R-CNN*, section 3).
+//! RoIAlign (He et al. 2017, *Mask R-CNN*, section 3).
 
 use tch::{Device, Kind, Tensor};
 
-/// Samples along each side of each cell; the mean of them is what the cell becomes.
+/// Samples along each side of a cell; torchvision's `sampling_ratio`.
 const SAMPLES: i64 = 2;
 
-/// What a map shows within boxes, each as `size` × `size` cells.
+/// Pools `size` × `size` cells from the map within each box.
 ///
-/// Each cell is the mean of 2 × 2 samples, each interpolated between the four places around it. Boxes are scaled to the map as
-/// they are, without a shift by half a place (`aligned = false` in torchvision), and take up one place at least.
+/// A cell is the mean of 2 × 2 bilinear samples. As torchvision's `roi_align` with `aligned = false`: boxes are scaled without a shift
+/// by half a pixel, and are at least one pixel of the map wide and high.
 ///
-/// It is one weighted sum of rows, in which a cell takes 16 places of the map, so gradients flow to the map.
+/// Computed as one weighted sum of 16 positions per cell, so gradients flow to the map.
 ///
 /// # Shapes
 /// - `map`: `[batch, channels, height, width]`
-/// - `boxes`: `[boxes, 4]`, in pixels of the picture
-/// - `pictures`: `[boxes]` of `i64`, which picture of the batch each box belongs to
+/// - `boxes`: `[boxes, 4]`, in pixels of the image
+/// - `pictures`: `[boxes]` of `i64`, the image of each box in the batch
 /// - result: `[boxes, channels, size, size]`
 pub(super) fn roi_align(map: &Tensor, boxes: &Tensor, pictures: &Tensor, scale: f64, size: i64) -> Tensor {
     let [_, channels, height, width] = map.size()[..] else { unreachable!("a map has four dimensions") };
@@ -48,10 +48,10 @@ pub(super) fn roi_align(map: &Tensor, boxes: &Tensor, pictures: &Tensor, scale: 
     sums.reshape([count, size, size, channels]).permute([0, 3, 1, 2])
 }
 
-/// Along one side of boxes: the places that each cell takes, and its share of each.
+/// Positions and weights of the samples along one side of the boxes.
 ///
 /// # Shapes
-/// - `from`, `to`: `[boxes]`, in places of the map
+/// - `from`, `to`: `[boxes]`, in pixels of the map
 /// - results: `[boxes, cells, 2 × samples]`
 fn samples(from: &Tensor, to: &Tensor, length: i64, cells: i64) -> (Tensor, Tensor) {
     let device: Device = from.device();
@@ -59,7 +59,7 @@ fn samples(from: &Tensor, to: &Tensor, length: i64, cells: i64) -> (Tensor, Tens
     let cell = ((to - from).clamp_min(1.0) / cells as f64).reshape([-1, 1, 1]);
     let step = (numbers(SAMPLES) + 0.5) / SAMPLES as f64;
     let at = from.reshape([-1, 1, 1]) + numbers(cells).reshape([1, -1, 1]) * &cell + step.reshape([1, 1, -1]) * cell;
-    // A sample that is more than a place outside shows nothing.
+    // Samples more than one pixel outside count as zero.
     let is_inside = at.ge(-1.0).logical_and(&at.le(length as f64)).to_kind(Kind::Float) / SAMPLES as f64;
     let at = at.clamp(0.0, (length - 1) as f64);
     let low = at.floor();

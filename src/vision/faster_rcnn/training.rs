@@ -1,4 +1,4 @@
-//! Teaching a detector where the things of pictures are.
+//! Training of detectors.
 
 use std::fmt;
 use std::path::Path;
@@ -23,17 +23,17 @@ use crate::train::{
 };
 use crate::{Error, Result};
 
-/// How a detector is trained on pictures whose things have boxes.
+/// Training of a detector on images with boxes.
 ///
-/// Pictures are brought to a square of [`FasterRcnnConfig::shorter_side`] pixels, all of it, stretched.
+/// Images are stretched to a square of [`FasterRcnnConfig::shorter_side`] pixels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DetectorTraining {
     /// The detector. Default: [`FasterRcnnConfig::tiny`].
     pub detector: FasterRcnnConfig,
-    /// Whether each picture is mirrored with a probability of one half. Default: true.
+    /// Whether images are mirrored with probability ½. Default: true.
     pub mirror: bool,
-    /// Default: five epochs of SGD, for Scenes.
+    /// Settings of the run. Default: five epochs of SGD, for Scenes.
     pub run: RunSettings,
 }
 
@@ -44,7 +44,7 @@ impl Default for DetectorTraining {
 }
 
 impl DetectorTraining {
-    /// For the project's own pictures.
+    /// The settings for Scenes.
     pub fn scenes() -> Self {
         Self {
             detector: FasterRcnnConfig::tiny(),
@@ -62,16 +62,16 @@ impl DetectorTraining {
     }
 }
 
-/// How well a detector finds the things of pictures.
+/// Accuracy of a detector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DetectorEvaluation {
-    /// Mean average precision over classes, where a box is right when its IoU with the true one is at least 0.5.
+    /// Mean average precision over the classes, at an IoU of 0.5.
     pub ap50: f64,
-    /// The same, class by class.
+    /// Average precision of each class, with its name.
     pub classes: Vec<(String, f64)>,
-    /// Pictures that it was measured on.
+    /// Number of evaluated images.
     pub pictures: usize,
-    /// Pictures that could not be read, and why; they are left out.
+    /// Unreadable images that were skipped, with the reason.
     pub unreadable: Vec<String>,
 }
 
@@ -85,16 +85,16 @@ impl fmt::Display for DetectorEvaluation {
     }
 }
 
-/// Measures a detector on the pictures of a split, by the protocol of COCO: average precision at an IoU of 0.5.
+/// Evaluates a detector on a split, by COCO's protocol at an IoU of 0.5.
 ///
 /// # Errors
-/// [`Error::Argument`] when the split has no boxes, a label that is no class of the detector, or no readable picture.
+/// [`Error::Argument`] when the split has no boxes, no readable image, or a label that is not a class of the detector.
 pub fn evaluate_detector(detector: &FasterRcnn, dataset: &Dataset, split: Split) -> Result<DetectorEvaluation> {
     let examples = with_boxes(dataset, split);
     if examples.is_empty() {
         return Err(Error::argument(
             format!("{} has no {split} pictures with boxes", dataset.name),
-            "Scenes has some, and so have data sets of detection.",
+            "Use Scenes, or a data set for object detection.",
         ));
     }
     let (mut found, mut truth) = (Vec::with_capacity(examples.len()), Vec::with_capacity(examples.len()));
@@ -112,19 +112,19 @@ pub fn evaluate_detector(detector: &FasterRcnn, dataset: &Dataset, split: Split)
     Ok(DetectorEvaluation { ap50: precision.mean, classes: precision.classes, pictures: found.len(), unreadable })
 }
 
-/// The examples of a split whose things have boxes.
+/// The examples of a split that have boxes.
 fn with_boxes(dataset: &Dataset, split: Split) -> Vec<&Example> {
     dataset.examples.iter().filter(|example| example.split == Some(split) && !example.regions.is_empty()).collect()
 }
 
-/// The things of an example, with the numbers of their classes.
+/// The ground truth of an example.
 fn target_of(example: &Example, config: &FasterRcnnConfig) -> Result<Target> {
     let mut target = Target::default();
     for region in &example.regions {
         let class = config.classes.iter().skip(1).position(|class| *class == region.label).ok_or_else(|| {
             Error::argument(
                 format!("{}: the detector has no class `{}`", example.name, region.label),
-                "Give its configuration all classes of the data set.",
+                "Add all classes of the data set to its configuration.",
             )
         })?;
         region.bounds.validate().map_err(|error| match error {
@@ -164,7 +164,7 @@ impl Trainable for DetectorTraining {
         if train.is_empty() {
             return Err(Error::argument(
                 format!("{} has no training pictures with boxes", dataset.name),
-                "Train on Scenes, or on a data set of detection.",
+                "Train on Scenes, or on a data set for object detection.",
             ));
         }
         let mut weights = Weights::new(self.run.seed, self.run.device);
@@ -190,27 +190,27 @@ impl Model for FasterRcnn {
     }
 }
 
-/// What a detector learns, and from what.
+/// The detector that is trained, with its settings.
 struct DetectorObjective {
     training: DetectorTraining,
     detector: FasterRcnn,
     weights: Weights,
 }
 
-/// Boxes to find in a part of a batch.
+/// A worker's handle to the detector.
 struct DetectorHandle {
     detector: FasterRcnn,
     mirror: bool,
 }
 
-/// Pictures as the detector reads them, `[batch, 3, side, side]`.
+/// Normalises images as the detector expects them, `[batch, 3, side, side]`.
 fn normalised(pictures: &Tensor, config: &FasterRcnnConfig) -> Tensor {
     let statistic = |values: &[f32; 3]| Tensor::from_slice(values).to_device(pictures.device());
     let values = pictures.to_kind(Kind::Float) / 255.0;
     ((values - statistic(&config.mean)) / statistic(&config.standard_deviation)).permute([0, 3, 1, 2])
 }
 
-/// A target in a mirror.
+/// Mirrors a target.
 fn mirrored(target: &Target, width: f32) -> Target {
     let flip = |bounds: &BoundingBox| BoundingBox { left: width - bounds.right, right: width - bounds.left, ..*bounds };
     Target { boxes: target.boxes.iter().map(flip).collect(), labels: target.labels.clone() }
@@ -243,7 +243,7 @@ impl Objective for DetectorObjective {
         for part in parts {
             let inputs = Arc::clone(part.inputs()?);
             for (target, &(width, height)) in part.targets.iter_mut().zip(inputs.pictures.sizes()) {
-                // The scale of the resized picture.
+                // The scale of the resized image.
                 let (across, down) = (side as f32 / width as f32, side as f32 / height as f32);
                 for bounds in &mut target.boxes {
                     *bounds = bounds.scale(across, down);
@@ -278,7 +278,7 @@ impl Objective for DetectorObjective {
         let DetectorHandle { detector, mirror } = handle;
         let config = detector.config();
         let Some(random) = random else {
-            // Always the same anchors and regions, so that epochs can be compared.
+            // The same anchors and regions at every epoch, so that the losses are comparable.
             let losses = detector.losses(&normalised(pictures, config), targets, false, &mut Random::new(0));
             return Ok(losses.sum());
         };
@@ -300,7 +300,7 @@ impl Objective for DetectorObjective {
     }
 }
 
-/// The surest detections: "dog 98 %, kite 71 %".
+/// The highest-scoring detections in words: "dog 98 %, kite 71 %".
 fn in_words(found: &Detections, detector: &FasterRcnn) -> String {
     let sure = found.labels.iter().zip(&found.scores).filter(|(_, score)| **score > 0.5).take(5);
     let words: Vec<String> =

@@ -1,4 +1,4 @@
-//! Reading a cache.
+//! Reading a feature cache.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
@@ -16,50 +16,50 @@ use super::shard::{Refusal, Shard, StorageDtype, damaged, floats};
 use crate::data::{BoundingBox, Example};
 use crate::{Error, Result};
 
-/// The features of a data set, as one encoder sees it: a folder that [`extract`](super::extract) fills.
+/// The cached features of a data set by one encoder: a folder that [`extract`](super::extract) fills.
 ///
-/// Opening reads the index alone. A picture is read when it is asked for, and checked when it is read for the first time: what a
-/// cache answers is what was computed, or an error that names the picture, never something else and never zeros.
+/// Opening reads only the index. An image's features are read on demand and verified the first time: a cache returns what was
+/// computed or an error that names the image, never other features and never zeros.
 #[derive(Debug)]
 pub struct FeatureCache {
     folder: PathBuf,
     shards: Vec<Shard>,
-    /// Where each picture is: which shard, and which of its pictures.
+    /// Shard and position within it, by image name.
     places: HashMap<String, (u32, u32)>,
     most_regions: usize,
-    /// Bytes that were read since memory was last let go.
+    /// Bytes read since memory was last released.
     read: AtomicU64,
 }
 
-/// The features of one picture.
+/// The features of one image.
 #[derive(Debug)]
 pub struct PictureFeatures {
-    /// In pixels of the picture; the first region is the whole picture.
+    /// Boxes in pixels of the image; the first region is the whole image.
     pub boxes: Vec<BoundingBox>,
-    /// Classes of the detector, 0 for the whole picture; empty where they are not known.
+    /// Class indices of the detector, 0 for the whole image; empty where unknown.
     pub labels: Vec<i64>,
-    /// How sure the detector was, 1 for the whole picture; empty where it is not known.
+    /// Detection scores, 1 for the whole image; empty where unknown.
     pub scores: Vec<f32>,
-    /// `[regions, width]`, 32 bits a number.
+    /// `[regions, width]`, `float32`.
     pub features: Tensor,
 }
 
-/// The features of several pictures.
+/// The features of several images, padded to the most regions.
 #[derive(Debug)]
 pub struct FeatureBatch {
-    /// `[pictures, most regions, width]`, 32 bits a number; rows without a region are 0.
+    /// `[pictures, most regions, width]`, `float32`; padding is 0.
     pub features: Tensor,
-    /// `[pictures, most regions, 4]`: left, top, right and bottom in pixels of each picture; rows without a region are 0.
+    /// `[pictures, most regions, 4]`: left, top, right and bottom in pixels of each image; padding is 0.
     pub boxes: Tensor,
-    /// `[pictures, most regions]`: 1 where there is a region, 0 where there is none.
+    /// `[pictures, most regions]`: 1 for regions, 0 for padding.
     pub mask: Tensor,
-    /// What the features lie in. They are a copy that libtorch makes when either is written to while the other is there: so nobody sees
-    /// the numbers of a later batch in theirs, and nothing is copied where nobody looks any more.
+    /// The memory below `features`, which is a lazy copy: libtorch copies when either is written while the other exists. So nobody sees
+    /// a later batch's values, and nothing is copied if `features` was dropped.
     memory: Tensor,
 }
 
 impl Default for FeatureBatch {
-    /// Of no pictures.
+    /// An empty batch.
     fn default() -> Self {
         let empty = |shape: &[i64]| Tensor::empty(shape, (Kind::Float, Device::Cpu));
         Self { features: empty(&[0, 0, 0]), boxes: empty(&[0, 0, 4]), mask: empty(&[0, 0]), memory: empty(&[0, 0, 0]) }
@@ -67,31 +67,31 @@ impl Default for FeatureBatch {
 }
 
 impl FeatureBatch {
-    /// A batch of features, `[pictures, regions, width]`, a mask, `[pictures, regions]`, and boxes, `[pictures, regions, 4]`.
+    /// A batch of features `[pictures, regions, width]`, a mask `[pictures, regions]` and boxes `[pictures, regions, 4]`.
     pub fn new(features: Tensor, mask: Tensor, boxes: Tensor) -> Self {
         let memory = Tensor::empty([0, 0, 0], (Kind::Float, Device::Cpu));
         Self { features, mask, boxes, memory }
     }
 }
 
-/// After so many bytes the memory that holds parts of the files is let go, so that an epoch does not keep all of them.
+/// Bytes read after which the mapped memory is released, so that an epoch does not keep whole files in memory.
 const BYTES_KEPT: u64 = 256 << 20;
 
-/// How the names of shards end.
+/// Suffix of shards.
 const SHARD: &str = ".safetensors";
 
-/// How they begin.
+/// Prefix of shards.
 const SHARD_BEGIN: &str = "shard-";
 
-/// What features are said to be made by that were read from files of the course.
+/// The encoder name of imported features.
 pub(super) const IMPORTED: &str = "imported";
 
 impl FeatureCache {
-    /// Opens a cache: the folder with the shards.
+    /// Opens a cache by its folder.
     ///
     /// # Errors
-    /// [`Error::File`] when the folder cannot be read; [`Error::Data`] when it holds no features, a shard is damaged or of another
-    /// version, or shards do not belong together.
+    /// [`Error::File`] when the folder cannot be read; [`Error::Data`] when it holds no features, a shard is damaged or has another
+    /// format version, or shards come from different encoders.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let paths = shard_paths(folder)?;
@@ -100,7 +100,7 @@ impl FeatureCache {
                 folder,
                 None,
                 "this folder holds no features (no shard-*.safetensors)",
-                "Compute them with `captionlab extract`, or name the folder that it prints",
+                "Compute them with `captionlab extract`, or name the folder that it prints.",
             ));
         }
         let open = |path: &PathBuf| Shard::open(path).map_err(|refusal| refusal.error(path));
@@ -117,18 +117,18 @@ impl FeatureCache {
                     &shard.path,
                     None,
                     format!(
-                        "its features are {} numbers wide and were not made as the {} of {}",
+                        "its features have dimension {} and were not made as the {} of {}",
                         shard.head.width,
                         first.head.width,
                         first.path.display()
                     ),
-                    "One folder holds what one encoder made: move the shard to a folder of its own",
+                    "A folder holds the features of one encoder: move the shard to a folder of its own.",
                 ));
             }
             for (entry, name) in shard.names.iter().enumerate() {
                 most_regions = most_regions.max(shard.rows(entry));
                 let place = (number as u32, entry as u32);
-                // Two processes may have computed the same.
+                // Two processes may compute the same images.
                 if let Some((other, place)) = places.insert(name.clone(), place) {
                     let other = &shards[other as usize];
                     if other.content(place as usize) != shard.content(entry) {
@@ -136,7 +136,7 @@ impl FeatureCache {
                             &shard.path,
                             None,
                             format!("it holds {name}, and so does {}, of another picture", other.path.display()),
-                            "The picture was changed: run `captionlab extract` again, as this cache was made",
+                            "The picture has changed: run `captionlab extract` again, as this cache was made.",
                         ));
                     }
                 }
@@ -145,39 +145,40 @@ impl FeatureCache {
         Ok(Self { folder: folder.to_path_buf(), shards, places, most_regions, read: AtomicU64::new(0) })
     }
 
-    /// The folder that it lies in.
+    /// The folder of the cache.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// How many pictures there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// Numbers of a region.
+    /// The feature dimension.
     pub fn width(&self) -> usize {
         self.shards.first().map_or(0, |shard| shard.head.width)
     }
 
-    /// How the numbers are kept.
+    /// The dtype of the stored features.
     pub fn precision(&self) -> StorageDtype {
         self.shards.first().map_or(StorageDtype::default(), |shard| shard.head.precision)
     }
 
-    /// As many regions as a picture has at most.
+    /// The largest number of regions of an image.
     pub fn most_regions(&self) -> usize {
         self.most_regions
     }
 
-    /// What the features were made with.
+    /// The encoder that made the features.
     ///
     /// # Errors
-    /// [`Error::Data`] when a version of captionlab with other encoders has made them.
+    /// [`Error::Data`] when a version of captionlab with other encoders made them, and for imported features.
     pub fn description(&self) -> Result<Description> {
         let (path, encoder) = self.shards.first().map(|shard| (&shard.path, shard.head.encoder.clone())).unzip();
         serde_json::from_value(encoder.unwrap_or_default()).map_err(|error| {
@@ -185,48 +186,47 @@ impl FeatureCache {
             Error::data(
                 path,
                 None,
-                format!("what made these features is not known: {error}"),
-                "Imported features say nothing of it",
+                format!("the encoder of these features is unknown: {error}"),
+                "Imported features have no description.",
             )
         })
     }
 
-    /// The hash of all that the features depend on but the pictures: [`Encoder::identity`](super::Encoder::identity).
+    /// Hash of everything that determines the features except the images: [`Encoder::identity`](super::Encoder::identity).
     pub fn identity(&self) -> Option<&str> {
         self.shards.first().map(|shard| shard.head.identity.as_str())
     }
 
-    /// The names of all pictures, in alphabetical order.
+    /// The names of all images, sorted.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.places.keys().cloned().collect();
         names.sort_unstable();
         names
     }
 
-    /// Whether a picture's features are here.
+    /// Whether the cache holds features of the image.
     pub fn contains(&self, name: &str) -> bool {
         self.place(name).is_some()
     }
 
-    /// Whether the features were computed by the course.
+    /// Whether the features were imported.
     fn is_imported(&self) -> bool {
         self.shards.first().is_some_and(|shard| shard.head.encoder["name"] == IMPORTED)
     }
 
-    /// Where a picture is, by its name in its data set. The course's features are known by the name without its ending.
+    /// Shard and position of an image, by its name in the data set. Imported features are found by the name without extension too.
     fn place(&self, name: &str) -> Option<(u32, u32)> {
         let without_ending =
             || name.rsplit_once('.').filter(|_| self.is_imported()).and_then(|(id, _)| self.places.get(id));
         self.places.get(name).or_else(without_ending).copied()
     }
 
-    /// Checks that the features of all these pictures are here, and were computed from what the pictures are now: reads all of their
-    /// files, as [`extract`](super::extract) does. Of imported features it is checked only that they are here: they say nothing about
-    /// their pictures.
+    /// Checks that the cache holds features of all these images as they are now, by reading their files. Imported features have no
+    /// record of their images, so for them only presence is checked.
     ///
     /// # Errors
-    /// [`Error::Data`] names the first picture that has no features here, or has those of another picture of its name; errors of
-    /// reading it.
+    /// [`Error::Data`] names the first image whose features are missing or were computed from another image of that name;
+    /// [`Error::File`] when an image cannot be read.
     pub fn check_pictures(&self, examples: &[Example]) -> Result<()> {
         let imported = self.is_imported();
         examples.par_iter().try_for_each(|example| {
@@ -239,8 +239,8 @@ impl FeatureCache {
                 false => Err(Error::data(
                     &shard.path,
                     None,
-                    format!("its features of {} are of another picture of that name", example.name),
-                    "Run `captionlab extract` again for this data set",
+                    format!("its features of {} are those of another picture of that name", example.name),
+                    "Run `captionlab extract` again for this data set.",
                 )),
             }
         })
@@ -252,17 +252,17 @@ impl FeatureCache {
                 &self.folder,
                 None,
                 format!("there are no features of {name} among those of {} pictures", self.len()),
-                "Run `captionlab extract` again, as this cache was made: it computes what is missing, and says which pictures \
-                 cannot be read",
+                "Run `captionlab extract` again, as this cache was made: it computes what is missing, and lists pictures that \
+                 cannot be read.",
             ));
         };
         Ok((&self.shards[shard as usize], entry as usize))
     }
 
-    /// The features of a picture.
+    /// The features of an image.
     ///
     /// # Errors
-    /// [`Error::Data`] when they are not here, or damaged.
+    /// [`Error::Data`] when they are missing or damaged.
     pub fn get(&self, name: &str) -> Result<PictureFeatures> {
         let (shard, entry) = self.found(name)?;
         let bytes = shard.read(entry).map_err(|problem| damaged(&shard.path, problem))?;
@@ -280,28 +280,28 @@ impl FeatureCache {
         Ok(found)
     }
 
-    /// The features of several pictures, in their order.
+    /// The features of several images, in order.
     ///
     /// # Errors
-    /// [`Error::Data`] when those of one are not here, or damaged.
+    /// [`Error::Data`] when those of an image are missing or damaged.
     pub fn batch<S: AsRef<str>>(&self, names: &[S]) -> Result<FeatureBatch> {
         let mut batch = FeatureBatch::default();
         self.batch_into(names, &mut batch)?;
         Ok(batch)
     }
 
-    /// As [`FeatureCache::batch`], into the memory of a batch that is no longer needed: reading is up to four times as fast then, since
-    /// asking the system for much new memory takes longer than reading. Whoever still has a handle to its tensors keeps what it was.
+    /// As [`FeatureCache::batch`], reusing the memory of a batch that is no longer needed. This is up to four times as fast, because
+    /// allocating takes longer than reading. Other handles to the batch's tensors keep their values.
     ///
     /// # Errors
-    /// As [`FeatureCache::batch`]; what the batch holds then is of no use.
+    /// As [`FeatureCache::batch`]; the content of the batch is unspecified then.
     pub fn batch_into<S: AsRef<str>>(&self, names: &[S], batch: &mut FeatureBatch) -> Result<()> {
         let (most, width) = (self.most_regions, self.width());
         let found: Vec<(&Shard, usize)> = names.iter().map(|name| self.found(name.as_ref())).collect::<Result<_>>()?;
         found.iter().for_each(|(shard, entry)| shard.expect(*entry));
         let (pictures, rows) = (names.len() as i64, most as i64);
         let shape = [pictures, rows, width as i64];
-        // What was given out last time shares the memory, and is let go of before it is written to.
+        // Drop the lazy copies first, so that writing does not copy them.
         let memory = std::mem::take(batch).memory;
         let mut memory = match memory.size() == shape {
             true => memory,
@@ -334,10 +334,10 @@ impl FeatureCache {
         Ok(())
     }
 
-    /// Reads all features and their checksums.
+    /// Reads all features and verifies their checksums.
     ///
     /// # Errors
-    /// [`Error::Data`] names the first picture whose features are damaged.
+    /// [`Error::Data`] names the first image with damaged features.
     pub fn verify(&self) -> Result<()> {
         self.shards.par_iter().try_for_each(|shard| {
             let checked = (0..shard.len()).try_for_each(|entry| shard.read(entry).map(drop));
@@ -346,7 +346,7 @@ impl FeatureCache {
         })
     }
 
-    /// Lets memory go after many bytes.
+    /// Releases memory after many bytes.
     fn count(&self, bytes: usize) {
         if self.read.fetch_add(bytes as u64, Ordering::Relaxed) > BYTES_KEPT {
             self.read.store(0, Ordering::Relaxed);
@@ -359,18 +359,17 @@ fn as_box(&[left, top, right, bottom]: &[f32; 4]) -> BoundingBox {
     BoundingBox { left, top, right, bottom }
 }
 
-/// The memory of a tensor of 32-bit numbers on the processor that lies in one piece, of which nobody else has a handle: at most copies
-/// that libtorch makes when they or it are written to.
+/// The values of a contiguous `float32` CPU tensor without other handles, except lazy copies.
 fn numbers(tensor: &mut Tensor) -> &mut [f32] {
     match tensor.numel() {
         0 => &mut [],
-        // SAFETY: so many numbers lie there, of which any bits are one. The only handle is borrowed; what was copied lazily from it
-        // has its own memory once its address was asked for to write there, as `data_ptr` does.
+        // SAFETY: the memory holds `count` values, and any bits are a valid `f32`. The only handle is borrowed mutably; `data_ptr`
+        // materialises lazy copies first.
         count => unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), count) },
     }
 }
 
-/// Numbers as they are kept, made 32 bits wide.
+/// Converts stored features to `float32`.
 fn widen(bytes: &[u8], precision: StorageDtype, numbers: &mut [f32]) {
     match precision {
         StorageDtype::Single => {
@@ -380,7 +379,7 @@ fn widen(bytes: &[u8], precision: StorageDtype, numbers: &mut [f32]) {
                 .for_each(|(number, bytes)| *number = f32::from_le_bytes(*bytes));
         }
         StorageDtype::Half => {
-            // In pieces that stay near the processor.
+            // In blocks that fit the CPU cache.
             let mut halves = [f16::ZERO; 512];
             for (numbers, bytes) in numbers.chunks_mut(halves.len()).zip(bytes.chunks(2 * halves.len())) {
                 let halves = &mut halves[..numbers.len()];
@@ -391,7 +390,7 @@ fn widen(bytes: &[u8], precision: StorageDtype, numbers: &mut [f32]) {
     }
 }
 
-/// The files of a folder that are shards by their name, in its order; none where there is no folder.
+/// The paths of shards in a folder, sorted; none if the folder does not exist.
 pub(super) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
     let fault = |source| Error::file(folder, "read the folder of features", source, "Check the path.");
     let entries = match std::fs::read_dir(folder) {
@@ -411,13 +410,13 @@ pub(super) fn shard_paths(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Shards that are whole, and what is wrong with those that are not. The checksums of the features are looked at only to `verify`;
-/// otherwise each is looked at when the features are first read.
+/// Intact shards, and the problem of each damaged one. Checksums of features are verified here only with `verify`; otherwise when
+/// the features are first read.
 pub(super) fn whole_shards(folder: &Path, verify: bool) -> Result<(Vec<Shard>, BTreeMap<PathBuf, String>)> {
     let paths = shard_paths(folder)?;
     let open = |path: &PathBuf| -> Result<Option<Result<Shard, String>>> {
         match Shard::open(path) {
-            // Another process has taken it away meanwhile.
+            // Another process has removed it meanwhile.
             Err(Refusal::Other(Error::File { source, .. })) if source.kind() == ErrorKind::NotFound => Ok(None),
             Err(Refusal::Other(error)) => Err(error),
             Err(Refusal::Damaged(problem)) => Ok(Some(Err(problem))),

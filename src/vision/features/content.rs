@@ -1,4 +1,4 @@
-//! What pictures are, told from their files: by size and time where these are known, or else by reading them.
+//! Content hashes of images, found by size and modification time where possible, or else by reading the files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,17 @@ use crate::data::{Dataset, Example, ImageSource};
 use crate::files::write_whole;
 use crate::{Error, Result};
 
-/// The name of the file that says which data set the caches beside it are of, and what its pictures were.
+/// File that records, beside the caches of a data set, where it is and what its images were.
 const DATASET_FILE: &str = "dataset.json";
 
-/// A file that was changed so shortly before it was read may change again with the same time.
+/// A file modified less than this before it was read may change again within the same time stamp.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What tells the caches of one data set from those of another.
+/// Distinguishes the caches of data sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlaceOfData {
     name: String,
-    /// The folder of the first picture; `None` for Scenes, of which the name says all.
+    /// Folder of the first image; `None` for Scenes, whose name suffices.
     place: Option<PathBuf>,
 }
 
@@ -35,7 +35,7 @@ impl PlaceOfData {
         let letters = |letter: char| if letter.is_alphanumeric() { letter } else { '-' };
         let mut name: String = dataset.name.chars().map(letters).collect();
         let place = match dataset.examples.first().map(|example| &example.image) {
-            // Scenes of another seed are other pictures of the same names.
+            // Scenes of another seed are other images with the same names.
             Some(ImageSource::Scene { seed, .. }) => {
                 name = format!("{name}-seed-{seed}");
                 None
@@ -49,13 +49,13 @@ impl PlaceOfData {
         Self { name: name.to_lowercase(), place }
     }
 
-    /// The folder of the caches of this data set: the one of its name, or where that belongs to a data set of the same name in
-    /// another place, one of its own.
+    /// The folder of this data set's caches: the one of its name, or if a data set of that name in another place owns it, one with a
+    /// hash in its name.
     pub(super) fn folder_in(&self, root: &Path) -> PathBuf {
         let folder = root.join(&self.name);
         let owner = Stored::read(&folder).and_then(|stored| stored.place);
         match (owner, &self.place) {
-            // A data set that is not there any more, perhaps since it was moved here, owns nothing.
+            // A data set that no longer exists, perhaps because it was moved here, owns nothing.
             (Some(owner), Some(place)) if owner != *place && owner.exists() => {
                 let hash = hex(&Sha256::digest(place.as_os_str().as_encoded_bytes()));
                 root.join(format!("{}-{}", self.name, &hash[..8]))
@@ -65,27 +65,27 @@ impl PlaceOfData {
     }
 }
 
-/// What is stored about a data set beside its caches.
+/// The record of a data set beside its caches.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Stored {
     place: Option<PathBuf>,
-    /// By name: size, time of the last change in nanoseconds, SHA-256.
+    /// By name: size, modification time in nanoseconds, SHA-256.
     pictures: BTreeMap<String, (u64, u64, String)>,
 }
 
 impl Stored {
-    /// `None` where there is none that can be read: then everything is read anew.
+    /// `None` where it is missing or unreadable; then all images are read again.
     fn read(folder: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(folder.join(DATASET_FILE)).ok()?).ok()
     }
 }
 
-/// What pictures are now.
+/// Computes the present content hashes of images.
 pub(super) struct Contents;
 
 impl Contents {
-    /// The contents of examples, in their order: SHA-256 of each file. A file of the size and time that it had when it was last read
-    /// is not read again, unless `verify` asks for it. `cache` is the folder of the features.
+    /// The content of each example, in order: SHA-256 of its file. Files with unchanged size and modification time are not read again,
+    /// unless `verify` is set. `cache` is the folder of the features.
     pub(super) fn of(
         examples: &[&Example],
         data: &PlaceOfData,
@@ -132,7 +132,7 @@ impl Contents {
     }
 }
 
-/// The size of a file and the time of its last change; `None` where that time says nothing, since the file may still be written.
+/// Size and modification time of a file; `None` where it was modified so recently that it may still be written.
 fn stamp(path: &Path, now: SystemTime) -> Option<(u64, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     let changed = metadata.modified().ok()?;
@@ -152,7 +152,7 @@ fn from_hex(text: &str) -> Option<Content> {
     Some(content)
 }
 
-/// What a picture is, by reading it.
+/// Hashes an image by reading it.
 pub(super) fn content(source: &ImageSource) -> Result<Content> {
     Ok(Sha256::digest(bytes_of(source)?).into())
 }
@@ -164,14 +164,14 @@ fn bytes_of(source: &ImageSource) -> Result<Vec<u8>> {
     }
 }
 
-/// Decodes a picture that must still be what it was.
+/// Decodes an image and checks that its content has not changed.
 pub(super) fn decode_unchanged(source: &ImageSource, content: &Content) -> Result<RgbImage> {
     let ImageSource::File(path) = source else { return decode_source(source) };
     let bytes = bytes_of(source)?;
     if <Content>::from(Sha256::digest(&bytes)) != *content {
         return Err(Error::Image {
             path: path.clone(),
-            problem: "the file was changed while the features were being computed".to_string(),
+            problem: "the file has changed while features were being computed".to_string(),
             help: "Run this again with --verify.".to_string(),
         });
     }

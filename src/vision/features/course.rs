@@ -1,4 +1,4 @@
-//! Features in the layout of the course's Python original: a folder, or a zip archive, of `ID.pt`.
+//! Import of features in the layout of the course's Python original: a folder or zip archive of `ID.pt`.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,27 +19,24 @@ use crate::files::unique;
 use crate::nn::read_weights;
 use crate::{Error, Result};
 
-/// Pictures of a shard.
+/// Images per shard.
 const SHARD_PICTURES: usize = 512;
 
-/// A file of a picture is this long at most; one of 20 regions of 2048 numbers has 164 kB.
+/// Longest accepted file; 20 regions of dimension 2048 take 164 kB.
 const LONGEST: u64 = 256 << 20;
 
-/// Reads features in the course's layout into a cache: a folder of `ID.pt`, or a zip archive of it (`cached_features.zip`). Each file
-/// is a dictionary of two tensors, `features` `[n, width]`, the whole picture first, and `boxes` `[n − 1, 4]`, those of the other
-/// regions; nothing in it is executed.
+/// Imports features in the course's layout into a cache, from a folder of `ID.pt` or a zip archive of it (`cached_features.zip`).
+/// Each file is a dictionary of two tensors: `features` `[n, width]`, the whole image first, and `boxes` `[n − 1, 4]` of the other
+/// regions. Nothing in it is executed.
 ///
-/// Pictures are then known by their `ID`, and found by their file's name too (`ID.jpg`). The box of the whole picture is not in
-/// the files: all its corners are 0. Files that cannot be read, are of another width than the first, or hold what is not a number
-/// are left out and named.
+/// Images are found by their `ID` and by their file name (`ID.jpg`). The files lack the box of the whole image: its coordinates
+/// are 0. Files that are unreadable, of another dimension than the first, contain NaN or repeat an `ID` are skipped and listed.
 ///
-/// Two files of one `ID` make the second one left out. The cache's folder is named after the content of all files: what was changed is
-/// imported into another one.
-///
-/// `folder` is where caches are kept; `None` for `cached_features` of the project.
+/// The cache's folder is named by a hash of all files, so a changed source is imported into another folder. `folder` contains the
+/// caches; `None` for `cached_features` of the project.
 ///
 /// # Errors
-/// [`Error::File`] when the source cannot be read or the cache not be written, [`Error::Data`] when no file of it holds features.
+/// [`Error::File`] when the source cannot be read or the cache cannot be written, [`Error::Data`] when no file holds features.
 pub fn import_course(
     source: &Path,
     folder: Option<&Path>,
@@ -49,7 +46,7 @@ pub fn import_course(
     let root = folder.map_or_else(cached_features, Path::to_path_buf);
     std::fs::create_dir_all(&root).map_err(|error| unwritable(&root, error))?;
     let mut files = Files::open(source)?;
-    // PyTorch's files are read by their name, so those of an archive are put here one by one.
+    // Weights are read by path, so entries of an archive are extracted here one by one.
     let copy = root.join(format!(".course.{}.pt", unique()));
     let mut all = Sha256::new_with_prefix("course features 1");
     for place in 0..files.len() {
@@ -82,7 +79,7 @@ pub fn import_course(
             source,
             None,
             format!("no features were found: {first}"),
-            "Give the course's cached_features.zip, or the folder that it unpacks to",
+            "Give the course's cached_features.zip, or the folder that it unpacks to.",
         ));
     };
     Ok(ExtractReport {
@@ -99,11 +96,11 @@ pub fn import_course(
 struct Import<'a> {
     source: &'a Path,
     root: PathBuf,
-    /// SHA-256 of all files, in hexadecimal digits.
+    /// SHA-256 of all files, in hexadecimal.
     identity: String,
-    /// The pictures that were read.
+    /// The imported images.
     ids: HashSet<String>,
-    /// What shards begin with, and where they go: known with the first picture.
+    /// Head and folder of the shards, known with the first image.
     cache: Option<(ShardHead, PathBuf)>,
     entries: Vec<ShardEntry>,
     written: usize,
@@ -117,7 +114,7 @@ impl Import<'_> {
             Err(problem) => Err(problem),
             Ok(bytes) => {
                 std::fs::write(copy, &bytes).map_err(|error| unwritable(copy, error))?;
-                // Its name is that of the copy.
+                // Messages name the copy.
                 entry(&id, copy, Sha256::digest(&bytes).into())
                     .map_err(|problem| problem.replace(&copy.display().to_string(), ""))
             }
@@ -136,7 +133,7 @@ impl Import<'_> {
         });
         if head.width != width {
             let first = head.width;
-            self.skipped.push(format!("{name}: its features are {width} numbers wide, and those of the first {first}"));
+            self.skipped.push(format!("{name}: its features have dimension {width}, those of the first {first}"));
             return Ok(());
         }
         if !self.ids.insert(entry.name.clone()) {
@@ -158,7 +155,7 @@ impl Import<'_> {
     }
 }
 
-/// A picture's file, and how wide its features are.
+/// Reads the file of an image; returns its entry and feature dimension.
 fn entry(id: &str, path: &Path, content: Content) -> Result<(ShardEntry, usize), String> {
     let mut tensors = read_weights(path).map_err(|error| error.to_string())?;
     let mut take = |name: &str| tensors.remove(name).ok_or_else(|| format!("it holds no tensor {name:?}"));
@@ -167,7 +164,7 @@ fn entry(id: &str, path: &Path, content: Content) -> Result<(ShardEntry, usize),
         [rows, width] if rows > 0 && width > 0 => (rows as usize, width as usize),
         ref other => return Err(format!("its features are {other:?}, and [regions, width] are expected")),
     };
-    // One region leaves no boxes, of whatever shape.
+    // With one region, `boxes` is empty and may have any shape.
     if boxes.size() != [rows as i64 - 1, 4] && !(rows == 1 && boxes.numel() == 0) {
         return Err(format!("its boxes are {:?}, and [{}, 4] are expected", boxes.size(), rows - 1));
     }
@@ -187,7 +184,7 @@ fn floats(tensor: &Tensor) -> Result<Tensor, String> {
     tensor.f_to_kind(Kind::Float).map_err(|error| error.to_string())
 }
 
-/// The files of pictures, in a folder or in an archive.
+/// The files of a folder or an archive.
 enum Files {
     Folder(Vec<PathBuf>),
     Archive { archive: Box<ZipArchive<BufReader<File>>>, places: Vec<usize> },
@@ -210,7 +207,7 @@ impl Files {
                 source,
                 None,
                 format!("neither a folder nor a whole zip archive: {error}"),
-                "Give the course's cached_features.zip, or the folder that it unpacks to",
+                "Give the course's cached_features.zip, or the folder that it unpacks to.",
             )
         })?;
         let mut places: Vec<(String, usize)> = Vec::new();
@@ -234,7 +231,7 @@ impl Files {
         }
     }
 
-    /// The name of a picture's file, and its bytes, or why they cannot be read.
+    /// Name and bytes of a file, or why it cannot be read.
     fn read(&mut self, place: usize) -> (String, Result<Vec<u8>, String>) {
         let mut bytes = Vec::new();
         match self {

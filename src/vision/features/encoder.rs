@@ -1,4 +1,4 @@
-//! What makes the features of a cache.
+//! Encoders: region detection plus description.
 
 use std::fs::File;
 use std::panic::resume_unwind;
@@ -19,46 +19,46 @@ use crate::train::pictures::Pictures;
 use crate::train::{set_own_threads, weights_file};
 use crate::vision::clip::has_settings_beside;
 use crate::vision::word_detector::{SmallCnn, SmallCnnConfig, WordDetector, load_small_cnn};
-use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionFeatures, Regions};
+use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionPooling, Regions};
 use crate::{Error, Result};
 
-/// Counted up when the same weights and settings give other features than before, so that no older cache is taken.
+/// Increased when the same weights and settings give other features, which invalidates older caches.
 const REVISION: u32 = 1;
 
-/// Torchvision's file of the detector that is trained on COCO.
+/// torchvision's weights file of the detector trained on COCO.
 pub(crate) const FASTER_RCNN_FILE: &str = "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth";
 
-/// OpenAI's file of CLIP ViT-B/32.
+/// OpenAI's weights file of CLIP ViT-B/32.
 pub(crate) const CLIP_FILE: &str = "ViT-B-32.pt";
 
-/// What finds the regions of a picture, and what describes each.
+/// Selects what finds the regions of an image and what describes them.
 ///
 /// | name | regions | described by | dimension |
 /// |---|---|---|---|
 /// | `tiny` | the small detector that ships with the project, for Scenes | its box head | 128 |
-/// | `tiny-clip` | the same | the small CLIP that ships with the project | 128 |
+/// | `tiny-clip` | as `tiny` | the small CLIP that ships with the project | 128 |
 /// | `fasterrcnn` | torchvision's Faster R-CNN ResNet-50-FPN, trained on COCO | its box head | 1024 |
-/// | `course` | the same | its backbone, each region cut out | 2048 |
-/// | `clip` | the same | OpenAI's CLIP ViT-B/32, each region cut out | 512 |
-/// | `eye` | the whole picture alone | the network of a [`WordDetector`](crate::vision::WordDetector) that you have trained | 1024 |
+/// | `course` | as `fasterrcnn` | its backbone, on each cropped region | 2048 |
+/// | `clip` | as `fasterrcnn` | OpenAI's CLIP ViT-B/32, on each cropped region | 512 |
+/// | `eye` | only the whole image | the network of a [`WordDetector`](crate::vision::WordDetector) that you have trained | 1024 |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EncoderConfig {
-    /// The encoder's name; the folder of its cache begins with it. Default: `tiny`.
+    /// Name of the encoder, with which the cache's folder name begins. Default: `tiny`.
     pub name: String,
-    /// The weights of the detector that finds the regions, or the run of the word detector of `eye`; `None` for the encoder's own.
+    /// Weights of the detector, or the run of the word detector for `eye`; `None` for the encoder's own.
     pub detector: Option<PathBuf>,
-    /// The weights of the CLIP that describes the regions; `None` for the encoder's own, where it has one.
+    /// Weights of CLIP; `None` for the encoder's own, if it uses one.
     pub clip: Option<PathBuf>,
-    /// Which detections are regions. Default: the course's.
+    /// Selection of regions. Default: the course's.
     pub regions: RegionConfig,
-    /// The dtype of the networks. Default: single precision.
+    /// Dtype of the networks. Default: single precision.
     #[serde(rename = "arithmetic")]
     pub dtype: ComputeDtype,
-    /// The dtype of the features in the cache. Default: half precision.
+    /// Dtype of the cached features. Default: half precision.
     #[serde(rename = "precision")]
     pub storage: StorageDtype,
-    /// Where the networks compute. Default: the CPU.
+    /// Device of the networks. Default: the CPU.
     #[serde(skip, default = "cpu")]
     pub device: Device,
 }
@@ -74,15 +74,15 @@ impl Default for EncoderConfig {
 }
 
 impl EncoderConfig {
-    /// The encoders that have a name.
+    /// All encoder names.
     pub const NAMES: [&str; 6] = ["tiny", "tiny-clip", "fasterrcnn", "course", "clip", "eye"];
 
-    /// An encoder by its name, with its own weights.
+    /// The encoder of that name, with its own weights.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         let mut regions = RegionConfig::default();
         if name == "course" {
-            regions.features = RegionFeatures::Crop;
+            regions.features = RegionPooling::Crop;
         }
         Self {
             name,
@@ -95,27 +95,27 @@ impl EncoderConfig {
         }
     }
 
-    /// The network of a word detector, over the whole picture; `run` is the folder of its run, or a file of its weights.
+    /// The network of a word detector over the whole image. `run` is the folder of its run, or a weights file.
     pub fn word_detector(run: impl Into<PathBuf>) -> Self {
         Self { detector: Some(run.into()), ..Self::new(WORD_DETECTOR) }
     }
 
-    /// Checks the name and the settings; whether the weights are here is seen when the encoder is loaded.
+    /// Checks name and settings, but not whether the weights exist.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a name that no encoder has, and for a CLIP that the encoder does not use; [`Error::Config`] for a
-    /// setting out of its range.
+    /// [`Error::Argument`] for an unknown name, and for a CLIP that the encoder does not use; [`Error::Config`] for a setting outside
+    /// its range.
     pub fn validate(&self) -> Result<()> {
         if !Self::NAMES.contains(&self.name.as_str()) {
             return Err(Error::argument(
                 format!("no encoder is called {:?}", self.name),
-                format!("Take one of {}.", Self::NAMES.join(", ")),
+                format!("Use one of {}.", Self::NAMES.join(", ")),
             ));
         }
         if self.clip.is_some() && !self.name.ends_with("clip") {
             return Err(Error::argument(
                 format!("the encoder {} describes regions with its detector, and uses no CLIP", self.name),
-                "Leave CLIP's weights out, or take the encoder clip or tiny-clip.",
+                "Leave CLIP's weights out, or use the encoder clip or tiny-clip.",
             ));
         }
         if self.name == WORD_DETECTOR && self.detector.is_none() {
@@ -127,7 +127,7 @@ impl EncoderConfig {
         self.regions.validate().within("regions")
     }
 
-    /// The files of weights: of the detector, and of CLIP where that describes the regions.
+    /// The weights files of the detector, and of CLIP if used.
     fn weights(&self) -> Result<(PathBuf, Option<PathBuf>)> {
         let is_tiny = self.name.starts_with("tiny");
         let detector = match &self.detector {
@@ -148,47 +148,47 @@ impl EncoderConfig {
 /// The name of the encoder that is a word detector.
 const WORD_DETECTOR: &str = "eye";
 
-/// Everything that the features of a cache depend on but the pictures.
+/// Everything that determines the features except the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Description {
-    /// Regions of a detector.
+    /// Features of detected regions.
     Regions(RegionDescription),
-    /// The whole picture alone.
+    /// Features of whole images.
     WholePicture(WholePictureDescription),
 }
 
-/// What the features of regions depend on but the pictures.
+/// Everything that determines region features except the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RegionDescription {
     /// The encoder's name.
     pub name: String,
-    /// Which detections are regions.
+    /// Selection of regions.
     pub regions: RegionConfig,
-    /// The dtype of the networks. Left out where it is single precision, so that a cache of before there was a choice is known.
+    /// Dtype of the networks. Omitted for single precision, so that older caches stay valid.
     #[serde(rename = "arithmetic", default, skip_serializing_if = "ComputeDtype::is_single")]
     pub dtype: ComputeDtype,
-    /// The dtype of the features in the cache.
+    /// Dtype of the cached features.
     #[serde(rename = "precision")]
     pub storage: StorageDtype,
-    /// The names of the regions' labels, from 0 on.
+    /// Class names of the regions' labels, from 0.
     pub classes: Vec<String>,
-    /// SHA-256 of the detector's file of weights.
+    /// SHA-256 of the detector's weights file.
     pub detector: String,
-    /// SHA-256 of CLIP's file of weights; `None` where the detector describes the regions.
+    /// SHA-256 of CLIP's weights file; `None` where the detector describes the regions.
     pub clip: Option<String>,
     revision: u32,
 }
 
-/// What the features of whole pictures depend on but the pictures.
+/// Everything that determines whole-image features except the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WholePictureDescription {
     /// The encoder's name.
     pub name: String,
-    /// The dtype of the features in the cache.
+    /// Dtype of the cached features.
     #[serde(rename = "precision")]
     pub storage: StorageDtype,
-    /// The sizes of the network.
+    /// Hyperparameters of the network.
     pub network: SmallCnnConfig,
     /// SHA-256 of the network's weights.
     pub weights: String,
@@ -204,7 +204,7 @@ impl Description {
         }
     }
 
-    /// The dtype of the features in the cache.
+    /// Dtype of the cached features.
     pub fn storage(&self) -> StorageDtype {
         match self {
             Self::Regions(own) => own.storage,
@@ -212,13 +212,13 @@ impl Description {
         }
     }
 
-    /// SHA-256 of all this, and of the format: caches of the same features have the same.
+    /// SHA-256 of this and the cache format, equal for caches of equal features.
     fn identity(&self) -> String {
         hex(&Sha256::digest(serde_json::json!({ "format": FORMAT, "encoder": self }).to_string()))
     }
 }
 
-/// Finds the regions of pictures and describes each.
+/// Finds the regions of images and computes their features.
 #[derive(Debug)]
 pub struct Encoder {
     description: Description,
@@ -235,11 +235,11 @@ enum Networks {
 }
 
 impl Encoder {
-    /// Reads the weights.
+    /// Loads the weights.
     ///
     /// # Errors
-    /// As [`EncoderConfig::validate`]; [`Error::Argument`] where the encoder's own weights are not here (it says how to get them),
-    /// [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold the weights.
+    /// As [`EncoderConfig::validate`]; [`Error::Argument`] when the encoder's own weights are missing (the message tells how to get
+    /// them), [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold the weights.
     pub fn load(config: &EncoderConfig) -> Result<Self> {
         config.validate()?;
         let (detector_file, clip_file) = config.weights()?;
@@ -254,8 +254,8 @@ impl Encoder {
         };
         let width = match (&clip, config.regions.features) {
             (Some(clip), _) => clip.config().embedding_size,
-            (None, RegionFeatures::RoiAlign) => detector.config().head_size,
-            (None, RegionFeatures::Crop) => detector.config().backbone.channels().last().copied().unwrap_or(0),
+            (None, RegionPooling::RoiAlign) => detector.config().head_size,
+            (None, RegionPooling::Crop) => detector.config().backbone.channels().last().copied().unwrap_or(0),
         };
         let description = Description::Regions(RegionDescription {
             name: config.name.clone(),
@@ -274,7 +274,7 @@ impl Encoder {
         Ok(Self { identity: description.identity(), description, networks, width, device: config.device })
     }
 
-    /// An encoder of whole pictures, whose network is in a file of a word detector, or of a captioner that was trained with one.
+    /// An encoder of whole images, whose network is stored in the file of a word detector or of a captioner trained with one.
     pub(super) fn whole_picture(path: &Path, network: &SmallCnnConfig, config: &EncoderConfig) -> Result<Self> {
         let (encoder, weights) = load_small_cnn(path, network, config.device)?;
         let description = Description::WholePicture(WholePictureDescription {
@@ -293,12 +293,12 @@ impl Encoder {
         })
     }
 
-    /// What its features depend on.
+    /// Everything that determines its features.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// SHA-256 of what its features depend on, in hexadecimal digits.
+    /// SHA-256 of everything that determines its features, in hexadecimal.
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -308,13 +308,13 @@ impl Encoder {
         self.width
     }
 
-    /// The head of the shards of its features.
+    /// The common head of its shards.
     pub(super) fn head(&self) -> ShardHead {
         let description = serde_json::json!(self.description);
         ShardHead::new(self.identity.clone(), description, self.width, self.description.storage())
     }
 
-    /// A handle for another thread, which shares the weights.
+    /// A handle for another worker thread, which shares the weights.
     pub(super) fn worker_handle(&self) -> Self {
         let networks = match &self.networks {
             Networks::Regions { detector, clip, regions } => Networks::Regions {
@@ -327,10 +327,10 @@ impl Encoder {
         Self { networks, identity: self.identity.clone(), description: self.description.clone(), ..*self }
     }
 
-    /// The regions of a picture and their features.
+    /// Computes the regions of an image and their features.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a picture without pixels.
+    /// [`Error::Argument`] for an image without pixels.
     pub fn encode(&self, picture: &RgbImage) -> Result<PictureFeatures> {
         let (boxes, labels, scores, features) = match &self.networks {
             Networks::Regions { detector, clip: None, regions } => {
@@ -353,8 +353,8 @@ impl Encoder {
         Ok(PictureFeatures { boxes, labels, scores, features })
     }
 
-    /// The features of several pictures, in their order, as they would come out of a cache. Pictures are shared among threads, each
-    /// of which computes with one thread of libtorch: so they do not wait for one another within a small picture.
+    /// Computes the features of several images, in order, as a cache would return them. Images are distributed over threads that each
+    /// use one thread of libtorch, which is faster than libtorch's parallelism within small images.
     ///
     /// # Errors
     /// As [`Encoder::encode`], for the first picture that fails.
@@ -381,7 +381,7 @@ impl Encoder {
         encoded.into_iter().map(|(_, features)| features?.rounded(self.description.storage())).collect()
     }
 
-    /// How many pictures to work on at a time: as many as there are processors, but not more than `most`; on a GPU one.
+    /// Number of images to process in parallel: one per processor, at most `most`; one on a GPU.
     pub(super) fn workers(&self, most: usize) -> usize {
         match self.device {
             Device::Cpu => std::thread::available_parallelism().map_or(1, usize::from).min(most).max(1),
@@ -391,7 +391,7 @@ impl Encoder {
 }
 
 impl PictureFeatures {
-    /// The same features in the dtype of a cache and back, so that a picture and its cached features give the same captions.
+    /// Rounds the features to the dtype of a cache, so that an image and its cached features give the same captions.
     fn rounded(mut self, storage: StorageDtype) -> Result<Self> {
         if storage == StorageDtype::Half {
             self.features = self.features.f_to_kind(Kind::Half)?.f_to_kind(Kind::Float)?;
@@ -400,10 +400,10 @@ impl PictureFeatures {
     }
 }
 
-/// The numbers of a tensor as they are kept, row by row.
+/// The values of a tensor in the stored dtype, row by row.
 ///
 /// # Errors
-/// What is wrong, when one is not a number, or is too large to be kept.
+/// A description of the problem, when a value is not a number or too large.
 pub(super) fn kept(features: &Tensor, precision: StorageDtype) -> Result<Vec<u8>, String> {
     let refused = |error: tch::TchError| error.to_string();
     let features = match precision {

@@ -1,4 +1,4 @@
-//! Filling a cache.
+//! Feature extraction.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,21 +18,19 @@ use crate::files::project_folder;
 use crate::train::set_own_threads;
 use crate::{Error, Result};
 
-/// How a cache is filled. None of it changes the features.
+/// Settings of an extraction, which do not affect the features.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtractConfig {
-    /// Where caches are kept, a folder each; when `None`, `cached_features` of the project that the current folder is in, or else of
-    /// `CAPTIONLAB_CHECKOUT`.
+    /// Folder of all caches; `None` for `cached_features` of the project around the current folder, or else of `CAPTIONLAB_CHECKOUT`.
     pub folder: Option<PathBuf>,
-    /// Which part of the data set to compute, counted from 0, of how many: parts that are computed on several machines into one
-    /// folder make one cache. Default: all of it.
+    /// The part of the data set to extract, from 0, and the number of parts. Parts extracted into one folder by several machines form
+    /// one cache. Default: all of it, `(0, 1)`.
     pub part: (usize, usize),
-    /// Pictures in a shard, in `1..=1000000`; a kill loses at most one shard. Default: 512.
+    /// Images per shard, in `1..=1000000`; a kill loses at most one shard. Default: 512.
     pub shard_pictures: usize,
-    /// Pictures that are worked on at the same time, each with one thread of libtorch, in `1..=1024`. Default: one for each processor.
+    /// Worker threads, each with one image and one thread of libtorch, in `1..=1024`. Default: one per processor.
     pub threads: usize,
-    /// Reads all pictures and all features again to see whether they are what they were, instead of trusting the sizes and times of
-    /// files. Default: false.
+    /// Whether to verify all images and features by reading them, instead of trusting file sizes and modification times. Default: false.
     pub verify: bool,
 }
 
@@ -52,12 +50,12 @@ impl ExtractConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         let (part, parts) = self.part;
         if part >= parts {
             let expected = match parts {
-                0 => "there must be a part at least".to_string(),
+                0 => "there must be at least one part".to_string(),
                 _ => format!("parts are counted from 0: 0/{parts} to {}/{parts}", parts - 1),
             };
             return Err(Error::config("extract.part", format!("{part}/{parts}"), expected));
@@ -77,32 +75,32 @@ impl ExtractConfig {
     }
 }
 
-/// `cached_features` of the project that the current folder is in, or else of `CAPTIONLAB_CHECKOUT`.
+/// `cached_features` of the project around the current folder, or else of `CAPTIONLAB_CHECKOUT`.
 pub(super) fn cached_features() -> PathBuf {
     project_folder().join("cached_features")
 }
 
-/// How far the filling of a cache has come.
+/// Progress of an extraction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ExtractProgress {
-    /// Pictures that were computed, or skipped.
+    /// Images computed or skipped.
     pub done: usize,
-    /// Pictures to compute; those that were found are not among them.
+    /// Images to compute, without those found in the cache.
     pub total: usize,
-    /// Pictures that could not be read.
+    /// Images skipped because they could not be read.
     pub skipped: usize,
-    /// Pictures a second since the first.
+    /// Images per second since the first.
     pub per_second: f64,
 }
 
 impl ExtractProgress {
-    /// How long the rest will take, if it goes on like this.
+    /// Estimated time left, in seconds.
     pub fn seconds_left(&self) -> f64 {
         (self.total - self.done) as f64 / self.per_second
     }
 }
 
-/// `120 of 600 pictures, 41.3 a second, 12 s to go`.
+/// Displays `120 of 600 pictures, 41.3 a second, 12 s to go`.
 impl fmt::Display for ExtractProgress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} of {} pictures", self.done, self.total)?;
@@ -116,27 +114,27 @@ impl fmt::Display for ExtractProgress {
     }
 }
 
-/// What came of filling a cache.
+/// Result of an extraction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExtractReport {
-    /// The folder of the cache.
+    /// Folder of the cache.
     pub folder: PathBuf,
-    /// Pictures whose features were there.
+    /// Images whose features were cached already.
     pub found: usize,
-    /// Pictures whose features were computed, here or meanwhile by another process.
+    /// Images whose features were computed, here or meanwhile by another process.
     pub computed: usize,
-    /// Pictures that have no features, and why.
+    /// Images without features, with the reason.
     pub skipped: Vec<String>,
-    /// Shards that were damaged: each was set aside, and what it held of this part was computed anew.
+    /// Damaged shards that were set aside; what they held of this part was computed again.
     pub damaged: Vec<String>,
-    /// Whether it was stopped before all pictures were done.
+    /// Whether it was stopped early.
     pub stopped: bool,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
 impl ExtractReport {
-    /// The cache that was filled.
+    /// Opens the cache.
     ///
     /// # Errors
     /// As [`FeatureCache::open`].
@@ -145,7 +143,7 @@ impl ExtractReport {
     }
 }
 
-/// What was done, then what was skipped, a line each.
+/// Displays a summary, then a line for each skipped image.
 impl fmt::Display for ExtractReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { folder, found, computed, skipped, damaged, stopped, seconds } = self;
@@ -158,7 +156,7 @@ impl fmt::Display for ExtractReport {
             write!(formatter, "; stopped: call it again for the rest")?;
         }
         for problem in damaged {
-            write!(formatter, "\ndamaged and set aside, to be computed anew by the part it belongs to: {problem}")?;
+            write!(formatter, "\ndamaged and set aside, to be computed again by the part it belongs to: {problem}")?;
         }
         for problem in skipped {
             write!(formatter, "\nskipped: {problem}")?;
@@ -167,22 +165,22 @@ impl fmt::Display for ExtractReport {
     }
 }
 
-/// A picture whose features are to be computed.
+/// An image whose features must be computed.
 struct Wanted<'a> {
     example: &'a Example,
     content: Content,
 }
 
-/// Computes the features of all pictures of a data set that are not in its cache, shard by shard. `go_on` is told of each picture
-/// and says whether to go on; [`Extraction`](super::Extraction) does the same in the background.
+/// Computes the features that a data set's cache lacks, shard by shard. `go_on` is called after each image and returns whether to
+/// continue; [`Extraction`](super::Extraction) does the same in the background.
 ///
-/// It may be stopped or killed at any time and called again: whole shards stay. Several processes may fill one cache at the same
-/// time: each takes the shards that no other is at. Features whose picture has changed are computed again. A picture that
-/// cannot be read is left out and named at the end.
+/// It may be stopped or killed at any time, and continued by another call: complete shards stay. Several processes may fill one
+/// cache; each takes shards that no other is computing. Features of changed images are computed again. Unreadable images are
+/// skipped and listed.
 ///
 /// # Errors
-/// [`Error::Config`] when a setting is out of its range, [`Error::File`] when the folder cannot be written, [`Error::Data`] when
-/// it holds shards of something else, or not one picture can be read.
+/// [`Error::Config`] when a setting is outside its range, [`Error::File`] when the folder cannot be written, [`Error::Data`] when
+/// it holds shards of another encoder, or no image can be read.
 pub fn extract(
     dataset: &Dataset,
     encoder: &Encoder,
@@ -238,7 +236,7 @@ pub(crate) fn extract_examples(
         done.per_second = done.done as f64 / first.elapsed().as_secs_f64().max(1e-9);
         go_on(&done)
     };
-    // Shards that another process is at are looked at once more in the end, when it is done with them or was killed.
+    // Wait for shards of other processes last, in case those are killed.
     let mut of_others = Vec::new();
     for shard in &shards {
         if report.stopped {
@@ -259,21 +257,21 @@ pub(crate) fn extract_examples(
             &folder,
             None,
             format!("none of the {} pictures has features; of the first: {first}", examples.len()),
-            "Check where the data set's pictures are, and that the weights are whole.",
+            "Check where the data set's pictures are, and that the weights are complete.",
         )),
         _ => Ok(report),
     }
 }
 
-/// The examples of a part.
+/// The range of examples of a part.
 fn part_of(examples: usize, (part, parts): (usize, usize)) -> Range<usize> {
-    // Wider numbers: there may be a great many parts.
+    // `u128` because the product may overflow.
     let border = |part: usize| (examples as u128 * part as u128 / parts as u128) as usize;
     border(part)..border(part + 1)
 }
 
-/// Computes and writes one shard; `false` when another process is at it and this one should not `wait`. `go_on` is told of each
-/// picture, and whether it was skipped; a shard that is stopped is not written.
+/// Computes and writes one shard; `false` when another process is at it and `wait` is not set. `go_on` is called after each image,
+/// with whether it was skipped; a stopped shard is not written.
 fn fill(
     folder: &Path,
     wanted: &[Wanted],
@@ -318,11 +316,11 @@ fn fill(
     Ok(true)
 }
 
-/// What becomes of a picture: its features, or why it has none.
+/// The entry of an image, or why it has none.
 type Entry = Result<ShardEntry, String>;
 
-/// The features of pictures, in their order; `None` when it was stopped. Each worker decodes a picture and computes its features
-/// with one thread of libtorch, so that workers do not wait for one another.
+/// Computes the entries of images, in order; `None` when stopped. Each worker decodes an image and computes its features with one
+/// thread of libtorch.
 fn compute(
     wanted: &[Wanted],
     encoder: &Encoder,
@@ -387,7 +385,7 @@ pub(super) fn unwritable(path: &Path, source: std::io::Error) -> Error {
         path,
         "write features",
         source,
-        "Check that the folder may be written and the disk has room, or name another one with --cache.",
+        "Check that the folder is writable and the disk has room, or name another one with --cache.",
     )
 }
 

@@ -1,4 +1,4 @@
-//! Cached features as what a network reads in training.
+//! Cached features as training inputs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::train::examples::SplitExamples;
 use crate::train::supervised::Inputs;
 use crate::train::{Progress, RunSettings};
 
-/// The cached features of the examples of a split.
+/// The cached features of a split's examples.
 #[derive(Debug)]
 pub(crate) struct FeatureInputs {
     cache: Arc<FeatureCache>,
@@ -29,34 +29,33 @@ impl Inputs for FeatureInputs {
     }
 }
 
-/// Which features a training reads.
+/// The features that a training reads.
 pub(crate) struct FeatureLoading {
     pub(crate) encoder: NamedEncoder,
-    /// Where caches are kept; `None` for the project's.
+    /// Folder of all caches; `None` for the project's.
     pub(crate) cache: Option<PathBuf>,
-    /// Which data set they are of.
+    /// The data set.
     pub(crate) data: PlaceOfData,
 }
 
 impl FeatureLoading {
-    /// What tells the cache of a data set from those of others.
+    /// Identifies the data set among caches.
     pub(crate) fn place_of(dataset: &Dataset) -> PlaceOfData {
         PlaceOfData::of(dataset)
     }
 }
 
-/// Opens the features of the examples of all parts, and computes those that are missing; examples whose pictures cannot be read are
-/// left out, with a note.
+/// Opens the features of all examples and computes missing ones. Examples whose images cannot be read are removed, with a note.
 ///
 /// # Errors
-/// Those of computing features, and of opening the cache.
+/// Those of [`extract`](super::extract) and [`FeatureCache::open`].
 pub(crate) fn load_features<Target: Clone>(
     parts: [&mut SplitExamples<Target, FeatureInputs>; 3],
     loading: &FeatureLoading,
     settings: &RunSettings,
     progress: &Progress,
 ) -> Result<()> {
-    // Samples are taken of examples of the other two parts.
+    // Samples are examples of the other two splits.
     let examples: Vec<&Example> = parts[..2].iter().flat_map(|part| &part.examples).collect();
     let config = ExtractConfig { folder: loading.cache.clone(), ..ExtractConfig::default() };
     let report = loading.encoder.with_encoder(|encoder| {
@@ -68,29 +67,31 @@ pub(crate) fn load_features<Target: Clone>(
     if report.stopped {
         return Ok(());
     }
-    progress.left_out(&report.skipped);
     let cache = Arc::new(report.open()?);
     loading.encoder.check_cache(&cache)?;
+    let mut left = Vec::new();
     for part in parts {
         let here: Vec<usize> = (0..part.len()).filter(|&index| cache.contains(&part.examples[index].name)).collect();
         let names = here.iter().map(|&index| part.examples[index].name.clone()).collect();
         part.keep(&here, FeatureInputs { cache: Arc::clone(&cache), names, device: settings.device });
+        left.push(part.len());
     }
+    progress.left_out(&report.skipped, left[0] == 0);
     Ok(())
 }
 
 impl FeatureBatch {
-    /// The features of whole pictures, `[pictures, width]`, as those of one region each.
+    /// A batch of whole-image features, `[pictures, width]`, as one region per image.
     pub fn whole_pictures(features: &Tensor) -> Self {
         let (pictures, device) = (features.size()[0], features.device());
         let mask = Tensor::ones([pictures, 1], (Kind::Float, device));
         Self::new(features.unsqueeze(1), mask, Tensor::zeros([pictures, 1, 4], (Kind::Float, device)))
     }
 
-    /// The features of several pictures, padded to the most regions.
+    /// Pads the features of several images to the most regions.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::Error::Tensor) when the features are of different dimensions.
+    /// [`Error::Tensor`](crate::Error::Tensor) when the feature dimensions differ.
     pub fn of(pictures: &[PictureFeatures]) -> Result<Self> {
         let most = pictures.iter().map(|picture| picture.features.size()[0]).max().unwrap_or(0);
         let Some(first) = pictures.first() else { return Ok(Self::default()) };
@@ -119,7 +120,7 @@ impl FeatureBatch {
         Ok(batch)
     }
 
-    /// The same features on another device.
+    /// Copies the batch to another device.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) when they cannot be copied there.

@@ -1,4 +1,4 @@
-//! Filling a cache in the background.
+//! Feature extraction in the background.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use super::{Encoder, EncoderConfig, ExtractConfig, ExtractProgress, ExtractRepor
 use crate::data::Dataset;
 use crate::{Error, Result};
 
-/// How often [`Extraction::wait`] prints a line.
+/// Interval of the lines that [`Extraction::wait`] prints.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
-/// The features of a data set, found or being computed on a thread of their own: as with a [`Run`](crate::train::Run), a notebook
-/// cell may wait for them, look later, or stop.
+/// A running or finished feature extraction on a thread of its own. As with a [`Run`](crate::train::Run), a notebook cell may wait
+/// for it, look at it later, or stop it.
 ///
-/// Dropping it stops the computation; whole shards stay, and the next one goes on from there.
+/// Dropping it stops the extraction; complete shards stay, and the next extraction continues from there.
 ///
 /// ```no_run
 /// use captionlab::data::{Dataset, ScenesConfig};
@@ -43,10 +43,10 @@ struct Shared {
 }
 
 impl Extraction {
-    /// Loads the encoder, and starts to compute what the cache of the data set lacks.
+    /// Loads the encoder and starts to compute missing features.
     ///
     /// # Errors
-    /// As [`Encoder::load`], and [`Error::Config`] for a setting out of its range.
+    /// As [`Encoder::load`], and [`Error::Config`] for a setting outside its range.
     pub fn start(dataset: &Dataset, encoder: &EncoderConfig, config: &ExtractConfig) -> Result<Self> {
         config.validate()?;
         let encoder = Encoder::load(encoder)?;
@@ -72,24 +72,24 @@ impl Extraction {
         &self.folder
     }
 
-    /// True while pictures are being looked at.
+    /// Whether it is still running.
     pub fn is_running(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// How far it has come; `None` before the first picture is computed, and where all were found.
+    /// Progress; `None` before the first image is computed, and where all features were cached.
     pub fn progress(&self) -> Option<ExtractProgress> {
         *self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until all features are there, and prints a line about every two seconds; at the end what was found and computed.
+    /// Waits until it has finished, printing a line about every two seconds, and finally the report.
     ///
     /// # Errors
     /// The error that ended it.
     pub fn wait(&mut self) -> Result<()> {
         let mut shown = None;
         while self.is_running() {
-            // Short naps, so that it does not wait long for what is done.
+            // Short naps, so that the end is noticed soon.
             for _ in 0..STATUS_EVERY.as_millis() / 50 {
                 if !self.is_running() {
                     break;
@@ -109,7 +109,7 @@ impl Extraction {
         Ok(())
     }
 
-    /// Stops it after the pictures under way; whole shards stay.
+    /// Stops it after the images in progress; complete shards stay.
     ///
     /// # Errors
     /// The error that ended it before.
@@ -118,7 +118,7 @@ impl Extraction {
         self.finish()
     }
 
-    /// What was found, computed and skipped; `None` until [`Extraction::wait`] or [`Extraction::stop`] has returned.
+    /// The report; `None` until [`Extraction::wait`] or [`Extraction::stop`] has returned.
     pub fn report(&self) -> Option<&ExtractReport> {
         self.report.as_ref()
     }
@@ -133,12 +133,7 @@ impl Extraction {
 
     fn finish(&mut self) -> Result<()> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        let result = thread.join().unwrap_or_else(|_| {
-            Err(Error::Run {
-                problem: "the computation of features panicked".to_string(),
-                help: "Report this: it is a fault of captionlab.".to_string(),
-            })
-        });
+        let result = thread.join().unwrap_or_else(|_| Err(Error::internal("the computation of features panicked")));
         self.report = Some(result?);
         Ok(())
     }

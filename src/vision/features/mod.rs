@@ -1,12 +1,11 @@
-//! Features of pictures, computed once and found again: what an [`Encoder`] says of each region of each picture of a data set,
-//! kept in a [`FeatureCache`].
+//! Features of images, computed once by an [`Encoder`] and stored in a [`FeatureCache`].
 //!
-//! A cache is a folder of *shards*, `safetensors` files of a few hundred pictures each. A shard carries its own index (names, what
-//! the pictures were, where their rows are) and a checksum of every part of itself, so shards that were made on several machines
-//! make one cache by lying in one folder, and none is ever served half-written or damaged.
+//! A cache is a folder of *shards*, `safetensors` files of a few hundred images each. A shard contains its own index (names, content
+//! hashes, rows) and checksums of every part. So shards from several machines form one cache when put into one folder, and no
+//! incomplete or damaged features are ever returned.
 //!
-//! The folder's name holds a hash of everything that the features depend on but the pictures: the encoder's weights and settings.
-//! Another encoder has another folder. A picture that has changed is computed again.
+//! The folder's name contains a hash of everything that determines the features except the images: the encoder's weights and
+//! settings. Features of changed images are computed again.
 //!
 //! ```
 //! use captionlab::data::scenes::ScenesConfig;

@@ -1,4 +1,4 @@
-//! An encoder that is loaded when it is first needed.
+//! An encoder that is loaded on first use.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,16 +10,16 @@ use super::{Encoder, EncoderConfig, FeatureCache, PictureFeatures};
 use crate::vision::word_detector::SmallCnnConfig;
 use crate::{Error, Result};
 
-/// The encoder that a model was trained with: its configuration, and the hash of all that its features depend on.
+/// The encoder that a model was trained with: its configuration, and the hash of everything that determines its features.
 ///
-/// It is loaded when the first picture comes. One that is here by the same name, but with other weights or settings, is refused.
+/// It is loaded for the first image. An encoder of the same name with other weights or settings is refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NamedEncoder {
     config: EncoderConfig,
     /// [`Encoder::identity`].
     identity: String,
     width: usize,
-    /// The network of whole pictures and the file that holds it, where that is the file of the model itself.
+    /// The network of whole images and its file, where that is the model's own file.
     #[serde(skip)]
     inside: Option<(PathBuf, SmallCnnConfig)>,
     #[serde(skip)]
@@ -27,7 +27,7 @@ pub struct NamedEncoder {
 }
 
 impl NamedEncoder {
-    /// The encoder of a configuration, loaded.
+    /// Loads an encoder.
     ///
     /// # Errors
     /// As [`Encoder::load`].
@@ -42,7 +42,7 @@ impl NamedEncoder {
         })
     }
 
-    /// The network of whole pictures that was trained together with a model, in the same file.
+    /// The network of whole images that was trained with a model and is stored in its file.
     pub(crate) fn inside(path: &Path, network: SmallCnnConfig) -> Self {
         Self {
             config: EncoderConfig::new("eye"),
@@ -63,10 +63,10 @@ impl NamedEncoder {
         self.width
     }
 
-    /// Does something with the encoder itself, which is loaded for it where it is not yet.
+    /// Calls `work` with the encoder, which is loaded if necessary.
     ///
     /// # Errors
-    /// As [`Encoder::load`], and [`Error::Argument`] when the encoder that is here is another one; errors of `work`.
+    /// As [`Encoder::load`]; [`Error::Argument`] when the present encoder differs; errors of `work`.
     pub(crate) fn with_encoder<R>(&self, work: impl FnOnce(&Encoder) -> Result<R>) -> Result<R> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(encoder) = &*loaded {
@@ -77,13 +77,12 @@ impl NamedEncoder {
             None => Encoder::load(&self.config)?,
         };
         if self.inside.is_none() && encoder.identity() != self.identity {
-            return Err(self
-                .other("the weights or settings that are here are others than those that the model was trained with"));
+            return Err(self.other("its weights or settings differ from those that the model was trained with"));
         }
         work(loaded.insert(encoder))
     }
 
-    /// The features of pictures, as they would come out of a cache.
+    /// Computes the features of images as a cache would return them.
     ///
     /// # Errors
     /// As [`Encoder::load`] and [`Encoder::encode`].
@@ -91,7 +90,7 @@ impl NamedEncoder {
         self.with_encoder(|encoder| encoder.encode_all(pictures))
     }
 
-    /// Checks that another encoder makes the same features.
+    /// Checks that another encoder gives the same features.
     ///
     /// # Errors
     /// [`Error::Argument`] when it does not.
@@ -113,7 +112,11 @@ impl NamedEncoder {
         Err(Error::data(
             cache.folder(),
             None,
-            format!("its features are {} wide and were not made by the encoder {}", cache.width(), self.config.name),
+            format!(
+                "its features have dimension {} and were not made by the encoder {}",
+                cache.width(),
+                self.config.name
+            ),
             format!(
                 "Compute them with `captionlab extract --encoder {}`, or name the folder that holds them.",
                 self.config.name
@@ -124,7 +127,7 @@ impl NamedEncoder {
     fn other(&self, problem: &str) -> Error {
         Error::argument(
             format!("the encoder {}: {problem}", self.config.name),
-            "Use the version of captionlab and the weights that the model was trained with, or train it anew.",
+            "Use the version of captionlab and the weights that the model was trained with, or train it again.",
         )
     }
 }

@@ -1,20 +1,20 @@
-//! One file of a cache: the features of some pictures, the index that finds them, and a checksum of every part.
+//! The files of a cache: features of some images, an index, and a checksum of every part.
 //!
 //! A shard is a `safetensors` file, so Python reads it too: `safetensors.torch.load_file(path)["features"]`. Its tensors, in order:
 //!
 //! | tensor | kind, shape | |
 //! |---|---|---|
-//! | `index.rows` | I64 `[pictures]` | how many rows each picture has |
-//! | `labels` | I64 `[rows]` | classes of the detector; absent where they are not known |
-//! | `boxes` | F32 `[rows, 4]` | left, top, right, bottom, in pixels of the picture |
-//! | `scores` | F32 `[rows]` | of the detector; absent where they are not known |
+//! | `index.rows` | I64 `[pictures]` | number of regions of each image |
+//! | `labels` | I64 `[rows]` | class indices; absent where unknown |
+//! | `boxes` | F32 `[rows, 4]` | left, top, right, bottom, in pixels of the image |
+//! | `scores` | F32 `[rows]` | detection scores; absent where unknown |
 //! | `features` | F16 or F32 `[rows, width]` | |
-//! | `index.checksums` | U8 `[pictures, 4]` | CRC-32 of each picture's boxes, labels, scores and features, lowest byte first |
-//! | `index.contents` | U8 `[pictures, 32]` | SHA-256 of what each picture was |
-//! | `index.names` | U8 `[bytes]` | UTF-8, a line each |
+//! | `index.checksums` | U8 `[pictures, 4]` | CRC-32 of each image's boxes, labels, scores and features, little-endian |
+//! | `index.contents` | U8 `[pictures, 32]` | SHA-256 of each image |
+//! | `index.names` | U8 `[bytes]` | UTF-8, one name per line |
 //! | `index.seal` | U8 `[8]` | CRC-32 of the header, then of the index |
 //!
-//! The seal is the end of the file in every version of the format, so a damaged shard is told from one of another version.
+//! The seal is at the end of the file in every version of the format, so damage is distinguished from another version.
 
 use std::fs::File;
 use std::io::Write;
@@ -31,37 +31,37 @@ use crate::files::write_whole_with;
 use crate::nn::weights::{FileHeader, parse_header};
 use crate::{Error, Result};
 
-/// The number of the format.
+/// Version of the format.
 pub(super) const FORMAT: u32 = 1;
 
-/// The key of a shard's head in the metadata of the file.
+/// Metadata key of a shard's head.
 const HEAD: &str = "feature_cache";
 
-/// Bytes of a SHA-256.
+/// Length of a SHA-256 in bytes.
 pub(super) const CONTENT_BYTES: usize = 32;
 
-/// Bytes of the seal.
+/// Length of the seal in bytes.
 const SEAL_BYTES: usize = 8;
 
-/// Bytes of a CRC-32.
+/// Length of a CRC-32 in bytes.
 const CHECKSUM_BYTES: usize = 4;
 
-/// SHA-256 of what a picture is: the bytes of its file, or which scene it is.
+/// SHA-256 of an image: of the bytes of its file, or of the scene's identity.
 pub(super) type Content = [u8; CONTENT_BYTES];
 
-/// How features are kept.
+/// Dtype of cached features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageDtype {
-    /// 16 bits a number: 11 bits of it are its digits, and it is at most 65,504.
+    /// `float16`; values up to 65,504.
     #[default]
     Half,
-    /// 32 bits a number.
+    /// `float32`.
     Single,
 }
 
 impl StorageDtype {
-    /// Bytes of a number.
+    /// Bytes per value.
     pub fn bytes(self) -> usize {
         match self {
             Self::Half => 2,
@@ -77,41 +77,42 @@ impl StorageDtype {
     }
 }
 
-/// What all shards of a cache have in common.
+/// The common head of a cache's shards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShardHead {
-    /// The number of the format; what has another is not read.
+    /// Version of the format; others are not read.
     format: u32,
-    /// SHA-256 of all that the features depend on but the pictures, in hexadecimal digits.
+    /// SHA-256 of everything that determines the features except the images, in hexadecimal.
     pub identity: String,
-    /// What made the features, to read.
+    /// Description of the encoder.
     pub encoder: Value,
-    /// Numbers of a region.
+    /// The feature dimension.
     pub width: usize,
+    /// The dtype of the features.
     pub precision: StorageDtype,
 }
 
 impl ShardHead {
-    /// For shards that are written now.
+    /// A head of the present format version.
     pub fn new(identity: impl Into<String>, encoder: Value, width: usize, precision: StorageDtype) -> Self {
         Self { format: FORMAT, identity: identity.into(), encoder, width, precision }
     }
 }
 
-/// One picture of a shard.
+/// The features of one image in a shard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardEntry {
-    /// The picture's name in its data set.
+    /// Name of the image in its data set.
     pub name: String,
-    /// SHA-256 of what the picture is.
+    /// SHA-256 of the image.
     pub content: [u8; 32],
-    /// Left, top, right, bottom of each region, in pixels of the picture.
+    /// Left, top, right, bottom of each region, in pixels of the image.
     pub boxes: Vec<[f32; 4]>,
-    /// Classes; empty where they are not known.
+    /// Class indices; empty where unknown.
     pub labels: Vec<i64>,
-    /// How sure the detector was; empty where it is not known.
+    /// Detection scores; empty where unknown.
     pub scores: Vec<f32>,
-    /// The rows of all regions, one after the other, as [`StorageDtype`] says, lowest byte first.
+    /// The features of all regions, row by row, little-endian, in the dtype of the head.
     pub features: Vec<u8>,
 }
 
@@ -126,12 +127,12 @@ impl ShardEntry {
     }
 }
 
-/// Numbers as the bytes of a file, the lowest first.
+/// Little-endian bytes of values.
 fn le_bytes<T: Copy, const N: usize>(numbers: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
     numbers.iter().flat_map(|&number| bytes(number)).collect()
 }
 
-/// The name of a shard that holds these pictures: the same pictures make the same name on every machine.
+/// The file name of a shard, the same for the same images on every machine.
 pub(super) fn shard_name<'a>(pictures: impl Iterator<Item = (&'a str, &'a Content)>) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
@@ -147,23 +148,23 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a shard into `folder`, whole or not at all, and returns its path. Shards of the same pictures have the same name.
+/// Writes a shard atomically into `folder` and returns its path. Shards of the same images have the same name.
 ///
 /// # Errors
-/// [`Error::Argument`] when entries do not fit the head or each other, [`Error::File`] when it cannot be written.
+/// [`Error::Argument`] when the entries do not fit the head or each other, [`Error::File`] when the file cannot be written.
 pub fn write_shard(folder: &Path, head: &ShardHead, entries: &[ShardEntry]) -> Result<PathBuf> {
     let path = folder.join(shard_name(entries.iter().map(|entry| (entry.name.as_str(), &entry.content))));
     write_shard_at(&path, head, entries)?;
     Ok(path)
 }
 
-/// As [`write_shard`], under a name that was chosen before.
+/// As [`write_shard`], to a given path.
 pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntry]) -> Result<()> {
     let row = head.width * head.precision.bytes();
     let (labelled, scored) =
         entries.first().map_or((false, false), |entry| (!entry.labels.is_empty(), !entry.scores.is_empty()));
     if entries.is_empty() {
-        return Err(Error::argument("a shard of no pictures", "Give one at least."));
+        return Err(Error::argument("a shard of no pictures", "Give at least one."));
     }
     for entry in entries {
         let rows = entry.boxes.len();
@@ -182,7 +183,7 @@ pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntr
                     entry.scores.len(),
                     entry.features.len()
                 ),
-                "Give each picture a region at least, and all pictures of a shard the same kinds of values; names are one line.",
+                "Give each picture at least one region, and all pictures of a shard the same kinds of values; a name is one line.",
             ));
         }
     }
@@ -219,11 +220,11 @@ pub(super) fn write_shard_at(path: &Path, head: &ShardHead, entries: &[ShardEntr
     let own = json!({ HEAD: head });
     tensors.insert("__metadata__".to_string(), json!({ "captionlab": own.to_string() }));
     let mut header = Value::Object(tensors).to_string().into_bytes();
-    // Numbers begin where a processor likes them to.
+    // Aligns the data.
     header.resize(header.len().next_multiple_of(8), b' ');
     let length = (header.len() as u64).to_le_bytes();
     write_whole_with(path, "write features", |file| {
-        // Most of the time goes into the features: while they are written, their checksums are computed.
+        // Checksums are computed while the features are written, which takes most of the time.
         let (written, checksums) = rayon::join(
             || {
                 [&length, &header[..], &rows, &labels, &boxes, &scores]
@@ -251,17 +252,17 @@ fn seal(header: &[&[u8]], index: &[&[u8]]) -> [u8; SEAL_BYTES] {
     seal
 }
 
-/// Why a file is not taken for a shard.
+/// Why a file is not accepted as a shard.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// It is not as it was written, or never was a shard.
+    /// It has changed since it was written, or never was a shard.
     Damaged(String),
-    /// It is whole, and not for us.
+    /// It is intact, but not readable here.
     Other(Error),
 }
 
 impl Refusal {
-    /// As what a reader of the cache is told.
+    /// The error for the reader of a cache.
     pub(super) fn error(self, path: &Path) -> Error {
         match self {
             Self::Damaged(problem) => damaged(path, problem),
@@ -276,23 +277,23 @@ pub(super) fn damaged(path: &Path, problem: impl Into<String>) -> Error {
         path: path.into(),
         line: None,
         problem: problem.into(),
-        help: "Run `captionlab extract` again, as this cache was made: it computes what this shard held anew, and nothing else"
+        help: "Run `captionlab extract` again, as this cache was made: it computes what this shard held again, and nothing else."
             .to_string(),
     }
 }
 
-/// A shard that is open: its index is in memory, and the rest is read when it is asked for.
+/// An open shard: its index is in memory, the rest is read on demand.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) path: PathBuf,
     pub(super) head: ShardHead,
     pub(super) names: Vec<String>,
     map: Mmap,
-    /// Where the rows of each picture begin, and where the last end.
+    /// First row of each image, and the end of the last.
     starts: Vec<usize>,
-    /// Where each tensor is in the file.
+    /// Byte ranges of the tensors.
     places: Places,
-    /// Of the pictures that were read before and found whole.
+    /// Whether each image's checksum has been verified.
     checked: Vec<AtomicBool>,
 }
 
@@ -306,7 +307,7 @@ struct Places {
     contents: Range<usize>,
 }
 
-/// The bytes of one picture, as they are in the file.
+/// The bytes of one image in the file.
 pub(super) struct EntryBytes<'a> {
     pub(super) labels: &'a [u8],
     pub(super) boxes: &'a [u8],
@@ -315,14 +316,14 @@ pub(super) struct EntryBytes<'a> {
 }
 
 impl Shard {
-    /// Opens a shard and checks its header and its index; the rest is checked picture by picture, when it is first read.
+    /// Opens a shard and verifies header and index; images are verified when first read.
     pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
         let unreadable = |source| {
             Refusal::Other(Error::file(path, "read features", source, "Check that the file is there and may be read."))
         };
         let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: shards are written beside and renamed, and taken away by renaming: nobody writes into one that is here. Who does so
-        // by hand may end this process, or is found out by the checksums.
+        // SAFETY: shards are written beside and renamed, and removed by renaming, so nobody writes into a mapped file. Doing so by
+        // hand may end this process, or the checksums detect it.
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         let (header, sealed) = read_header(&map).map_err(Refusal::Damaged)?;
         if !sealed {
@@ -340,7 +341,7 @@ impl Shard {
                     "these features are of format {}, and this captionlab reads format {FORMAT}",
                     format.map_or("unknown".to_string(), |format| format.to_string())
                 ),
-                "Name another folder with --cache, or delete this file and compute the features again",
+                "Name another folder with --cache, or delete this file and compute the features again.",
             )));
         }
         let head: ShardHead =
@@ -394,12 +395,12 @@ impl Shard {
         self.names.len()
     }
 
-    /// How many regions a picture has.
+    /// Number of regions of an image.
     pub(super) fn rows(&self, entry: usize) -> usize {
         self.starts[entry + 1] - self.starts[entry]
     }
 
-    /// What the picture was.
+    /// Content hash of the image.
     pub(super) fn content(&self, entry: usize) -> Content {
         let all = &self.map[self.places.contents.clone()];
         let mut content = [0; CONTENT_BYTES];
@@ -407,10 +408,10 @@ impl Shard {
         content
     }
 
-    /// The bytes of a picture, whose checksum is looked at when it is read for the first time.
+    /// The bytes of an image, whose checksum is verified on the first read.
     ///
     /// # Errors
-    /// What is wrong, when they are not those that were written.
+    /// A description of the problem, when they are damaged.
     pub(super) fn read(&self, entry: usize) -> Result<EntryBytes<'_>, String> {
         let rows = self.starts[entry]..self.starts[entry + 1];
         let part = |place: &Range<usize>, width: usize| {
@@ -438,7 +439,7 @@ impl Shard {
         Ok(bytes)
     }
 
-    /// A picture as it was given to [`write_shard`].
+    /// An image as it was given to [`write_shard`].
     pub(super) fn entry(&self, entry: usize) -> Result<ShardEntry, String> {
         let bytes = self.read(entry)?;
         let (boxes, _) = bytes.boxes.as_chunks::<16>();
@@ -452,33 +453,33 @@ impl Shard {
         })
     }
 
-    /// Lets the disk begin to bring a picture that is about to be read: in one piece, where reading would ask for it page by page.
+    /// Prefetches an image that will be read soon, as a whole instead of page by page.
     pub(super) fn expect(&self, entry: usize) {
         #[cfg(unix)]
         if !self.checked[entry].load(Ordering::Relaxed) {
             let row = self.head.width * self.head.precision.bytes();
             let start = self.places.features.start + row * self.starts[entry];
-            // Without the advice it is only slower.
+            // Prefetching is optional.
             self.map.advise_range(memmap2::Advice::WillNeed, start, row * self.rows(entry)).ok();
         }
     }
 
-    /// Lets go of the memory that reading has filled; it is filled again when it is read again.
+    /// Releases the memory of what was read; it is read again on demand.
     pub(super) fn forget(&self) {
         #[cfg(unix)]
-        // SAFETY: the map is of a file and only read, so what is let go comes back from the file.
+        // SAFETY: the map is a read-only map of a file, so released pages are read from the file again.
         unsafe {
             self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed).ok();
         }
     }
 }
 
-/// Numbers of a file, the lowest byte first.
+/// Parses little-endian values.
 pub(super) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
-/// The header of a file, and whether it is the one that its seal is of.
+/// Reads the header of a file, and whether its seal matches.
 fn read_header(map: &[u8]) -> Result<(FileHeader, bool), String> {
     let length = map.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
     let header = length.and_then(|length| map.get(8..usize::try_from(length).ok()?.checked_add(8)?));

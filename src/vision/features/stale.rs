@@ -1,4 +1,4 @@
-//! What is in a cache already, what of it is out of date, and the locks of several processes.
+//! Cleaning of caches: damaged and outdated shards, and the locks of processes.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -12,8 +12,7 @@ use crate::data::Example;
 use crate::files::{FileLock, PARTIAL};
 use crate::{Error, Result};
 
-/// What is in the cache, by name. Damaged shards are set aside; shards with pictures that are other ones now are written again without
-/// those.
+/// The images in the cache by name. Damaged shards are set aside; shards with outdated images are rewritten without those.
 pub(super) fn pictures_here(
     folder: &Path,
     encoder: &Encoder,
@@ -59,7 +58,7 @@ pub(super) fn pictures_here(
     Ok(here)
 }
 
-/// Replaces a shard by one that holds some of its pictures; `false` when another process has taken it away.
+/// Replaces a shard by one with some of its images; `false` when another process has removed it.
 fn keep_only(folder: &Path, shard: &Shard, current: &[usize]) -> Result<bool> {
     let own = shard.path.file_name().unwrap_or_default().to_string_lossy();
     let _lock = lock_shard(folder, &own, true)?;
@@ -81,10 +80,10 @@ fn keep_only(folder: &Path, shard: &Shard, current: &[usize]) -> Result<bool> {
     }
 }
 
-/// How the names of locks end.
+/// Suffix of locks.
 const LOCK: &str = ".lock";
 
-/// The right to write one shard; `None` when another process has it and this one should not `wait`.
+/// Takes the lock of a shard; `None` when another process has it and `wait` is not set.
 pub(super) fn lock_shard(folder: &Path, shard: &str, wait: bool) -> Result<Option<FileLock>> {
     let path = folder.join(format!(".{shard}{LOCK}"));
     let lock = if wait { FileLock::take(&path).map(Some) } else { FileLock::try_take(&path) };
@@ -95,7 +94,7 @@ pub(super) fn lock_shard(folder: &Path, shard: &str, wait: bool) -> Result<Optio
     Ok(lock.map(FileLock::removed_when_done))
 }
 
-/// Removes what a killed process has left: files half-written, whose lock nobody has.
+/// Removes unfinished files of killed processes, which nobody has locked.
 pub(super) fn sweep(folder: &Path) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|source| unwritable(folder, source))?;
     for path in entries.flatten().map(|entry| entry.path()) {

@@ -1,4 +1,4 @@
-//! The words and pairs of words that are learnt.
+//! The words and word pairs to detect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use super::WordDetectorTraining;
 use crate::data::{Example, Vocabulary};
 use crate::{Error, Result};
 
-/// The words and pairs of neighbouring words in captions.
+/// The words and bigrams of captions.
 pub(super) fn concepts_in(captions: &[String]) -> BTreeSet<String> {
     let mut concepts = BTreeSet::new();
     for caption in captions {
@@ -17,7 +17,7 @@ pub(super) fn concepts_in(captions: &[String]) -> BTreeSet<String> {
     concepts
 }
 
-/// The concepts to learn, each with the share of the examples that it is said of.
+/// The concepts to learn, each with its document frequency: the share of examples with it in a caption.
 pub(super) fn concepts_of(examples: &[&Example], training: &WordDetectorTraining) -> Result<(Vec<String>, Vec<f64>)> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for example in examples {

@@ -1,4 +1,4 @@
-//! Word detectors: which words, and which pairs of neighbouring words, people use of a picture. The lessons call it the *eye*.
+//! Word detectors (Fang et al. 2015): which words and bigrams people use to describe an image. The lessons call it the *eye*.
 
 mod concepts;
 mod small_cnn;
@@ -21,11 +21,11 @@ use crate::nn::{Linear, Weights, network, read_tensors};
 use crate::train::pictures::Pictures;
 use crate::train::{Model, read_model};
 
-/// Pictures that are looked at together.
+/// Images per forward pass.
 const BATCH: usize = 64;
 
-/// A network over the whole picture, with the words that it has learnt to detect (Fang et al. 2015, *From Captions to Visual
-/// Concepts and Back*, section 3).
+/// A network over the whole image with a sigmoid output per word (Fang et al. 2015, *From Captions to Visual Concepts and Back*,
+/// section 3).
 #[derive(Debug)]
 pub struct WordDetector {
     config: SmallCnnConfig,
@@ -44,7 +44,7 @@ struct WordHead {
 network!(WordHead { encoder, concepts });
 
 impl WordHead {
-    /// The log odds of each word.
+    /// Word logits.
     ///
     /// # Shapes
     /// - `pictures`: `[batch, image_size, image_size, 3]`, bytes
@@ -69,11 +69,11 @@ impl WordDetector {
         Ok(Self { config: config.clone(), words, weights, head: WordHead { encoder, concepts } })
     }
 
-    /// Reads a word detector from a file of weights, or from the folder of its run, onto the CPU.
+    /// Loads a word detector onto the CPU, from a weights file or the folder of its run.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) when there is no such file, [`Error::Weights`](crate::Error::Weights) when it holds
-    /// something else.
+    /// [`Error::File`](crate::Error::File) when there is no such file, [`Error::Weights`](crate::Error::Weights) when it does not hold
+    /// a word detector.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let (tensors, Description { encoder, concepts }, path) = read_model(path.as_ref(), Self::KIND)?;
         let mut detector = Self::new(&encoder, concepts, Weights::to_assign(Device::Cpu))?;
@@ -81,20 +81,20 @@ impl WordDetector {
         Ok(detector)
     }
 
-    /// The sizes of its network.
+    /// The hyperparameters of its network.
     pub fn config(&self) -> &SmallCnnConfig {
         &self.config
     }
 
-    /// The words, and pairs of words, that it has learnt to detect.
+    /// The words and bigrams that it detects.
     pub fn words(&self) -> &[String] {
         &self.words
     }
 
-    /// The `most` likely words and pairs of each picture, with their probabilities.
+    /// The `most` likeliest words and bigrams of each image, with their probabilities.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for a picture without pixels.
+    /// [`Error::Argument`](crate::Error::Argument) for an image without pixels.
     pub fn detect(&self, pictures: &[RgbImage], most: usize) -> Result<Vec<Vec<(String, f64)>>> {
         let mut detected = Vec::with_capacity(pictures.len());
         for part in pictures.chunks(BATCH) {
@@ -121,7 +121,7 @@ impl WordDetector {
         Ok(detected)
     }
 
-    /// Lets it start from how often each word is said: the bias becomes the log odds, which then need not be learnt.
+    /// Initialises the output bias with the log odds of each word, so that training need not learn how frequent words are.
     fn init_output_bias(&mut self, shares: &[f64]) -> Result<()> {
         let log_odds = |share: &f64| {
             let share = share.clamp(1e-4, 1.0 - 1e-4);
@@ -135,14 +135,14 @@ impl WordDetector {
     }
 }
 
-/// How often the words that a word detector finds likely are said of unseen pictures.
+/// Accuracy of a word detector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WordEvaluation {
-    /// Share of the five likeliest words of each picture that stand in one of its captions.
+    /// Precision@5: share of the five likeliest words of an image that occur in its captions, in `0..=1`.
     pub precision_at_5: f64,
-    /// Pictures that it was measured on.
+    /// Number of evaluated images.
     pub pictures: usize,
-    /// Pictures that could not be read, and why; they are left out.
+    /// Unreadable images that were skipped, with the reason.
     pub unreadable: Vec<String>,
 }
 
@@ -186,12 +186,12 @@ impl Model for WordDetector {
     }
 }
 
-/// The network alone, as an encoder of whole pictures, and the SHA-256 of its weights: from a word detector, or from a captioner
-/// that was trained with one.
+/// Loads only the network, as an encoder of whole images, with the SHA-256 of its weights, from a word detector or a captioner
+/// trained with one.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) when there is no such file, [`Error::Weights`](crate::Error::Weights) when it holds no such
-/// network.
+/// [`Error::File`](crate::Error::File) when there is no such file, [`Error::Weights`](crate::Error::Weights) when it does not hold
+/// such a network.
 pub(crate) fn load_small_cnn(path: &Path, config: &SmallCnnConfig, device: Device) -> Result<(SmallCnn, String)> {
     let (tensors, _) = read_tensors(path)?;
     let mut weights = Weights::to_assign(device);

@@ -1,4 +1,4 @@
-//! A small convolutional network over the whole picture, trained together with what uses it.
+//! A small convolutional network over the whole image, trained together with the model that uses it.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -7,16 +7,18 @@ use crate::nn::convolution::{Geometry, NormalisedConvolution};
 use crate::nn::{Linear, Normalisation, Weights, network};
 use crate::{Error, Result};
 
-/// The sizes of a [`SmallCnn`].
+/// Hyperparameters of a [`SmallCnn`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SmallCnnConfig {
-    /// Width and height, in pixels, that pictures are resized to. A multiple of all strides multiplied.
+    /// Width and height of the input in pixels, at most 1024: a multiple of the product of all strides, at least twice that product.
+    /// Default: 96.
     pub image_size: usize,
-    /// Channels of each layer, first to last.
+    /// Channels of each layer, 1 to 8 layers, each in `1..=4096`. Default: 32, 64, 128, 128.
     pub channels: Vec<usize>,
-    /// By how much each layer shrinks width and height: 1, 2 or 4. Filters are 5×5 where it is 4, and 3×3 elsewhere.
+    /// Stride of each layer: 1, 2 or 4. Kernels are 5×5 for stride 4, else 3×3. Default: 4, 2, 2, 1.
     pub strides: Vec<usize>,
-    /// Numbers that describe a picture.
+    /// Feature dimension, in `1..=16384`. Default: 1024.
     pub feature_size: usize,
 }
 
@@ -30,7 +32,7 @@ impl SmallCnnConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// [`Error::Config`] names the first setting that is out of its range.
+    /// [`Error::Config`] names the first setting outside its range.
     pub fn validate(&self) -> Result<()> {
         let layers = |values: &[usize]| format!("{values:?}");
         if self.channels.is_empty() || self.channels.len() > 8 {
@@ -44,7 +46,7 @@ impl SmallCnnConfig {
             return Err(Error::config("strides", layers(&self.strides), expected));
         }
         let shrink: usize = self.strides.iter().product();
-        // Two places a side at least: normalisation needs more than one number of each channel, even of one picture.
+        // At least 2×2 positions: batch normalisation needs several values per channel, even for one image.
         if !self.image_size.is_multiple_of(shrink) || self.image_size < 2 * shrink || self.image_size > 1024 {
             let expected = format!("must be a multiple of {shrink} (the strides) in {}..=1024", 2 * shrink);
             return Err(Error::config("image_size", self.image_size, expected));
@@ -56,10 +58,9 @@ impl SmallCnnConfig {
     }
 }
 
-/// A few layers of convolution, batch normalisation (Ioffe & Szegedy 2015) and ReLU; then the strongest answer of each
-/// filter, wherever in the picture it is; then one linear layer with ReLU.
+/// Layers of convolution, batch normalisation (Ioffe & Szegedy 2015) and ReLU, then global max pooling and a linear layer with ReLU.
 ///
-/// Taking the maximum over places is what lets a thing be learnt in one corner and known in another.
+/// Max pooling makes the features independent of positions: what was learnt in one corner is recognised in another.
 #[derive(Debug)]
 pub struct SmallCnn {
     config: SmallCnnConfig,
@@ -70,11 +71,11 @@ pub struct SmallCnn {
 network!(SmallCnn { layers, projection; config });
 
 impl SmallCnn {
-    /// A network whose weights are named `<prefix>.conv1.weight`, `<prefix>.norm1.weight`, …, `<prefix>.projection.weight` in
-    /// `weights`.
+    /// Creates a network whose tensors are added to `weights`, named `<prefix>.conv1.weight`, `<prefix>.norm1.weight`, …,
+    /// `<prefix>.projection.weight`.
     ///
     /// # Errors
-    /// [`Error::Config`] when a size is out of its range.
+    /// [`Error::Config`] when a setting is outside its range.
     pub fn new(config: &SmallCnnConfig, prefix: &str, weights: &mut Weights) -> Result<Self> {
         config.validate()?;
         let mut inputs = 3;
@@ -87,23 +88,26 @@ impl SmallCnn {
             inputs = channels as i64;
         }
         let projection =
-            Linear::for_relu(&format!("{prefix}.projection"), inputs as usize, config.feature_size, weights);
+            Linear::kaiming_uniform(&format!("{prefix}.projection"), inputs as usize, config.feature_size, weights);
         Ok(Self { config: config.clone(), layers, projection })
     }
 
-    /// The sizes it was made with.
+    /// The hyperparameters.
     pub fn config(&self) -> &SmallCnnConfig {
         &self.config
     }
 
-    /// Features of pictures. In `training`, channels are normalised over the batch, which updates the running statistics;
-    /// otherwise by the running statistics, so a picture has the same feature in any batch.
+    /// Computes features. In `training`, normalises by the batch and updates the running statistics; otherwise by the running
+    /// statistics, so that features do not depend on the batch.
     ///
     /// # Shapes
     /// - `pictures`: `[batch, image_size, image_size, 3]`, bytes
     /// - result: `[batch, feature_size]`
+    ///
+    /// # Panics
+    /// When `pictures` has another shape.
     pub fn forward(&self, pictures: &Tensor, training: bool) -> Tensor {
-        // Seen as [batch, 3, height, width] while the memory keeps channels last, the order that convolutions are fastest in.
+        // A view as [batch, 3, height, width]; the memory stays channels last, which convolutions are fastest with.
         let mut map = ((pictures.to_kind(Kind::Float) - 127.5) / 64.0).permute([0, 3, 1, 2]);
         for layer in &self.layers {
             map = layer.forward(&map, training).relu_();

@@ -1,4 +1,4 @@
-//! How a word detector is trained.
+//! Training of word detectors.
 
 use std::collections::BTreeMap;
 
@@ -17,29 +17,28 @@ use crate::train::supervised::{Objective, Supervised};
 use crate::train::{GradientClipping, OptimiserConfig, Progress, Resumed, RunSettings, Schedule, Task, Trainable};
 use crate::{Error, Result};
 
-/// How a word detector is trained.
+/// Training of a word detector.
 ///
-/// It learns to say which words, and which pairs of neighbouring words ("red ball"), stand in the captions of a picture, all
-/// at once and in no order: the word detectors of Fang et al. (2015, *From Captions to Visual Concepts and Back*, section 3),
-/// with one network for the whole picture. That teaches it to look much sooner than the words of a sentence one after the
-/// other, most of which follow from the words before.
+/// It learns which words and bigrams ("red ball") occur in the captions of an image, as independent binary labels (Fang et al. 2015,
+/// *From Captions to Visual Concepts and Back*, section 3), with one network over the whole image. This trains a visual encoder
+/// much faster than next-word prediction, where most words follow from those before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WordDetectorTraining {
     /// The network. Default: four layers over 96×96 pixels.
     pub encoder: SmallCnnConfig,
-    /// Words and pairs are learnt that stand in the captions of at least this share of the training pictures.
+    /// Smallest share of training images with a word in their captions for it to be learnt, in `0..=1`, below `max_share`.
     pub min_share: f64,
-    /// Those in the captions of more than this share say little ("a"), and are not learnt.
+    /// Largest such share, in `0..=1`: more frequent words ("a") say little.
     pub max_share: f64,
-    /// Pictures are moved by up to so many pixels, drawn at each step.
+    /// Largest random shift of an image in pixels, in `0..=image_size / 2`, drawn at each step.
     pub shift_pixels: usize,
-    /// Default: ten epochs of SGD, for Scenes.
+    /// Settings of the run. Default: ten epochs of SGD, for Scenes.
     pub run: RunSettings,
 }
 
 impl WordDetectorTraining {
-    /// For the project's own pictures.
+    /// The settings for Scenes.
     pub fn scenes() -> Self {
         Self {
             encoder: SmallCnnConfig::default(),
@@ -58,7 +57,7 @@ impl WordDetectorTraining {
         }
     }
 
-    /// [`WordDetectorTraining::scenes`], cut to two epochs where the lessons are only tried out (see [`lessons_are_small`]).
+    /// [`WordDetectorTraining::scenes`], cut to two epochs in tests of the lessons (see [`lessons_are_small`]).
     pub fn for_lessons() -> Self {
         let mut training = Self::scenes();
         if lessons_are_small() {
@@ -121,14 +120,14 @@ impl Trainable for WordDetectorTraining {
     }
 }
 
-/// What a word detector learns, and from what.
+/// The word detector that is trained, with its settings.
 struct WordObjective {
     training: WordDetectorTraining,
     detector: WordDetector,
 }
 
 impl Objective for WordObjective {
-    /// The indices of the words that are said.
+    /// The indices of the words in the captions.
     type Target = Vec<usize>;
     type Inputs = PictureInputs;
     type Draw = Vec<Vec<usize>>;
@@ -170,7 +169,7 @@ impl Objective for WordObjective {
         self.detector.head.worker_handle(update_statistics)
     }
 
-    /// Binary cross entropy, summed over words, in nats a picture.
+    /// Binary cross entropy, summed over words, in nats per image.
     fn loss(head: &WordHead, pictures: &Tensor, said: &Vec<Vec<usize>>, random: Option<&mut Random>) -> Result<Tensor> {
         let logits = head.logits(pictures, random.is_some());
         let width = logits.size()[1] as usize;

@@ -1,4 +1,4 @@
-//! How a CLIP is trained.
+//! Training configuration of CLIP.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,15 +8,16 @@ use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
 use crate::vision::ClipConfig;
 use crate::{Error, Result};
 
-/// How a CLIP is trained.
+/// Training of a CLIP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClipTraining {
-    /// The sizes. `text.vocabulary_size` is the most tokens that are learnt; the end token follows from them.
+    /// The model. `text.vocabulary_size` is the upper limit of the learnt vocabulary, which determines the end token.
     pub clip: ClipConfig,
-    /// Pictures are moved by up to so many pixels, drawn at each step. Never mirrored: captions speak of left and right.
+    /// Largest random shift of an image in pixels, in `0..=image_size / 2`, drawn at each step. Never mirrors: captions say left and
+    /// right.
     pub shift_pixels: usize,
-    /// Each worker's part of a step is compared within itself.
+    /// Settings of the run. With several workers, each contrasts only its own part of the batch.
     pub run: RunSettings,
 }
 
@@ -27,7 +28,7 @@ impl Default for ClipTraining {
 }
 
 impl ClipTraining {
-    /// A small one for the project's own pictures.
+    /// The settings for Scenes.
     pub fn scenes() -> Self {
         Self {
             clip: ClipConfig {
@@ -47,7 +48,7 @@ impl ClipTraining {
         }
     }
 
-    /// [`ClipTraining::scenes`], cut to one epoch where the lessons are only tried out (see [`lessons_are_small`]).
+    /// [`ClipTraining::scenes`], cut to one epoch in tests of the lessons (see [`lessons_are_small`]).
     pub fn for_lessons() -> Self {
         let mut training = Self::scenes();
         if lessons_are_small() {
@@ -62,7 +63,7 @@ impl ClipTraining {
         self.run.validate().within("run")?;
         if self.run.batch_size < 2 * self.run.workers {
             let expected =
-                format!("must be at least {}: each worker compares two pictures or more", 2 * self.run.workers);
+                format!("must be at least {}: each worker contrasts at least two pictures", 2 * self.run.workers);
             return Err(Error::config("run.batch_size", self.run.batch_size, expected));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Training a CLIP: of a batch of pictures and texts, which belong together (Radford et al. 2021, section 2.3 and figure 3).
+//! Contrastive training of CLIP on image–text pairs (Radford et al. 2021, section 2.3 and figure 3).
 
 mod config;
 mod truth;
@@ -21,26 +21,26 @@ use crate::train::supervised::{Inputs, Objective, Supervised};
 use crate::train::{Model, Progress, Resumed, RunSettings, TOKENIZER_FILE, Task, Trainable};
 use truth::Said;
 
-/// The largest scale of the cosines (section 2.5).
+/// Upper limit of the logit scale (section 2.5).
 const MOST_SCALE: f64 = 100.0;
 
-/// The vocabulary of the training captions.
+/// Learns the vocabulary of the training captions.
 fn vocabulary(examples: &[&Example], training: &ClipTraining) -> Result<ClipTokenizer> {
     let captions: Vec<&str> = examples.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
     ClipTokenizer::learn(&captions, training.clip.text.vocabulary_size)?.with_context(training.clip.text.context)
 }
 
-/// What a CLIP learns, and from what.
+/// The CLIP that is trained, with its tokenizer and settings.
 struct ClipObjective {
     training: ClipTraining,
     clip: Clip,
     tokenizer: Arc<ClipTokenizer>,
 }
 
-/// The image–text pairs of a part of a batch.
+/// The image–text pairs of a micro-batch.
 struct Pairs {
     tokens: Tensor,
-    /// `[pairs, pairs]`: texts that are true of another picture than their own.
+    /// `[pairs, pairs]`: captions that are true of another image than their own.
     also_true: Tensor,
 }
 
@@ -68,7 +68,7 @@ impl Trainable for ClipTraining {
         let train = training_examples(dataset)?;
         let tokenizer = match resumed.map(|resumed| resumed.folder.join(TOKENIZER_FILE)).filter(|file| file.exists()) {
             Some(file) => ClipTokenizer::load(file)?.with_context(self.clip.text.context)?,
-            // The vocabulary of the same captions is always the same.
+            // The same captions always give the same vocabulary.
             None => vocabulary(&train, self)?,
         };
         let tokenizer = Arc::new(tokenizer);
@@ -83,10 +83,12 @@ impl Trainable for ClipTraining {
     }
 }
 
-/// A CLIP with the tokenizer that belongs to its weights.
+/// A CLIP with its tokenizer.
 #[derive(Debug)]
 pub struct TrainedClip {
+    /// The model.
     pub clip: Clip,
+    /// The tokenizer of its vocabulary.
     pub tokenizer: ClipTokenizer,
 }
 
@@ -106,18 +108,18 @@ impl Model for TrainedClip {
     }
 }
 
-/// Pictures as bytes, channels last, as the image tower reads them.
+/// Normalises channels-last bytes for the image tower.
 fn normalised_pictures(pictures: &Tensor, preprocess: &Preprocess) -> Tensor {
     let row = |values: &[f32; 3]| Tensor::from_slice(values).to_device(pictures.device()) * 255.0;
     let (mean, deviation) = (row(&preprocess.mean), row(&preprocess.standard_deviation));
-    // Seen as [batch, 3, height, width] while the memory keeps channels last.
+    // A view as [batch, 3, height, width]; the memory stays channels last.
     ((pictures.to_kind(Kind::Float) - mean) / deviation).permute([0, 3, 1, 2])
 }
 
-/// The loss of a batch, figure 3: which text belongs to each picture, and which picture to each text.
+/// The symmetric cross-entropy loss of a batch (figure 3).
 ///
-/// `also_true`, `[pictures, texts]`, marks the texts that are true of another picture than their own: to call those wrong
-/// would teach what is not so, so they are left out of the comparison.
+/// `also_true`, `[pictures, texts]`, masks captions that are true of another image than their own: as negatives they would teach
+/// something false.
 fn loss(towers: &Towers, pictures: &Tensor, tokens: &Tensor, also_true: &Tensor) -> Tensor {
     let images = normalised(&towers.encode_image(pictures));
     let texts = normalised(&towers.encode_text(tokens));
@@ -162,12 +164,12 @@ impl Objective for ClipObjective {
     }
 
     fn steps_per_epoch(&self, examples: usize, batch_size: usize) -> u64 {
-        // A last batch of a few pictures would be easy, and teach little.
+        // A small last batch would be easy and teach little.
         if examples < 2 { 0 } else { (examples / batch_size).max(1) as u64 }
     }
 
     fn before_step(&self) {
-        // Keeps the scale of the cosines in its range, as the original does after each step.
+        // Clamps the logit scale, as the original does after each step.
         let mut scale = self.clip.towers().logit_scale().shallow_clone();
         tch::no_grad(|| drop(scale.clamp_(0.0, MOST_SCALE.ln())));
     }
@@ -210,7 +212,7 @@ impl Objective for ClipObjective {
         Ok(loss(&handle.towers, &pictures, &pairs.tokens, &pairs.also_true))
     }
 
-    /// For each sample picture, which of the sample pictures' first captions fits it best.
+    /// The best-matching of the samples' first captions, for each sample image.
     fn texts(&self, samples: &SplitExamples<Said, PictureInputs>) -> Result<Vec<String>> {
         let indices: Vec<usize> = (0..samples.len()).collect();
         let pictures = samples.inputs()?.batch(&indices, None)?;

@@ -1,23 +1,23 @@
-//! Which captions are true of which pictures.
+//! Which captions are true of which images.
 
 use crate::Result;
 use crate::data::Example;
 use crate::data::scenes::{Claim, Scene, claims};
 use crate::vision::clip::ClipTokenizer;
 
-/// What is said of a picture, and what is known of it.
+/// The captions of an image, and its scene if known.
 #[derive(Clone)]
 pub(super) struct Said {
-    /// The tokens of each caption.
+    /// Token ids of each caption.
     pub(super) captions: Vec<Vec<i64>>,
     known: Option<Known>,
 }
 
-/// Of a scene all is known.
+/// Complete knowledge of a scene.
 #[derive(Clone)]
 struct Known {
     scene: Scene,
-    /// What each caption claims.
+    /// The claims of each caption.
     claims: Vec<Vec<Claim>>,
 }
 
@@ -29,8 +29,7 @@ impl Said {
         Ok(Self { captions, known })
     }
 
-    /// Whether one of these captions is true of another picture as well: where nothing is known of that, whether the same
-    /// words were said of it.
+    /// Whether a caption is true of another image as well. Without scenes: whether that image has the same caption.
     pub(super) fn is_true_of(&self, caption: usize, other: &Self) -> bool {
         match (&self.known, &other.known) {
             (Some(own), Some(other)) => own.claims[caption].iter().all(|claim| other.scene.is_true(claim)),
