@@ -693,11 +693,12 @@ fn dropping_a_loader_early_stops_its_threads() {
 
 #[test]
 fn squares_are_cut_out_of_small_pictures_of_every_shape() {
-    // The vector code of the resizer read outside of rows at the first two; a debug build ends there.
+    // The resizer read behind the end of rows at the first two, where an output falls on the middle of a pixel.
     let preprocess = captionlab::data::Preprocess { size: 128, ..captionlab::vision::ClipConfig::tiny().preprocess() };
     for (width, height) in [(91, 79), (105, 91), (79, 91), (1, 1), (1, 255), (255, 3), (128, 127)] {
         let picture = image::RgbImage::from_pixel(width, height, image::Rgb([30, 60, 90]));
         let cut = preprocess.cut(&picture).unwrap();
-        assert!(cut.pixels().all(|pixel| *pixel == image::Rgb([30, 60, 90])), "{width}×{height}");
+        let other = cut.enumerate_pixels().find(|(_, _, pixel)| **pixel != image::Rgb([30, 60, 90]));
+        assert_eq!(other, None, "{width}×{height}");
     }
 }

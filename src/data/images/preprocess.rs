@@ -169,6 +169,9 @@ impl Prepared {
     fn resample(&mut self, picture: &RgbImage) -> Result<()> {
         let Preprocess { size, filter, .. } = self.preprocess;
         let [left, top, width, height] = self.preprocess.rectangle(picture.width().max(1), picture.height().max(1));
+        // fast_image_resize 6.1.0 leaves out the pixels that the last row and column give no weight, although those before them need
+        // them. A rectangle that is smaller by next to nothing has no weight of exactly 0.
+        let [left, top, width, height] = [left, top, width, height].map(|value| value * (1.0 - 1e-9));
         let options = filter.options().crop(left, top, width, height);
         resample(&mut self.resizer, picture, &options, size, size, &mut self.cut)
     }

@@ -1,8 +1,8 @@
 //! Resizes images as Pillow does.
 
+use fast_image_resize as resampling;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{self as resampling, CpuExtensions};
 use image::RgbImage;
 
 use super::REPLACE;
@@ -44,10 +44,6 @@ pub fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> Re
     Ok(resized)
 }
 
-/// The width from which the resizer's vector code is used. In fast_image_resize 6.1.0 that reads behind the end of a row at some small
-/// sizes (91×79, of which a square is cut out and enlarged); the portable code does not, and small pictures take little time.
-const VECTOR_CODE_FROM: u32 = 256;
-
 /// Resizes into `resized`, which has room for `height × width × 3` bytes. All pictures of this project are RGB of 8 bits: saying
 /// so keeps the library's code for twelve other kinds of pixel out of this crate, which compiles in half the time.
 pub(crate) fn resample(
@@ -66,11 +62,5 @@ pub(crate) fn resample(
     let from = TypedImageRef::<U8x3>::from_buffer(picture.width(), picture.height(), picture.as_raw())
         .map_err(|problem| refused(&problem))?;
     let mut to = TypedImage::<U8x3>::from_buffer(width, height, resized).map_err(|problem| refused(&problem))?;
-    let extensions = match picture.width() < VECTOR_CODE_FROM {
-        true => CpuExtensions::None,
-        false => CpuExtensions::default(),
-    };
-    // SAFETY: the default are the extensions that this processor has, and `None` needs none.
-    unsafe { resizer.set_cpu_extensions(extensions) };
     resizer.resize_typed(&from, &mut to, options).map_err(|problem| refused(&problem))
 }
