@@ -33,7 +33,7 @@ pub struct Kind {
     pub about: &'static str,
     /// The scenes that it is trained on where no data set is named.
     pub scenes: fn() -> ScenesConfig,
-    presets: &'static [(&'static str, fn() -> Result<Value>)],
+    presets: &'static [Preset],
     /// What is wrong with the types of a configuration.
     check: fn(&Value) -> Result<(), String>,
     start: fn(&Value, Option<PathBuf>, &Dataset) -> Result<Run>,
@@ -41,6 +41,9 @@ pub struct Kind {
     evaluate: fn(&Path, &Dataset, Split) -> Result<Evaluation>,
     shipped: Option<&'static str>,
 }
+
+/// A configuration to start from: its name, and how it is made.
+type Preset = (&'static str, fn() -> Result<Value>);
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,11 +85,7 @@ pub static KINDS: &[Kind] = &[
 ];
 
 impl Kind {
-    const fn of<T: Trainable>(
-        about: &'static str,
-        scenes: fn() -> ScenesConfig,
-        presets: &'static [(&'static str, fn() -> Result<Value>)],
-    ) -> Self {
+    const fn of<T: Trainable>(about: &'static str, scenes: fn() -> ScenesConfig, presets: &'static [Preset]) -> Self {
         Self {
             name: T::Model::KIND,
             about,
@@ -262,7 +261,7 @@ mod tests {
         for key in fields.keys() {
             let mut reduced = whole.clone();
             reduced.pointer_mut(&pointer).unwrap().as_object_mut().unwrap().remove(key);
-            let path = [path, &[key.clone()]].concat();
+            let path = [path, std::slice::from_ref(key)].concat();
             if (kind.check)(&reduced).is_err() {
                 missed.push(path.join("."));
             }

@@ -62,7 +62,7 @@
 //! | IoU | intersection over union: how much two boxes overlap |
 //! | logits | scores of words before the softmax |
 //! | margin | how much better the right pair must score than a wrong one |
-//! | NMS | non-maximum suppression: of boxes that overlap too much, the surest stays |
+//! | NMS | non-maximum suppression: of boxes that overlap too much, the one with the highest score stays |
 //! | recall@K | how often the right one is among the first K |
 //! | reference | a caption that a person wrote |
 //! | region | a box of a picture, or all of it |
@@ -77,7 +77,7 @@
 //! | `tensors` (on by default) | all that needs libtorch: `caption`, `train`, `vision`, batches |
 //! | `scores` | all of `metrics`: METEOR, the tokeniser and reports; no libtorch |
 //! | `tables` | data frames, and `scores` |
-//! | `pytorch` | `vision::read_weights` reads PyTorch's own formats too |
+//! | `pytorch` | `nn::read_weights` reads PyTorch's own formats too |
 //! | `clip-text` | the vocabulary of CLIP, and its training |
 //! | `download` | published weights and data sets, over HTTP |
 //! | `cli` | the programs `captionlab` and `captionlab-score` |

@@ -153,7 +153,7 @@ fn pictures_and_tokens_that_do_not_fit_are_errors() {
     }
     for (token, named) in [(300i64, "300"), (-1, "-1")] {
         let error = clip.encode_text(&Tensor::from_slice2(&[[0, token]])).unwrap_err().to_string();
-        assert!(error.contains(&format!("the number {named}")), "{error}");
+        assert!(error.contains(&format!("the id {named}")), "{error}");
     }
 }
 

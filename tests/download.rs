@@ -428,11 +428,11 @@ fn a_disk_that_is_too_small_is_noticed_before_anything_is_fetched() {
         send(stream, "200 OK", "Content-Length: 900000000000000\r\n", b"the first bytes of many");
     });
     let file = File { about_bytes: 1 << 60, ..server.file(folder.path(), b"file") };
-    assert_failed(&file, &["are to come", "Make room"]);
+    assert_failed(&file, &["are missing", "Make room"]);
     assert_eq!(server.requests().len(), 0, "it was known before");
     // Or the server says it.
     let file = File { about_bytes: 0, ..file };
-    assert_failed(&file, &["900000.0 GB are to come", "Make room"]);
+    assert_failed(&file, &["900000.0 GB are missing", "Make room"]);
     assert_eq!(std::fs::metadata(folder.path().join(".weights.pth.download")).unwrap().len(), 0);
 }
 

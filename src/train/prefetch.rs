@@ -12,8 +12,11 @@ pub(super) type PartInputs = (Vec<usize>, Random);
 
 /// The inputs of a step that are being read.
 pub(super) struct Prefetch<I: Inputs> {
-    reading: Option<(u64, JoinHandle<Result<Vec<I::Batch>>>)>,
+    reading: Option<(u64, Reading<I>)>,
 }
+
+/// The thread that reads the inputs of a step.
+type Reading<I> = JoinHandle<Result<Vec<<I as Inputs>::Batch>>>;
 
 impl<I: Inputs> Default for Prefetch<I> {
     fn default() -> Self {

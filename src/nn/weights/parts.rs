@@ -152,11 +152,11 @@ mod tests {
             "{said}"
         );
         for (text, expected) in [
-            (r#"{"hidden_act": "gelu"}"#, "not an index of sharded weights: missing field `weight_map`"),
+            (r#"{"hidden_act": "gelu"}"#, "not the index of weights in parts: missing field `weight_map`"),
             (r#"{"weight_map": {"a": "../../etc/passwd"}}"#, "not a weights file in its folder"),
             (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "not a weights file in its folder"),
             (r#"{"weight_map": {"a": "model.safetensors.index.json"}}"#, "not a weights file in its folder"),
-            ("{", "this JSON"),
+            ("{", "this is JSON, and not"),
         ] {
             std::fs::write(&index, text).unwrap();
             let said = message(&index);

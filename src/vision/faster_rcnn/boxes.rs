@@ -74,12 +74,12 @@ pub(super) fn iou(one: [f32; 4], other: [f32; 4]) -> f32 {
 
 /// Copies a tensor of boxes to memory.
 pub(super) fn rows(boxes: &Tensor) -> Vec<[f32; 4]> {
-    let flat = numbers(boxes);
+    let flat = values(boxes);
     flat.as_chunks().0.to_vec()
 }
 
 /// Copies the values of a tensor to memory, row by row.
-pub(super) fn numbers(tensor: &Tensor) -> Vec<f32> {
+pub(super) fn values(tensor: &Tensor) -> Vec<f32> {
     let tensor = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
     let mut values = vec![0.0; tensor.numel()];
     let count = values.len();
@@ -171,7 +171,7 @@ mod tests {
         let codes = coder.encode(&targets, &boxes);
         // The middle of the first moves by (0, 3), which is 0.15 of the height; the width shrinks to 0.8 of what it was.
         let expected = [0.0, 1.5, 5.0 * 0.8f32.ln(), 5.0 * 1.1f32.ln()];
-        for (code, expected) in numbers(&codes.get(0)).into_iter().zip(expected) {
+        for (code, expected) in values(&codes.get(0)).into_iter().zip(expected) {
             assert!((code - expected).abs() < 1e-5, "{code} {expected}");
         }
         let back = coder.decode(&codes, &boxes).squeeze_dim(1);

@@ -38,7 +38,7 @@ use super::ResNet;
 use crate::data::BoundingBox;
 use crate::nn::{ComputeDtype, Linear, Weights, network, read_weights, read_weights_and_metadata};
 use crate::{Error, Result};
-use boxes::{BoxCoder, area, batched_nms, clip, is_as_large, numbers, rows, tensor};
+use boxes::{BoxCoder, area, batched_nms, clip, is_as_large, rows, tensor, values};
 use pictures::{PictureBatch, batch};
 use proposals::ProposalNetwork;
 use pyramid::Pyramid;
@@ -227,7 +227,7 @@ impl FasterRcnn {
             let count = proposals.len() as i64;
             let part = |tensor: &Tensor| tensor.narrow(0, start, count);
             let decoded = rows(&CODER.decode(&part(&deltas), &tensor(proposals).to_device(self.device)).flatten(0, 1));
-            let scores = numbers(&part(&scores));
+            let scores = values(&part(&scores));
             start += count;
             let (height, width) = (batch.sizes[picture].0 as f32, batch.sizes[picture].1 as f32);
             let mut of_picture: Vec<([f32; 4], f32, i64)> = Vec::new();

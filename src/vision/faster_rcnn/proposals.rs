@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::anchors::anchors;
-use super::boxes::{BoxCoder, batched_nms, clip, is_as_large, numbers, rows};
+use super::boxes::{BoxCoder, batched_nms, clip, is_as_large, rows, values};
 use super::config::{FasterRcnnConfig, ProposalConfig};
 use crate::nn::convolution::Convolution;
 use crate::nn::{Weights, network};
@@ -61,7 +61,7 @@ impl ProposalNetwork {
             let [batch, _, height, width] = hidden.size()[..] else { unreachable!("a map has four dimensions") };
             sizes.push((height, width));
             // Position by position, the aspect ratios of a position together.
-            let by_place = |map: Tensor, numbers: i64| map.permute([0, 2, 3, 1]).reshape([batch, -1, numbers]);
+            let by_place = |map: Tensor, depth: i64| map.permute([0, 2, 3, 1]).reshape([batch, -1, depth]);
             objectness.push(by_place(self.objectness.forward(&hidden), 1).squeeze_dim(2));
             deltas.push(by_place(self.delta.forward(&hidden), 4));
         }
@@ -95,7 +95,7 @@ impl Anchored {
             let boxes = CODER.decode(&deltas, &self.anchors.index_select(0, &places)).squeeze_dim(1);
             let scores = self.objectness.detach().get(picture as i64).index_select(0, &places);
             let boxes = rows(&boxes).into_iter().map(|bounds| clip(bounds, width as f32, height as f32));
-            let scores = numbers(&scores.sigmoid().to_kind(Kind::Float));
+            let scores = values(&scores.sigmoid().to_kind(Kind::Float));
             let all = boxes.zip(scores).zip(&levels).filter(|((bounds, _), _)| is_as_large(*bounds, SMALLEST));
             let (boxes, (scores, groups)): (Vec<_>, (Vec<_>, Vec<_>)) =
                 all.map(|((bounds, score), &level)| (bounds, (score, level))).unzip();

@@ -55,10 +55,10 @@ pub(super) fn roi_align(map: &Tensor, boxes: &Tensor, pictures: &Tensor, scale: 
 /// - results: `[boxes, cells, 2 × samples]`
 fn samples(from: &Tensor, to: &Tensor, length: i64, cells: i64) -> (Tensor, Tensor) {
     let device: Device = from.device();
-    let numbers = |count: i64| Tensor::arange(count, (Kind::Float, device));
+    let arange = |count: i64| Tensor::arange(count, (Kind::Float, device));
     let cell = ((to - from).clamp_min(1.0) / cells as f64).reshape([-1, 1, 1]);
-    let step = (numbers(SAMPLES) + 0.5) / SAMPLES as f64;
-    let at = from.reshape([-1, 1, 1]) + numbers(cells).reshape([1, -1, 1]) * &cell + step.reshape([1, 1, -1]) * cell;
+    let step = (arange(SAMPLES) + 0.5) / SAMPLES as f64;
+    let at = from.reshape([-1, 1, 1]) + arange(cells).reshape([1, -1, 1]) * &cell + step.reshape([1, 1, -1]) * cell;
     // Samples more than one pixel outside count as zero.
     let is_inside = at.ge(-1.0).logical_and(&at.le(length as f64)).to_kind(Kind::Float) / SAMPLES as f64;
     let at = at.clamp(0.0, (length - 1) as f64);
@@ -73,7 +73,7 @@ fn samples(from: &Tensor, to: &Tensor, length: i64, cells: i64) -> (Tensor, Tens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::faster_rcnn::boxes::numbers;
+    use crate::vision::faster_rcnn::boxes::values;
 
     #[test]
     fn a_slope_is_sampled_where_the_cells_are() {
@@ -84,8 +84,8 @@ mod tests {
         let cells = roi_align(&map, &boxes, &pictures, 1.0, 2);
         assert_eq!(cells.size(), [2, 1, 2, 2]);
         // Cells of the first box cover columns 2 to 4 and 4 to 6: their middles are 3 and 5.
-        assert_eq!(numbers(&cells.get(0)), [3.0, 5.0, 3.0, 5.0]);
-        assert_eq!(numbers(&cells.get(1)), [1.0, 3.0, 1.0, 3.0]);
+        assert_eq!(values(&cells.get(0)), [3.0, 5.0, 3.0, 5.0]);
+        assert_eq!(values(&cells.get(1)), [1.0, 3.0, 1.0, 3.0]);
     }
 
     #[test]

@@ -147,7 +147,9 @@ impl ExtractReport {
 impl fmt::Display for ExtractReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { folder, found, computed, skipped, damaged, stopped, seconds } = self;
-        write!(formatter, "{}: {computed} pictures computed", folder.display())?;
+        // Short within the project, where lessons are stored with what they print.
+        let shown = folder.strip_prefix(project_folder()).unwrap_or(folder).display();
+        write!(formatter, "{shown}: {computed} pictures computed")?;
         if *computed > 0 {
             write!(formatter, " ({:.1} a second)", *computed as f64 / seconds)?;
         }
@@ -297,11 +299,11 @@ fn fill(
         }
         return Ok(true);
     }
-    let computed = compute(wanted, encoder, config.threads, go_on)?;
-    let Some(computed) = computed else {
-        report.stopped = true;
-        return Ok(true);
-    };
+    let computed = compute(wanted, encoder, config.threads, &mut |skipped| {
+        report.stopped |= !go_on(skipped);
+        !report.stopped
+    })?;
+    let Some(computed) = computed else { return Ok(true) };
     let mut entries = Vec::with_capacity(computed.len());
     for entry in computed {
         match entry {

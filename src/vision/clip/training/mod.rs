@@ -18,7 +18,7 @@ use crate::nn::{Network, Weights};
 use crate::train::examples::{SplitExamples, examples_of, training_examples};
 use crate::train::pictures::{PictureInputs, PictureLoading, load_pictures};
 use crate::train::supervised::{Inputs, Objective, Supervised};
-use crate::train::{Model, Progress, Resumed, RunSettings, TOKENIZER_FILE, Task, Trainable};
+use crate::train::{Model, Progress, Resumed, RunSettings, TOKENIZER_FILE, Task, Trainable, weights_file};
 use truth::Said;
 
 /// Upper limit of the logit scale (section 2.5).
@@ -99,7 +99,10 @@ impl Model for TrainedClip {
 
     fn load(path: &Path) -> Result<Self> {
         let clip = Clip::load(path)?;
-        let tokenizer = ClipTokenizer::load(path)?.with_context(clip.config().text.context)?;
+        // The vocabulary lies beside the weights.
+        let weights = weights_file(path);
+        let vocabulary = ClipTokenizer::load(weights.parent().unwrap_or(path))?;
+        let tokenizer = vocabulary.with_context(clip.config().text.context)?;
         Ok(Self { clip, tokenizer })
     }
 
