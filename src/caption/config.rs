@@ -110,7 +110,14 @@ impl CaptionerConfig {
 
     /// A small one for the project's own pictures, whose captions use some three hundred words.
     pub fn scenes() -> Self {
-        Self { normalise: true, pooling: Pooling::Attention, ..Self::default() }
+        Self {
+            hidden_size: 256,
+            normalise: true,
+            pooling: Pooling::Attention,
+            image_dropout: 0.3,
+            output_dropout: 0.3,
+            ..Self::default()
+        }
     }
 
     /// Checks every setting.
@@ -148,7 +155,7 @@ impl CaptionerConfig {
 pub struct CaptionTraining {
     /// The captioner. Default: [`CaptionerConfig::scenes`].
     pub captioner: CaptionerConfig,
-    /// What makes the features that the captioner reads. Default: `tiny`, the detector that ships with the project.
+    /// What makes the features that the captioner reads. Default: `tiny-both`, the detector and the CLIP that ship with the project.
     pub encoder: EncoderConfig,
     /// Which words of the training captions it learns. Default: those seen at least twice.
     pub vocabulary: VocabularyConfig,
@@ -197,11 +204,11 @@ impl CaptionTraining {
     pub fn scenes() -> Self {
         Self {
             captioner: CaptionerConfig::scenes(),
-            encoder: EncoderConfig::new("tiny"),
+            encoder: EncoderConfig::new("tiny-both"),
             vocabulary: VocabularyConfig { min_count: 2, max_size: None },
             captions_per_picture: 5,
             run: RunSettings {
-                epochs: 10,
+                epochs: 12,
                 batch_size: 64,
                 workers: 2,
                 optimiser: OptimiserConfig::adam(3e-3),

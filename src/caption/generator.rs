@@ -102,6 +102,8 @@ impl Generator {
     ) -> Result<Self> {
         config.validate()?;
         let CaptionerConfig { word_size, image_size, hidden_size, cell, .. } = *config;
+        // With attention, words are predicted from what was attended to as well.
+        let outputs = hidden_size + if config.pooling == Pooling::Attention { image_size } else { 0 };
         // As PyTorch's Linear.
         let output_bound = 1.0 / (hidden_size as f64).sqrt();
         Ok(Self {
@@ -114,7 +116,7 @@ impl Generator {
             }),
             word_embedding: weights.uniform("word_embedding.weight", &[vocabulary_size as i64, word_size as i64], 1.0),
             recurrent: Recurrent::new(cell, word_size + image_size, hidden_size, "lstm", weights),
-            output: Linear::within("output", hidden_size, vocabulary_size, output_bound, weights),
+            output: Linear::within("output", outputs, vocabulary_size, output_bound, weights),
         })
     }
 
@@ -169,10 +171,14 @@ impl Generator {
             (Image::Regions { .. }, _) => {
                 // The captions that are active at a step are the first ones.
                 let rows = image.map(|part| part.index_select(0, &pictures.narrow(0, 0, first)));
-                self.recurrent.forward_with(&word_gates, &captions.steps, |gates, state| {
+                let mut contexts = Vec::with_capacity(captions.steps.len());
+                let hidden = self.recurrent.forward_with(&word_gates, &captions.steps, |gates, state| {
                     let active = state.hidden.size()[0];
-                    gates + self.gates_of(&rows.map(|part| part.narrow(0, 0, active)), state)
-                })
+                    let (image_gates, context) = self.look(&rows.map(|part| part.narrow(0, 0, active)), state);
+                    contexts.extend(context);
+                    gates + image_gates
+                });
+                Tensor::cat(&[hidden, Tensor::cat(&contexts, 0)], 1)
             }
         };
         let hidden = dropout(hidden, output_dropout, random);
@@ -253,12 +259,13 @@ impl Generator {
         Ok(Image::Gates(self.image_gates(&drop(vector))))
     }
 
-    /// The share of the picture in the gates of a step.
-    fn gates_of(&self, image: &Image, state: &RecurrentState) -> Tensor {
+    /// The share of the picture in the gates of a step, and with attention what was attended to.
+    fn look(&self, image: &Image, state: &RecurrentState) -> (Tensor, Option<Tensor>) {
         match (image, &self.attention) {
-            (Image::Gates(gates), _) => gates.shallow_clone(),
+            (Image::Gates(gates), _) => (gates.shallow_clone(), None),
             (Image::Regions { vectors, mask }, Some(attention)) => {
-                self.image_gates(&attention.context(vectors, mask, &state.hidden))
+                let context = attention.context(vectors, mask, &state.hidden);
+                (self.image_gates(&context), Some(context))
             }
             (Image::Regions { .. }, None) => unreachable!("regions are kept for attention alone"),
         }
@@ -287,11 +294,18 @@ impl Generator {
         let words = Tensor::from_slice(words).to_device(self.word_embedding.device());
         let vectors = self.word_embedding.index_select(0, &words);
         let mut gates = vectors.linear(&state.word_weight, Some(&state.bias));
+        let mut context = None;
         if step == 0 || self.config.injection == ImageInjection::EveryStep {
-            gates += self.gates_of(&state.image, &state.recurrent);
+            let (image_gates, seen) = self.look(&state.image, &state.recurrent);
+            gates += image_gates;
+            context = seen;
         }
         state.recurrent = self.recurrent.step(&gates, &state.recurrent);
-        let logits = self.output.forward(&state.recurrent.hidden);
+        let hidden = state.recurrent.hidden.shallow_clone();
+        let logits = self.output.forward(&match context {
+            Some(context) => Tensor::cat(&[hidden, context], 1),
+            None => hidden,
+        });
         // No caption says what stands for padding, a start or a word that is not known.
         for special in [Vocabulary::PAD, Vocabulary::START, Vocabulary::UNKNOWN] {
             let _ = logits.narrow(1, special, 1).fill_(f64::NEG_INFINITY);
@@ -520,6 +534,14 @@ mod tests {
         let captions: [(usize, &[i64]); 3] = [(0, &[4, 5, 6]), (1, &[7]), (0, &[8, 9])];
         let packed = PackedCaptions::new(&captions, 40);
         let all = generator.log_probabilities(&batch(&features), &packed, None).unwrap();
+        // Words that no caption says get no probability in decoding, so let them have none here.
+        let unlikely = generator.output.bias.as_ref().unwrap().detach();
+        for special in [Vocabulary::PAD, Vocabulary::START, Vocabulary::UNKNOWN] {
+            let _ = unlikely.narrow(0, special, 1).fill_(-1e9);
+        }
+        let barred = generator.log_probabilities(&batch(&features), &packed, None).unwrap();
+        assert_ne!(barred, all);
+        let all = barred;
         // The teacher-forced sum is what decoding step by step gives.
         let steps: f64 = captions
             .iter()
@@ -535,8 +557,9 @@ mod tests {
                 said.zip(next)
                     .enumerate()
                     .map(|(step, (word, next))| {
-                        let hidden = || generator.output.forward(&state_hidden(&generator, &mut state, word, step));
-                        tch::no_grad(hidden).log_softmax(1, Kind::Double).double_value(&[0, next])
+                        // `step` bars special words, none of which is said here.
+                        let logits = tch::no_grad(|| generator.step(&mut state, &[word], step));
+                        logits.log_softmax(1, Kind::Double).double_value(&[0, next])
                     })
                     .sum::<f64>()
             })
@@ -550,12 +573,6 @@ mod tests {
         other = features.copy();
         let _ = other.get(0).narrow(0, 2, 1).fill_(3.0);
         assert_ne!(generator.log_probabilities(&batch(&other), &packed, None).unwrap(), all);
-    }
-
-    /// The hidden state after a word, all of whose logits are still there.
-    fn state_hidden(generator: &Generator, state: &mut DecoderState, word: i64, step: usize) -> Tensor {
-        let _ = generator.step(state, &[word], step);
-        state.recurrent.hidden.shallow_clone()
     }
 
     #[test]

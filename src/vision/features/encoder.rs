@@ -37,10 +37,14 @@ pub(crate) const CLIP_FILE: &str = "ViT-B-32.pt";
 /// |---|---|---|---|
 /// | `tiny` | the small detector that ships with the project, for Scenes | its box head | 128 |
 /// | `tiny-clip` | as `tiny` | the small CLIP that ships with the project | 128 |
+/// | `tiny-both` | as `tiny` | its box head and the small CLIP, one after the other | 256 |
 /// | `fasterrcnn` | torchvision's Faster R-CNN ResNet-50-FPN, trained on COCO | its box head | 1024 |
 /// | `course` | as `fasterrcnn` | its backbone, on each cropped region | 2048 |
 /// | `clip` | as `fasterrcnn` | OpenAI's CLIP ViT-B/32, on each cropped region | 512 |
+/// | `both` | as `fasterrcnn` | its box head and CLIP, one after the other | 1536 |
 /// | `eye` | only the whole image | the network of a [`WordDetector`](crate::vision::WordDetector) that you have trained | 1024 |
+///
+/// Where two networks describe a region, each half is first divided by the root mean square of its values, so that both count alike.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EncoderConfig {
@@ -75,7 +79,7 @@ impl Default for EncoderConfig {
 
 impl EncoderConfig {
     /// All encoder names.
-    pub const NAMES: [&str; 6] = ["tiny", "tiny-clip", "fasterrcnn", "course", "clip", "eye"];
+    pub const NAMES: [&str; 8] = ["tiny", "tiny-clip", "tiny-both", "fasterrcnn", "course", "clip", "both", "eye"];
 
     /// The encoder of that name, with its own weights.
     pub fn new(name: impl Into<String>) -> Self {
@@ -112,10 +116,10 @@ impl EncoderConfig {
                 format!("Use one of {}.", Self::NAMES.join(", ")),
             ));
         }
-        if self.clip.is_some() && !self.name.ends_with("clip") {
+        if self.clip.is_some() && !self.uses_clip() {
             return Err(Error::argument(
                 format!("the encoder {} describes regions with its detector, and uses no CLIP", self.name),
-                "Leave CLIP's weights out, or use the encoder clip or tiny-clip.",
+                "Leave CLIP's weights out, or use the encoder clip, both, tiny-clip or tiny-both.",
             ));
         }
         if self.name == WORD_DETECTOR && self.detector.is_none() {
@@ -127,6 +131,16 @@ impl EncoderConfig {
         self.regions.validate().within("regions")
     }
 
+    /// Whether CLIP describes the regions, alone or beside the detector.
+    fn uses_clip(&self) -> bool {
+        self.uses_both() || self.name.ends_with("clip")
+    }
+
+    /// Whether both the detector and CLIP describe the regions.
+    fn uses_both(&self) -> bool {
+        self.name.ends_with("both")
+    }
+
     /// The weights files of the detector, and of CLIP if used.
     fn weights(&self) -> Result<(PathBuf, Option<PathBuf>)> {
         let is_tiny = self.name.starts_with("tiny");
@@ -136,7 +150,7 @@ impl EncoderConfig {
             None => downloaded(FASTER_RCNN_FILE, "fasterrcnn")?,
         };
         let clip = match &self.clip {
-            _ if !self.name.ends_with("clip") => None,
+            _ if !self.uses_clip() => None,
             Some(path) => Some(weights_file(path)),
             None if is_tiny => Some(shipped("clip-tiny")?),
             None => Some(downloaded(CLIP_FILE, "clip")?),
@@ -229,8 +243,9 @@ pub struct Encoder {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, or one a thread")]
 enum Networks {
-    Regions { detector: FasterRcnn, clip: Option<Clip>, regions: RegionConfig },
+    Regions { detector: FasterRcnn, clip: Option<Clip>, both: bool, regions: RegionConfig },
     WholePicture(SmallCnn),
 }
 
@@ -252,10 +267,15 @@ impl Encoder {
             Some(path) => Some(Clip::load(path)?.to_device(config.device)?.with_dtype(config.dtype)),
             None => None,
         };
-        let width = match (&clip, config.regions.features) {
-            (Some(clip), _) => clip.config().embedding_size,
-            (None, RegionPooling::RoiAlign) => detector.config().head_size,
-            (None, RegionPooling::Crop) => detector.config().backbone.channels().last().copied().unwrap_or(0),
+        let both = config.uses_both();
+        let own_width = match config.regions.features {
+            RegionPooling::RoiAlign => detector.config().head_size,
+            RegionPooling::Crop => detector.config().backbone.channels().last().copied().unwrap_or(0),
+        };
+        let width = match &clip {
+            None => own_width,
+            Some(clip) if both => own_width + clip.config().embedding_size,
+            Some(clip) => clip.config().embedding_size,
         };
         let description = Description::Regions(RegionDescription {
             name: config.name.clone(),
@@ -270,7 +290,7 @@ impl Encoder {
             },
             revision: REVISION,
         });
-        let networks = Networks::Regions { detector, clip, regions: config.regions.clone() };
+        let networks = Networks::Regions { detector, clip, both, regions: config.regions.clone() };
         Ok(Self { identity: description.identity(), description, networks, width, device: config.device })
     }
 
@@ -317,9 +337,10 @@ impl Encoder {
     /// A handle for another worker thread, which shares the weights.
     pub(super) fn worker_handle(&self) -> Self {
         let networks = match &self.networks {
-            Networks::Regions { detector, clip, regions } => Networks::Regions {
+            Networks::Regions { detector, clip, both, regions } => Networks::Regions {
                 detector: detector.worker_handle(false),
                 clip: clip.as_ref().map(Clip::worker_handle),
+                both: *both,
                 regions: regions.clone(),
             },
             Networks::WholePicture(network) => Networks::WholePicture(network.worker_handle(false)),
@@ -333,11 +354,16 @@ impl Encoder {
     /// [`Error::Argument`] for an image without pixels.
     pub fn encode(&self, picture: &RgbImage) -> Result<PictureFeatures> {
         let (boxes, labels, scores, features) = match &self.networks {
-            Networks::Regions { detector, clip: None, regions } => {
+            Networks::Regions { detector, clip: None, regions, .. } => {
                 let Regions { boxes, labels, scores, features } = detector.regions(picture, regions)?;
                 (boxes, labels, scores, features)
             }
-            Networks::Regions { detector, clip: Some(clip), regions } => {
+            Networks::Regions { detector, clip: Some(clip), both: true, regions } => {
+                let Regions { boxes, labels, scores, features } = detector.regions(picture, regions)?;
+                let of_clip = clip.encode_image(&clip.prepare_regions(picture, &boxes)?)?;
+                (boxes, labels, scores, Tensor::f_cat(&[in_scale(&features)?, in_scale(&of_clip)?], 1)?)
+            }
+            Networks::Regions { detector, clip: Some(clip), both: false, regions } => {
                 let (boxes, labels, scores) = detector.find_regions(picture, regions)?;
                 let features = clip.encode_image(&clip.prepare_regions(picture, &boxes)?)?;
                 (boxes, labels, scores, features)
@@ -388,6 +414,13 @@ impl Encoder {
             _ => 1,
         }
     }
+}
+
+/// `[regions, dim]` features, each row divided by the root mean square of its values.
+fn in_scale(features: &Tensor) -> Result<Tensor> {
+    let features = features.f_to_kind(Kind::Float)?;
+    let square = features.f_square()?.f_mean_dim(1, true, Kind::Float)?;
+    Ok(features.f_div(&square.f_sqrt()?.f_clamp_min(1e-6)?)?)
 }
 
 impl PictureFeatures {
