@@ -3,6 +3,7 @@
 //! Every message says what is wrong, where, and what to do next.
 
 use std::fmt;
+#[cfg(feature = "tensors")]
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -181,6 +182,7 @@ impl Error {
 ///
 /// # Errors
 /// [`Error::Config`] names the setting and the range.
+#[cfg(feature = "tensors")]
 pub(crate) fn check_range<T: PartialOrd + fmt::Display>(field: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
@@ -193,17 +195,20 @@ pub(crate) fn check_range<T: PartialOrd + fmt::Display>(field: &str, value: T, r
 ///
 /// # Errors
 /// [`Error::Config`] names the setting and the range.
+#[cfg(feature = "tensors")]
 pub(crate) fn check_below_one(field: &str, value: f64) -> Result<()> {
     if (0.0..1.0).contains(&value) { Ok(()) } else { Err(Error::config(field, value, "must be in 0..1")) }
 }
 
 /// Adds the parent configuration to the path of a setting.
+#[cfg(feature = "tensors")]
 pub(crate) trait Within {
     /// Prepends `parent.` to the field of an [`Error::Config`], which gives the path that `--set` takes.
     #[must_use]
     fn within(self, parent: &str) -> Self;
 }
 
+#[cfg(feature = "tensors")]
 impl<T> Within for Result<T> {
     fn within(self, parent: &str) -> Self {
         self.map_err(|error| match error {
