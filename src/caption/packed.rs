@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use crate::data::Vocabulary;
+use crate::nn::Packing;
 
 /// The captions of a batch, step after step: first the first words of all captions, then the second words of those that
 /// have one, and so on. The captions are sorted by length, longest first, so the captions of a step are always the first
@@ -22,32 +23,19 @@ pub struct PackedCaptions {
 impl PackedCaptions {
     /// Packs captions given as (number of the picture, words without specials); each is cut after `max_words` words.
     pub fn new(captions: &[(usize, &[i64])], max_words: usize) -> Self {
-        let cut = |words: &[i64]| words.len().min(max_words);
-        let mut sorted: Vec<(usize, &[i64])> = captions.to_vec();
-        // Stable: captions of one length keep their order, and so the sums theirs.
-        sorted.sort_by_key(|(_, words)| std::cmp::Reverse(cut(words)));
-        let tokens = sorted.iter().map(|(_, words)| cut(words) + 1).sum();
-        let (mut inputs, mut targets, mut pictures) =
-            (Vec::with_capacity(tokens), Vec::with_capacity(tokens), Vec::with_capacity(tokens));
-        let longest = sorted.first().map_or(0, |(_, words)| cut(words) + 1);
-        let mut steps = Vec::with_capacity(longest);
-        for step in 0..longest {
-            let mut active = 0;
-            for (picture, words) in sorted.iter().take_while(|(_, words)| step <= cut(words)) {
-                let before = step.checked_sub(1).and_then(|before| words.get(before));
-                inputs.push(before.copied().unwrap_or(Vocabulary::START));
-                targets.push(words.get(step).copied().unwrap_or(Vocabulary::END));
-                pictures.push(*picture as i64);
-                active += 1;
-            }
-            steps.push(active);
-        }
-        Self {
-            inputs: Tensor::from_slice(&inputs),
-            targets: Tensor::from_slice(&targets),
-            pictures: Tensor::from_slice(&pictures),
-            steps,
-        }
+        let length = |(_, words): &(usize, &[i64])| words.len().min(max_words) + 1;
+        let Packing { steps, tokens } = Packing::new(&captions.iter().map(length).collect::<Vec<_>>());
+        let word = |caption: usize, step: usize| captions[caption].1.get(step).copied();
+        let input = |&(caption, step): &(usize, usize)| match step.checked_sub(1) {
+            None => Vocabulary::START,
+            Some(before) => word(caption, before).unwrap_or(Vocabulary::END),
+        };
+        let target = |&(caption, step): &(usize, usize)| word(caption, step).unwrap_or(Vocabulary::END);
+        let picture = |&(caption, _): &(usize, usize)| captions[caption].0 as i64;
+        let of_tokens = |value: &dyn Fn(&(usize, usize)) -> i64| -> Tensor {
+            Tensor::from_slice(&tokens.iter().map(value).collect::<Vec<_>>())
+        };
+        Self { inputs: of_tokens(&input), targets: of_tokens(&target), pictures: of_tokens(&picture), steps }
     }
 
     /// How many captions there are.

@@ -6,6 +6,7 @@ mod dtype;
 mod linear;
 mod network;
 mod norm;
+mod packing;
 mod recurrent;
 pub(crate) mod weights;
 
@@ -15,6 +16,7 @@ pub use dtype::ComputeDtype;
 pub(crate) use linear::Linear;
 pub(crate) use network::{Network, Statistic, TensorMap, network};
 pub(crate) use norm::LayerNorm;
+pub(crate) use packing::Packing;
 pub use recurrent::Cell;
 pub(crate) use recurrent::{Recurrent, RecurrentState};
 pub use weights::{
