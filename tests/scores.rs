@@ -116,9 +116,13 @@ fn reference_file(name: &str) -> Option<PathBuf> {
 /// METEOR of the reference for each caption, where Java and its Python package are here.
 fn reference_meteor(captions: &[(String, Vec<String>)]) -> Option<Vec<f64>> {
     let jar = reference_file("meteor/meteor-1.5.jar")?;
+    // It finds its tables beside itself, but not where the path has spaces or letters beyond ASCII.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(&jar, folder.path().join("meteor.jar")).unwrap();
+    std::os::unix::fs::symlink(jar.with_file_name("data"), folder.path().join("data")).unwrap();
     let mut java = Command::new("java")
         .args(["-Xmx2G", "-jar"])
-        .arg(jar)
+        .arg(folder.path().join("meteor.jar"))
         .args(["-", "-", "-stdio", "-l", "en", "-norm"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
