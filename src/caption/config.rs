@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{VocabularyConfig, lessons_are_small};
+use crate::data::VocabularyConfig;
 use crate::error::{Within, check_below_one, check_range};
 use crate::nn::Cell;
 use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
@@ -217,15 +217,6 @@ impl CaptionTraining {
             },
             ..Self::course()
         }
-    }
-
-    /// [`CaptionTraining::scenes`], cut to two epochs where the lessons are only tried out (see [`lessons_are_small`]).
-    pub fn for_lessons() -> Self {
-        let mut training = Self::scenes();
-        if lessons_are_small() {
-            training.run.epochs = 2;
-        }
-        training
     }
 
     pub(super) fn check(&self) -> Result<()> {

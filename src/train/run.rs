@@ -20,6 +20,9 @@ use crate::{Error, Result};
 /// How often [`Run::wait`] prints a line.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
+/// A training of fewer steps is said to be too short.
+const FEW_STEPS: usize = 100;
+
 /// The version of what a checkpoint says about its run. Checkpoints without one are read too.
 const FORMAT: u64 = 1;
 
@@ -191,6 +194,10 @@ impl Run {
     pub fn wait(&mut self) -> Result<()> {
         const MOST_NOTES: usize = 10;
         let result = self.wait_with(|status| println!("{status}"));
+        let steps = self.curves().training_loss.len();
+        if self.status().phase == Phase::Finished && steps < FEW_STEPS {
+            println!("Only {steps} steps, hardly enough to learn anything: raise `run.epochs`, or give more examples.");
+        }
         let notes = self.notes();
         notes.iter().take(MOST_NOTES).for_each(|note| println!("{note}"));
         if let Some(more @ 1..) = notes.len().checked_sub(MOST_NOTES) {

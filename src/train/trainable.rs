@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::{Checkpoint, RunSettings, Task};
 use crate::Result;
-use crate::data::{Dataset, Split};
+use crate::data::{Dataset, Split, lessons_are_small};
+
+/// Steps that a training in a lesson takes at least.
+const LESSON_STEPS: u64 = 400;
 
 /// The configuration of a training: what a [`Run`](super::Run) starts from, keeps, and resumes with.
 ///
@@ -28,6 +31,19 @@ pub trait Trainable: Serialize + DeserializeOwned + Clone + Send {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) names the first setting that is out of its range.
     fn validate(&self) -> Result<()>;
+
+    /// The usual configuration, as the lessons use it: on a small data set with more epochs, so that there are at least 400 steps, and
+    /// with two epochs where lessons are only tried out (see [`lessons_are_small`]).
+    fn for_lessons(dataset: &Dataset) -> Self
+    where
+        Self: Default,
+    {
+        let mut training = Self::default();
+        let run = training.run_mut();
+        let steps = dataset.split_size(Split::Train).div_ceil(run.batch_size).max(1) as u64;
+        run.epochs = if lessons_are_small() { 2 } else { run.epochs.max(LESSON_STEPS.div_ceil(steps)) };
+        training
+    }
 
     /// The task that trains a new model, or the one of a checkpoint, whose weights are put into it afterwards.
     ///
@@ -81,4 +97,21 @@ pub trait Model: Sized {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) when the split has nothing to measure it on.
     fn evaluate(&self, dataset: &Dataset, split: Split) -> Result<Self::Evaluation>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ScenesConfig;
+    use crate::vision::WordDetectorTraining;
+
+    #[test]
+    fn lessons_train_longer_on_little_data() {
+        let of = |train| Dataset::scenes(&ScenesConfig { train, validation: 1, test: 1, seed: 1 }).unwrap();
+        let usual = WordDetectorTraining::scenes().run;
+        let batch = usual.batch_size;
+        for (train, epochs) in [(batch, 400), (batch + 1, 200), (10, 400), (50 * batch, usual.epochs)] {
+            assert_eq!(WordDetectorTraining::for_lessons(&of(train)).run.epochs, epochs, "{train} pictures");
+        }
+    }
 }

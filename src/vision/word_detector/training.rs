@@ -8,7 +8,7 @@ use tch::{Reduction, Tensor};
 
 use super::concepts::{concepts_in, concepts_of};
 use super::{Description, SmallCnnConfig, WordDetector, WordHead};
-use crate::data::{Dataset, Example, Random, Split, lessons_are_small};
+use crate::data::{Dataset, Example, Random, Split};
 use crate::error::{Within, check_range};
 use crate::nn::{Network, Weights};
 use crate::train::examples::{SplitExamples, examples_of, training_examples};
@@ -55,15 +55,6 @@ impl WordDetectorTraining {
                 ..RunSettings::default()
             },
         }
-    }
-
-    /// [`WordDetectorTraining::scenes`], cut to two epochs in tests of the lessons (see [`lessons_are_small`]).
-    pub fn for_lessons() -> Self {
-        let mut training = Self::scenes();
-        if lessons_are_small() {
-            training.run.epochs = 2;
-        }
-        training
     }
 }
 

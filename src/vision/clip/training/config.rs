@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::lessons_are_small;
 use crate::error::{Within, check_range};
 use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
 use crate::vision::ClipConfig;
@@ -46,15 +45,6 @@ impl ClipTraining {
                 ..RunSettings::default()
             },
         }
-    }
-
-    /// [`ClipTraining::scenes`], cut to one epoch in tests of the lessons (see [`lessons_are_small`]).
-    pub fn for_lessons() -> Self {
-        let mut training = Self::scenes();
-        if lessons_are_small() {
-            training.run.epochs = 1;
-        }
-        training
     }
 
     pub(super) fn check(&self) -> Result<()> {
