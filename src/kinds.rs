@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::align::AlignmentTraining;
 use crate::caption::CaptionTraining;
 use crate::data::{Dataset, ScenesConfig, Split};
 use crate::nn::shipped;
@@ -68,6 +69,15 @@ pub static KINDS: &[Kind] = &[
             ("scenes", || to_value(&CaptionTraining::scenes())),
             ("course", || to_value(&CaptionTraining::course())),
             ("paper", || to_value(&CaptionTraining::paper())),
+        ],
+    ),
+    Kind::of::<AlignmentTraining>(
+        "an aligner: which word of a sentence is which region of a picture",
+        ScenesConfig::default,
+        &[
+            ("scenes", || to_value(&AlignmentTraining::scenes())),
+            ("course", || to_value(&AlignmentTraining::course())),
+            ("paper", || to_value(&AlignmentTraining::paper())),
         ],
     ),
     Kind::of::<DetectorTraining>(

@@ -47,6 +47,7 @@
 //! | [`nn`] | named weights and their files, layers |
 //! | [`train`] | the engine of all trainings |
 //! | [`vision`] | detectors, CLIP, ResNet, encoders and the cache of features |
+//! | [`align`] | which word is which region: the aligner, its loss, smoothing |
 //! | [`caption`] | the captioner, which reads features and never pictures |
 //! | [`show`] | figures and tables for notebooks |
 //!
@@ -54,10 +55,12 @@
 //!
 //! | word | meaning |
 //! |---|---|
+//! | alignment | which word of a sentence is which region of a picture |
 //! | embedding | the vector that stands for a word, a region or a sentence |
 //! | encoder | what turns a picture into features: it finds regions and describes each |
 //! | epoch, step | a pass over all training examples; one update of the weights by a batch |
 //! | feature | what an encoder says about a region: a vector |
+//! | grounding | finding the region that a phrase speaks of |
 //! | hypothesis | a caption that is being decoded, or that is scored |
 //! | IoU | intersection over union: how much two boxes overlap |
 //! | logits | scores of words before the softmax |
@@ -74,7 +77,7 @@
 //!
 //! | feature | |
 //! |---|---|
-//! | `tensors` (on by default) | all that needs libtorch: `caption`, `train`, `vision`, batches |
+//! | `tensors` (on by default) | all that needs libtorch: `align`, `caption`, `train`, `vision`, batches |
 //! | `scores` | all of `metrics`: METEOR, the tokeniser and reports; no libtorch |
 //! | `tables` | data frames, and `scores` |
 //! | `pytorch` | `nn::read_weights` reads PyTorch's own formats too |
@@ -83,6 +86,8 @@
 //! | `cli` | the programs `captionlab` and `captionlab-score` |
 //! | `score-command` | `captionlab-score` alone, which needs no libtorch |
 
+#[cfg(feature = "tensors")]
+pub mod align;
 #[cfg(feature = "tensors")]
 pub mod caption;
 pub mod data;
@@ -114,6 +119,7 @@ pub use tch::{Device, Tensor};
 /// What the lessons use, in one line: `use captionlab::prelude::*;`.
 #[cfg(feature = "tensors")]
 pub mod prelude {
+    pub use crate::align::{self, Aligner, Alignment, AlignmentConfig, AlignmentTraining, Negatives, RegionScore};
     pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, ImageInjection, Pooling};
     pub use crate::data::scenes::{ClaimScore, Scene, ScenesConfig};
     pub use crate::data::statistics::{

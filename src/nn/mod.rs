@@ -18,7 +18,7 @@ pub(crate) use network::{Network, Statistic, TensorMap, network};
 pub(crate) use norm::LayerNorm;
 pub(crate) use packing::Packing;
 pub use recurrent::Cell;
-pub(crate) use recurrent::{Recurrent, RecurrentState};
+pub(crate) use recurrent::{Bidirectional, Recurrent, RecurrentState};
 pub use weights::{
     DOWNLOADS_FOLDER, MODEL_FILE, Weights, downloaded, read_tensors, read_weights, shipped, write_tensors,
 };

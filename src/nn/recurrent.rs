@@ -191,7 +191,6 @@ pub(crate) struct Bidirectional {
 
 network!(Bidirectional { ahead, back });
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the sentence encoder of the alignment reads in both directions"))]
 impl Bidirectional {
     /// Parameters are named as in PyTorch: `<prefix>.weight_ih_l0` and `<prefix>.weight_ih_l0_reverse`.
     pub(crate) fn new(cell: Cell, inputs: usize, hidden_size: usize, prefix: &str, weights: &mut Weights) -> Self {

@@ -1,0 +1,212 @@
+//! The network of an aligner: regions and words as vectors of one space.
+
+use tch::{Kind, Tensor};
+
+use super::scores::Embedded;
+use super::{AlignmentConfig, Directions, Negatives, Similarity};
+use crate::data::Random;
+use crate::nn::{Bidirectional, Linear, Packing, Weights, dropout, network};
+use crate::vision::FeatureBatch;
+use crate::{Error, Result};
+
+/// Puts regions and the words of sentences into one space, where a word is near the region that it speaks of.
+///
+/// Its weights are named as PyTorch modules name theirs: `region_projection.weight`, `word_embedding.weight`, `lstm.weight_ih_l0`,
+/// `lstm.weight_ih_l0_reverse`, `word_projection.weight`.
+#[derive(Debug)]
+pub struct AlignmentNetwork {
+    config: AlignmentConfig,
+    feature_size: usize,
+    region_projection: Linear,
+    word_embedding: Tensor,
+    word_layer: Option<Linear>,
+    recurrent: Bidirectional,
+    word_projection: Linear,
+}
+
+network!(AlignmentNetwork {
+    region_projection, word_embedding, word_layer, recurrent, word_projection; config, feature_size
+});
+
+/// The words of several sentences, packed.
+#[derive(Debug)]
+pub struct PackedSentences {
+    /// Ids, `[words]`.
+    ids: Tensor,
+    packing: Packing,
+    sentences: usize,
+}
+
+impl PackedSentences {
+    /// Packs sentences of ids, of which none may be empty.
+    pub fn new<S: AsRef<[i64]>>(sentences: &[S]) -> Self {
+        let lengths: Vec<usize> = sentences.iter().map(|sentence| sentence.as_ref().len()).collect();
+        let packing = Packing::new(&lengths);
+        let ids: Vec<i64> = packing.tokens.iter().map(|&(sentence, word)| sentences[sentence].as_ref()[word]).collect();
+        Self { ids: Tensor::from_slice(&ids), packing, sentences: sentences.len() }
+    }
+
+    /// The number of sentences.
+    pub fn sentences(&self) -> usize {
+        self.sentences
+    }
+
+    /// The sentence of each packed word, `[words]`.
+    pub(crate) fn sentence_of_words(&self) -> Tensor {
+        let sentences: Vec<i64> = self.packing.tokens.iter().map(|&(sentence, _)| sentence as i64).collect();
+        Tensor::from_slice(&sentences)
+    }
+
+    /// Where each word stands in the packed order: sentence after sentence, word after word, `[words]`.
+    pub(crate) fn unpacking(&self) -> Tensor {
+        let mut places: Vec<usize> = (0..self.packing.tokens.len()).collect();
+        places.sort_by_key(|&place| self.packing.tokens[place]);
+        Tensor::from_slice(&places.into_iter().map(|place| place as i64).collect::<Vec<_>>())
+    }
+}
+
+impl AlignmentNetwork {
+    /// A network for features of that dimension and a vocabulary of that size.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a size is out of its range.
+    pub fn new(
+        config: &AlignmentConfig,
+        feature_size: usize,
+        vocabulary_size: usize,
+        weights: &mut Weights,
+    ) -> Result<Self> {
+        config.validate()?;
+        let AlignmentConfig { word_size, hidden_size, embedding_size, .. } = *config;
+        let read = config.word_layer.unwrap_or(word_size);
+        let states = match config.directions {
+            Directions::Concatenated => 2 * hidden_size,
+            Directions::Summed => hidden_size,
+        };
+        Ok(Self {
+            config: config.clone(),
+            feature_size,
+            region_projection: Linear::new("region_projection", feature_size, embedding_size, weights),
+            word_embedding: weights.uniform("word_embedding.weight", &[vocabulary_size as i64, word_size as i64], 1.0),
+            word_layer: config.word_layer.map(|size| Linear::new("word_layer", word_size, size, weights)),
+            recurrent: Bidirectional::new(config.cell, read, hidden_size, "lstm", weights),
+            word_projection: Linear::new("word_projection", states, embedding_size, weights),
+        })
+    }
+
+    /// The sizes it was made with.
+    pub fn config(&self) -> &AlignmentConfig {
+        &self.config
+    }
+
+    /// Embeds regions: `v_i = W_m f_i + b_m` (equation 1), then what the configuration asks for.
+    ///
+    /// # Shapes
+    /// - `features`: `[pictures, regions, feature_size]`
+    /// - result: `[pictures, regions, embedding_size]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the features have another dimension.
+    pub fn regions(&self, batch: &FeatureBatch, random: Option<&mut Random>) -> Result<Tensor> {
+        let size = batch.features.size();
+        if size.len() != 3 || size[2] != self.feature_size as i64 {
+            return Err(Error::argument(
+                format!("the features are {size:?}, and the aligner reads [pictures, regions, {}]", self.feature_size),
+                "Use the features of the encoder that it was trained with.",
+            ));
+        }
+        let features = match self.config.normalise {
+            true => unit(&batch.features) * (size[2] as f64).sqrt(),
+            false => batch.features.shallow_clone(),
+        };
+        let embedded = self.region_projection.forward(&dropout(features, self.config.region_dropout, random));
+        let embedded = if self.config.region_relu { embedded.relu() } else { embedded };
+        Ok(self.of_length_one(embedded))
+    }
+
+    /// Embeds words, each in its sentence: `s_t = f(W_d (h_t forward, h_t backward) + b_d)` with a ReLU `f` (equations 2 to 5).
+    ///
+    /// # Shapes
+    /// - result: `[words, embedding_size]`, packed as the sentences are
+    pub fn words(&self, sentences: &PackedSentences, mut random: Option<&mut Random>) -> Tensor {
+        let words = self.word_embedding.index_select(0, &sentences.ids.to_device(self.word_embedding.device()));
+        let mut words = dropout(words, self.config.word_dropout, random.as_deref_mut());
+        if let Some(layer) = &self.word_layer {
+            words = layer.forward(&words).relu();
+        }
+        let states = self.recurrent.forward(&words, &sentences.packing.steps);
+        let states = match self.config.directions {
+            Directions::Concatenated => states,
+            Directions::Summed => {
+                let hidden = states.size()[1] / 2;
+                states.narrow(1, 0, hidden) + states.narrow(1, hidden, hidden)
+            }
+        };
+        let states = dropout(states, self.config.output_dropout, random);
+        self.of_length_one(self.word_projection.forward(&states).relu())
+    }
+
+    /// The score of each sentence with each picture, `S_kl = Σ_t max_i v_iᵀ s_t` or as [`RegionScore`](super::RegionScore) says, from
+    /// their embeddings. Memory stays bounded, however many there are: similarities are computed tile by tile.
+    ///
+    /// # Shapes
+    /// - `regions`: `[pictures, regions, embedding_size]`
+    /// - `mask`: `[pictures, regions]`: 1 for regions, 0 for padding
+    /// - `words`: `[words, embedding_size]`, packed as the sentences are
+    /// - result: `[sentences, pictures]`
+    pub fn scores(&self, regions: &Tensor, mask: &Tensor, words: &Tensor, sentences: &PackedSentences) -> Tensor {
+        let [regions, mask, words] = [regions, mask, words].map(Tensor::shallow_clone);
+        Embedded::new(regions, mask, words, sentences, &self.config).scores(self.config.score)
+    }
+
+    /// How far right pairs fail to score higher than wrong ones by the margin, per sentence (equation 9, in both directions).
+    ///
+    /// With `random` (in training), features and words are dropped as configured, by masks drawn from it. Sentences of one picture are
+    /// not negatives of each other. The paper's sum over sentences is divided by their number, so that a learning rate serves for any
+    /// size of a batch.
+    ///
+    /// # Shapes
+    /// - `features`: `[pictures, regions, feature_size]`
+    /// - `owners`: the picture of each sentence, `[sentences]`
+    /// - result: without dimensions
+    ///
+    /// # Errors
+    /// As [`AlignmentNetwork::regions`].
+    pub fn loss(
+        &self,
+        features: &FeatureBatch,
+        sentences: &PackedSentences,
+        owners: &Tensor,
+        margin: f64,
+        negatives: Negatives,
+        mut random: Option<&mut Random>,
+    ) -> Result<Tensor> {
+        let regions = self.regions(features, random.as_deref_mut())?;
+        let words = self.words(sentences, random);
+        let embedded = Embedded::new(regions, features.mask.shallow_clone(), words, sentences, &self.config);
+        Ok(embedded.loss(&self.config, owners, margin, negatives))
+    }
+
+    fn of_length_one(&self, embedded: Tensor) -> Tensor {
+        match self.config.similarity {
+            Similarity::InnerProduct => embedded,
+            Similarity::Cosine => unit(&embedded),
+        }
+    }
+}
+
+/// Vectors of length 1 along the last dimension; 0 stays 0.
+fn unit(vectors: &Tensor) -> Tensor {
+    // As torch.nn.functional.normalize.
+    vectors / vectors.norm_scalaropt_dim(2.0, [-1i64], true).clamp_min(1e-12)
+}
+
+impl PackedSentences {
+    /// What each sentence's score is multiplied by, `[sentences]`.
+    pub(crate) fn scales(&self, config: &AlignmentConfig) -> Tensor {
+        let mut words = vec![0f32; self.sentences];
+        self.packing.tokens.iter().for_each(|&(sentence, _)| words[sentence] += 1.0);
+        let scale = |words: f32| if config.scale_by_length { words.max(1.0).sqrt().recip() } else { 1.0 };
+        Tensor::from_slice(&words.into_iter().map(scale).collect::<Vec<_>>()).to_kind(Kind::Float)
+    }
+}
