@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use captionlab::Result;
 use captionlab::data::{
-    Dataset, Example, ImageSource, Layout, Random, Split, SplitConfig, Vocabulary, VocabularyConfig, captions_of,
-    statistics,
+    Dataset, Example, ImageSource, Layout, PhraseLink, Random, Split, SplitConfig, Vocabulary, VocabularyConfig,
+    captions_of, statistics,
 };
 use tempfile::TempDir;
 
@@ -1039,5 +1039,271 @@ fn words_are_the_tokens_of_a_karpathy_file_except_at_hyphens() {
         let raw = sentence["raw"].as_str().unwrap();
         assert_eq!(Vocabulary::words(&raw.replace('-', " ")), tokens);
         assert_eq!(Vocabulary::words(raw).concat(), tokens.concat());
+    }
+}
+
+/// Two images with their captions, and Flickr30k Entities of them.
+const ENTITIES: [(&str, &str); 5] = [
+    (
+        "captions.csv",
+        "image,caption\na.jpg,A young man in a hat doesn't run.\na.jpg,Two men outside.\nb.jpg,A dog.\nb.jpg,It sleeps.\n",
+    ),
+    (
+        "entities/Sentences/a.txt",
+        "[/EN#12/people Two men] [/EN#15/scene outside] .\n[/EN#11/people A young man] in [/EN#13/clothing a hat] does n't run .\n",
+    ),
+    (
+        "entities/Annotations/a.xml",
+        "<annotation><size><width>100</width><height>80</height><depth>3</depth></size>
+<object><name>11</name><name>12</name>
+<bndbox><xmin>1</xmin><ymin>11</ymin><xmax>10</xmax><ymax>80</ymax></bndbox></object>
+<object><name>12</name>
+<bndbox><xmin>51</xmin><ymin>11</ymin><xmax>60</xmax><ymax>80</ymax></bndbox></object>
+<object><name>13</name>
+<bndbox><xmin>3</xmin><ymin>11</ymin><xmax>3</xmax><ymax>11</ymax></bndbox></object>
+<object><name>15</name><scene>1</scene><nobndbox>0</nobndbox></object></annotation>",
+    ),
+    ("entities/Sentences/b.txt", "[/EN#7/animals A dog] .\n[/EN#7/animals It] sleeps .\n"),
+    (
+        "entities/Annotations/b.xml",
+        "<annotation><size><width>100</width><height>80</height></size>
+<object><name>7</name>
+<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>100</xmax><ymax>80</ymax></bndbox></object></annotation>",
+    ),
+];
+
+/// These files with some texts replaced: file, from, to.
+fn entities_with(changes: &[(&str, &str, &str)]) -> (TempDir, Result<Dataset>) {
+    let folder = folder(&ENTITIES);
+    for (name, from, to) in changes {
+        let path = folder.path().join("entities").join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    }
+    let dataset = Dataset::open(folder.path()).unwrap();
+    let annotated = dataset.with_entities(folder.path());
+    (folder, annotated)
+}
+
+/// A phrase of an example, as words, and the corners of its regions.
+fn phrases(example: &Example) -> Vec<(String, Vec<[f32; 4]>)> {
+    let phrase = |link: &PhraseLink| {
+        let words = Vocabulary::words(&example.captions[link.caption]);
+        let corners = |region: &usize| {
+            let bounds = example.regions[*region].bounds;
+            [bounds.left, bounds.top, bounds.right, bounds.bottom]
+        };
+        (words[link.first_word..link.end_word].join(" "), link.regions.iter().map(corners).collect())
+    };
+    example.links.iter().map(phrase).collect()
+}
+
+#[test]
+fn entities_give_phrases_and_boxes_to_the_captions_of_their_words() {
+    let (_folder, dataset) = entities_with(&[]);
+    let dataset = dataset.unwrap();
+    let [man, other, hat] = [[0.0, 10.0, 10.0, 80.0], [50.0, 10.0, 60.0, 80.0], [2.0, 10.0, 3.0, 11.0]];
+    let example = &dataset.examples[0];
+    // The captions are in another order, and `does n't` is one word here.
+    assert_eq!(
+        phrases(example),
+        [("a young man".into(), vec![man]), ("a hat".into(), vec![hat]), ("two men".into(), vec![man, other])]
+    );
+    let labels: Vec<&str> = example.regions.iter().map(|region| region.label.as_str()).collect();
+    assert_eq!(labels, ["people", "people", "clothing"]);
+    let around = example.bounds_of(&example.links[2]).unwrap();
+    assert_eq!([around.left, around.top, around.right, around.bottom], [0.0, 10.0, 60.0, 80.0]);
+    assert_eq!(phrases(&dataset.examples[1]).len(), 2);
+    notes_hold(&dataset, "1 phrase without a box gives no link: 1 of the whole scene.");
+    // With marks of byte order and line ends of Windows it is the same.
+    let (folder, _) = entities_with(&[]);
+    for (name, text) in &ENTITIES[1..] {
+        fs::write(folder.path().join(name), format!("\u{FEFF}{}", text.replace('\n', "\r\n"))).unwrap();
+    }
+    let windows = Dataset::open(folder.path()).unwrap().with_entities(folder.path().join("entities")).unwrap();
+    assert_eq!((windows.examples.len(), phrases(&windows.examples[0])), (2, phrases(example)));
+    // Given twice, it is replaced, not doubled.
+    let twice = windows.clone().with_entities(folder.path()).unwrap();
+    assert_eq!(twice.examples, windows.examples);
+}
+
+#[test]
+fn what_is_odd_in_entities_is_named_with_file_and_line_and_the_rest_is_kept() {
+    let (a, boxes) = ("Sentences/a.txt", "Annotations/a.xml");
+    for (change, left, said) in [
+        (
+            (a, "A young man]", "A young man"),
+            1,
+            "1 sentence with brackets that do not pair, whose phrases are left out: Sentences/a.txt line 2 (a phrase begins inside another).",
+        ),
+        ((a, "a hat]", "a hat]]"), 1, "Sentences/a.txt line 2 (a `]` closes no phrase)"),
+        (
+            (a, " run .", " walk ."),
+            1,
+            "1 sentence in other words than the captions of the image, whose phrases are left out: Sentences/a.txt line 2.",
+        ),
+        (
+            (a, "EN#13", "EN#99"),
+            2,
+            "1 phrase of entities that are not in the file of boxes, left out: Sentences/a.txt line 2 (EN#99).",
+        ),
+        (
+            (a, "EN#13/clothing", "EN#0/notvisual"),
+            2,
+            "2 phrases without a box give no link: 1 of the whole scene, 1 not visual (EN#0).",
+        ),
+        (
+            (a, " [/EN#15/scene outside]", " outside [/EN#15/scene ,]"),
+            3,
+            "1 phrase without a word left out: Sentences/a.txt line 1 (EN#15).",
+        ),
+        (
+            (a, "[/EN#12/people Two men] [/EN#15/scene outside] .\n", ""),
+            2,
+            "1 file with fewer sentences than the image has captions: Sentences/a.txt (1 of 2).",
+        ),
+        (
+            (boxes, "<xmin>3</xmin>", "<xmin>4</xmin>"),
+            2,
+            "1 region without area in the picture left out: Annotations/a.xml line 7.",
+        ),
+        (
+            (boxes, "<xmin>3</xmin>", "<xmin>-3</xmin>"),
+            3,
+            "1 region cut off at the border of the picture: Annotations/a.xml line 7.",
+        ),
+        (
+            (boxes, "<xmin>3</xmin><ymin>11</ymin><xmax>3<", "<xmin>103</xmin><ymin>11</ymin><xmax>130<"),
+            2,
+            "1 with a box that was left out",
+        ),
+        (
+            (boxes, "<name>13</name>", "<name>14</name>"),
+            2,
+            "1 region of entities without a type in any sentence, labelled `other`: Annotations/a.xml line 7.",
+        ),
+        (
+            (boxes, "</bndbox>", ""),
+            0,
+            "1 file of annotations that cannot be read, left out: Annotations/a.xml line 3 (`</object>` closes nothing).",
+        ),
+        ((boxes, "<annotation>", "<!DOCTYPE annotation>"), 0, "Annotations/a.xml line 1 (a document type or CDATA"),
+    ] {
+        let (_folder, dataset) = entities_with(&[change]);
+        let dataset = dataset.unwrap();
+        notes_hold(&dataset, said);
+        assert_eq!(dataset.examples[0].links.len(), left, "{said}");
+        assert_eq!(dataset.examples[1].links.len(), 2, "{said}");
+        assert_eq!((dataset.examples.len(), dataset.caption_count()), (2, 4));
+    }
+}
+
+#[test]
+fn entities_that_are_missing_or_not_text_are_named() {
+    for (file, text, said) in [
+        ("Annotations/a.xml", None, "1 file of sentences without a file of boxes, left out: Sentences/a.txt."),
+        ("Sentences/a.txt", None, "1 file of boxes without a file of sentences, so without links: Annotations/a.xml."),
+        ("Annotations/a.xml", Some(&b""[..]), "Annotations/a.xml (the file is empty)"),
+        ("Sentences/a.txt", Some(&b"A caf\xE9 .\n"[..]), "Sentences/a.txt line 1 (the text is not UTF-8 (byte 0xE9))"),
+        (
+            "Annotations/a.xml",
+            Some(&b"<annotation>\n\xFF"[..]),
+            "Annotations/a.xml line 2 (the text is not UTF-8 (byte 0xFF))",
+        ),
+    ] {
+        let (folder, _) = entities_with(&[]);
+        let path = folder.path().join("entities").join(file);
+        fs::remove_file(&path).unwrap();
+        if let Some(text) = text {
+            fs::write(&path, text).unwrap();
+        }
+        let dataset = Dataset::open(folder.path()).unwrap().with_entities(folder.path()).unwrap();
+        notes_hold(&dataset, said);
+        assert!(dataset.examples[0].links.is_empty() && dataset.examples[1].links.len() == 2, "{said}");
+    }
+    let (folder, _) = entities_with(&[]);
+    let entities = folder.path().join("entities");
+    fs::rename(entities.join("Sentences/b.txt"), entities.join("Sentences/c.txt")).unwrap();
+    fs::remove_file(entities.join("Annotations/b.xml")).unwrap();
+    let open = || Dataset::open(folder.path()).unwrap();
+    let dataset = open().with_entities(folder.path()).unwrap();
+    notes_hold(&dataset, "1 image without annotations: b.jpg.");
+    notes_hold(&dataset, "1 file of Sentences is of no image of the data set.");
+
+    fs::remove_file(entities.join("Annotations/a.xml")).unwrap();
+    let said = message(open().with_entities(folder.path()), folder.path());
+    assert!(said.starts_with("FOLDER: nothing here annotates an image of the data set. 1 image without"), "{said}");
+    let said = message(open().with_entities(entities.join("Sentences")), &entities);
+    assert!(said.contains("there are no folders `Sentences` and `Annotations` beside each other in it"), "{said}");
+    let said = message(open().with_entities(folder.path().join("nowhere")), folder.path());
+    assert!(said.starts_with("nowhere: cannot list the folder"), "{said}");
+    for name in ["Sentences", "Annotations"] {
+        fs::create_dir_all(folder.path().join("copy").join(name)).unwrap();
+    }
+    let said = message(open().with_entities(folder.path()), folder.path());
+    assert!(said.contains("several folders in it hold sentences: copy/Sentences, entities/Sentences"), "{said}");
+}
+
+#[test]
+fn pictures_of_another_size_than_was_annotated_are_noted() {
+    let folder = folder(&ENTITIES);
+    let open = || Dataset::open(folder.path()).unwrap().with_entities(folder.path()).unwrap();
+    for (name, width) in [("a.jpg", 80), ("b.jpg", 100)] {
+        let picture = image::RgbImage::new(width, 180 - width);
+        picture.save_with_format(folder.path().join(name), image::ImageFormat::Png).unwrap();
+    }
+    // One of them lies on its side.
+    assert!(open().notes.iter().all(|note| !note.contains("looked at")), "{:#?}", open().notes);
+    let picture = image::RgbImage::new(50, 40);
+    picture.save_with_format(folder.path().join("b.jpg"), image::ImageFormat::Png).unwrap();
+    notes_hold(
+        &open(),
+        "1 of 2 pictures looked at are not of the size that was annotated, so boxes do not fit: b.jpg (50×40, not 100×80).",
+    );
+}
+
+#[test]
+fn images_of_one_name_in_several_folders_are_not_annotated() {
+    let folder = folder(&ENTITIES);
+    let table = "image,caption\nx/a.jpg,Two men outside.\ny/a.jpg,A cat.\nb.jpg,A dog.\n";
+    fs::write(folder.path().join("captions.csv"), table).unwrap();
+    let dataset = Dataset::open(folder.path()).unwrap().with_entities(folder.path()).unwrap();
+    notes_hold(
+        &dataset,
+        "2 images not annotated, as another has the same name without folder and ending: x/a.jpg, y/a.jpg.",
+    );
+    let regions: Vec<usize> = dataset.examples.iter().map(|example| example.regions.len()).collect();
+    assert_eq!(regions, [0, 0, 1]);
+}
+
+#[test]
+fn damaged_entities_are_read_without_a_panic() {
+    let mut random = Random::new(5);
+    for _ in 0..300 {
+        let folder = folder(&ENTITIES);
+        for (name, text) in &ENTITIES[1..] {
+            let mut bytes = text.as_bytes().to_vec();
+            for _ in 0..random.below(6) {
+                let place = random.below(bytes.len());
+                match random.below(3) {
+                    0 => bytes[place] = *random.choose(b"[]<>/#\n\xC3 0-"),
+                    1 => bytes.truncate(place.max(1)),
+                    _ => bytes.insert(place, *random.choose(b"[]<>/#\n\xC3 0-")),
+                }
+            }
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let Ok(dataset) = Dataset::open(folder.path()).unwrap().with_entities(folder.path()) else { continue };
+        for example in &dataset.examples {
+            for region in &example.regions {
+                region.bounds.validate().unwrap();
+            }
+            for link in &example.links {
+                assert!(link.first_word < link.end_word && !link.regions.is_empty());
+                assert!(link.end_word <= Vocabulary::words(&example.captions[link.caption]).len());
+                assert!(link.regions.iter().all(|region| *region < example.regions.len()));
+            }
+        }
     }
 }

@@ -34,6 +34,24 @@ impl BoundingBox {
         [self, other, &common].iter().all(|bounds| bounds.area() > 0.0).then_some(common)
     }
 
+    /// The smallest box around two boxes.
+    ///
+    /// ```
+    /// use captionlab::data::BoundingBox;
+    /// let left = BoundingBox { left: 0.0, top: 10.0, right: 20.0, bottom: 30.0 };
+    /// let right = BoundingBox { left: 40.0, top: 0.0, right: 50.0, bottom: 20.0 };
+    /// assert_eq!(left.union(&right), BoundingBox { left: 0.0, top: 0.0, right: 50.0, bottom: 30.0 });
+    /// ```
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            top: self.top.min(other.top),
+            right: self.right.max(other.right),
+            bottom: self.bottom.max(other.bottom),
+        }
+    }
+
     /// Intersection over union (IoU), in `0..=1`; 0 where a box has no area.
     pub fn iou(&self, other: &Self) -> f64 {
         let Some(common) = self.intersection(other).map(|common| common.area()) else { return 0.0 };
@@ -127,6 +145,8 @@ mod tests {
         assert_eq!(own.area(), 55.0 * 190.0);
         assert_eq!(own.intersection(&of([0.0, 0.0, 20.0, 20.0])), Some(of([0.0, 10.0, 20.0, 20.0])));
         assert_eq!(own.intersection(&of([60.0, 0.0, 70.0, 20.0])), None);
+        assert_eq!(own.union(&of([0.0, 0.0, 20.0, 20.0])), of([-5.0, 0.0, 50.0, 200.0]));
+        assert_eq!(own.union(&own), own);
     }
 
     #[test]

@@ -181,6 +181,13 @@ impl Tally {
         }
     }
 
+    /// Adds the items of another, after its own.
+    pub(super) fn append(&mut self, other: Self) {
+        self.count += other.count;
+        self.first.extend(other.first);
+        self.first.truncate(Self::SHOWN);
+    }
+
     /// Formats `a.jpg, b.jpg and 12 more`.
     pub(crate) fn list(&self) -> String {
         let listed = self.first.join(", ");

@@ -4,6 +4,7 @@
 mod batch;
 mod bounding_box;
 mod dataset;
+mod entities;
 #[cfg(feature = "tables")]
 mod frame;
 pub mod images;
@@ -134,5 +135,21 @@ impl Example {
     /// As [`images::decode`].
     pub fn picture(&self) -> Result<RgbImage> {
         images::decode_source(&self.image)
+    }
+
+    /// The box around all regions of a phrase, which is what its grounding is usually measured against; `None` where it has none.
+    ///
+    /// ```
+    /// use captionlab::data::{BoundingBox, Dataset, PhraseLink, ScenesConfig};
+    /// let scenes = Dataset::scenes(&ScenesConfig { train: 4, validation: 0, test: 0, seed: 1 })?;
+    /// let example = &scenes.examples[3];
+    /// let both = PhraseLink { caption: 0, first_word: 0, end_word: 2, regions: vec![0, 1] };
+    /// let bounds = example.bounds_of(&both).expect("it has two regions");
+    /// assert_eq!(bounds, example.regions[0].bounds.union(&example.regions[1].bounds));
+    /// # Ok::<(), captionlab::Error>(())
+    /// ```
+    pub fn bounds_of(&self, phrase: &PhraseLink) -> Option<BoundingBox> {
+        let regions = phrase.regions.iter().filter_map(|&region| self.regions.get(region));
+        regions.map(|region| region.bounds).reduce(|one, other| one.union(&other))
     }
 }

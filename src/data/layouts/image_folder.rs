@@ -284,7 +284,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// The names of files and paths of folders in a folder, without hidden ones.
-fn list(folder: &Path) -> std::io::Result<(Vec<std::ffi::OsString>, Vec<PathBuf>)> {
+pub(in crate::data) fn list(folder: &Path) -> std::io::Result<(Vec<std::ffi::OsString>, Vec<PathBuf>)> {
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -15,6 +15,7 @@ use super::dataset::{Dataset, Layout};
 use super::splits;
 use crate::Result;
 
+pub(super) use self::image_folder::list;
 pub(crate) use self::recognise::is_captions_of_images;
 
 /// See [`Dataset::open`].
