@@ -209,7 +209,7 @@ impl Truth {
     fn of(example: &Example, scene: Option<&Scene>, link: &PhraseLink) -> Option<Self> {
         let boxes: Vec<BoundingBox> =
             link.regions.iter().filter_map(|&region| example.regions.get(region)).map(|region| region.bounds).collect();
-        let union = boxes.iter().copied().reduce(union)?;
+        let union = boxes.iter().copied().reduce(|all, bounds| all.union(&bounds))?;
         // "A red ball" may be either of two.
         let alike = scene.filter(|_| boxes.len() == 1).into_iter().flat_map(|scene| {
             let own = &scene.things()[link.regions[0]];
@@ -233,16 +233,6 @@ impl Truth {
     }
 }
 
-/// The smallest box around two.
-fn union(a: BoundingBox, b: BoundingBox) -> BoundingBox {
-    BoundingBox {
-        left: a.left.min(b.left),
-        top: a.top.min(b.top),
-        right: a.right.max(b.right),
-        bottom: a.bottom.max(b.bottom),
-    }
-}
-
 /// Grounds all phrases; `None` where the data set knows of none.
 fn measure_grounding(
     aligner: &Aligner,
@@ -250,35 +240,38 @@ fn measure_grounding(
     examples: &[&Example],
 ) -> Result<Option<Grounding>> {
     let mut sum = Grounding::default();
-    for (picture, example) in examples.iter().enumerate() {
-        let scene = Scene::of(example);
-        let sentences = example.captions.iter().map(|caption| aligner.vocabulary().encode(caption));
-        let (captions, sentences): (Vec<usize>, Vec<Vec<i64>>) =
-            sentences.enumerate().filter(|(_, words)| !words.is_empty()).unzip();
-        if example.links.is_empty() {
-            continue;
-        }
-        let boxes = &pictures.boxes[picture];
-        for (caption, words) in captions.into_iter().zip(aligner.embed_words(&sentences)?) {
-            let similarities = pictures.similarities(picture, &words)?;
-            check_finite(&similarities, &example.name)?;
-            for link in example.links.iter().filter(|link| link.caption == caption) {
-                let phrase = similarities.get(link.first_word..link.end_word).filter(|phrase| !phrase.is_empty());
-                let (Some(truth), Some(phrase)) = (Truth::of(example, scene.as_ref(), link), phrase) else {
-                    sum.phrases_without_boxes += 1;
-                    continue;
-                };
-                let chosen = &boxes[ground(phrase)];
-                let fits: Vec<bool> = boxes.iter().map(|region| truth.fits(region)).collect();
-                let share = |yes: bool| f64::from(u8::from(yes));
-                sum.grounding += share(truth.fits(chosen));
-                sum.grounding_union += share(truth.fits_union(chosen));
-                sum.pointing += share(truth.points(chosen));
-                sum.grounding_chance += fits.iter().filter(|fits| **fits).count() as f64 / fits.len() as f64;
-                sum.grounding_whole_picture += share(fits[0]);
-                sum.grounding_ceiling += share(fits.contains(&true));
-                sum.phrases += 1;
+    let mut linked: Vec<(usize, usize)> = Vec::new();
+    let mut sentences = Vec::new();
+    for (picture, example) in examples.iter().enumerate().filter(|(_, example)| !example.links.is_empty()) {
+        for (caption, text) in example.captions.iter().enumerate() {
+            let words = aligner.vocabulary().encode(text);
+            if !words.is_empty() {
+                linked.push((picture, caption));
+                sentences.push(words);
             }
+        }
+    }
+    let scenes: Vec<Option<Scene>> = examples.iter().map(|example| Scene::of(example)).collect();
+    for ((picture, caption), words) in linked.into_iter().zip(aligner.embed_words(&sentences)?) {
+        let (example, scene, boxes) = (examples[picture], scenes[picture].as_ref(), &pictures.boxes[picture]);
+        let similarities = pictures.similarities(picture, &words)?;
+        check_finite(&similarities, &example.name)?;
+        for link in example.links.iter().filter(|link| link.caption == caption) {
+            let phrase = similarities.get(link.first_word..link.end_word).filter(|phrase| !phrase.is_empty());
+            let (Some(truth), Some(phrase)) = (Truth::of(example, scene, link), phrase) else {
+                sum.phrases_without_boxes += 1;
+                continue;
+            };
+            let chosen = &boxes[ground(phrase)];
+            let fits: Vec<bool> = boxes.iter().map(|region| truth.fits(region)).collect();
+            let share = |yes: bool| f64::from(u8::from(yes));
+            sum.grounding += share(truth.fits(chosen));
+            sum.grounding_union += share(truth.fits_union(chosen));
+            sum.pointing += share(truth.points(chosen));
+            sum.grounding_chance += fits.iter().filter(|fits| **fits).count() as f64 / fits.len() as f64;
+            sum.grounding_whole_picture += share(fits[0]);
+            sum.grounding_ceiling += share(fits.contains(&true));
+            sum.phrases += 1;
         }
     }
     let phrases = sum.phrases as f64;

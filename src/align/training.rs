@@ -382,7 +382,7 @@ mod tests {
         run.wait().unwrap();
         let aligner: Aligner = run.model().unwrap();
         for other in [
-            EncoderConfig { storage: StorageDtype::Single, ..EncoderConfig::new("tiny") },
+            EncoderConfig { storage: StorageDtype::Single, ..training.encoder.clone() },
             EncoderConfig::new("tiny-clip"),
         ] {
             let extract = ExtractConfig { folder: training.cache.clone(), ..ExtractConfig::default() };
