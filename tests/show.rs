@@ -1,11 +1,11 @@
 //! What a reader of a lesson relies on when a cell shows a figure or a table.
 
 use captionlab::Error;
-use captionlab::data::{Dataset, ImageSource, ScenesConfig};
+use captionlab::data::{BoundingBox, Dataset, ImageSource, ScenesConfig};
 use captionlab::show::{
-    Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Series, Table, WordLink, bar_chart,
-    captioned_examples, captioned_grid, curves, curves_with, grouped_bar_chart, highlighted_words, histogram,
-    word_alignment,
+    AlignedImage, AlignedWord, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Series,
+    Table, WordLink, alignments, bar_chart, captioned_examples, captioned_grid, curves, curves_with, grouped_bar_chart,
+    highlighted_words, histogram, word_alignment,
 };
 use image::{Rgb, RgbImage};
 
@@ -388,4 +388,96 @@ fn examples_are_shown_with_their_captions_and_those_that_cannot_be_read_as_grey_
     assert!(figure.alternative.contains(&format!("Picture 2 ({name}: cannot be read)")), "{}", figure.alternative);
     let grey = |figure: &Figure| pixels(figure).pixels().filter(|pixel| pixel.0 == [200; 3]).count();
     assert!(grey(&figure) > 10_000 && grey(&one) < 10_000, "{} and {}", grey(&figure), grey(&one));
+}
+
+/// An image with a sentence of so many words, the third of each three without a region.
+fn aligned(image: RgbImage, count: usize) -> AlignedImage {
+    let (width, height) = (image.width() as f32, image.height() as f32);
+    let share = |left: f32, top: f32, right: f32, bottom: f32| BoundingBox {
+        left: left * width,
+        top: top * height,
+        right: right * width,
+        bottom: bottom * height,
+    };
+    // The whole image twice, boxes that overlap, that touch the edge, and that go beyond it.
+    let boxes = vec![
+        share(0.0, 0.0, 1.0, 1.0),
+        share(0.0, 0.0, 1.0, 1.0),
+        share(0.2, 0.2, 0.6, 0.6),
+        share(0.3, 0.3, 0.7, 0.7),
+        share(0.0, 0.5, 0.2, 1.0),
+        share(-0.5, 0.9, 1.5, 2.0),
+    ];
+    let word = |i: usize| {
+        let region = (i % 3 != 2).then_some(i / 3 % boxes.len());
+        AlignedWord::new("word".repeat(1 + i % 4), region, i as f32 * 0.07)
+    };
+    let words = (0..count).map(word).collect();
+    AlignedImage { image, boxes, words, note: (count % 2 == 0).then(|| "score 4.2".to_string()) }
+}
+
+#[test]
+fn alignments_hold_images_and_sentences_of_any_size() {
+    let sizes = [(128, 128), (500, 333), (1, 1), (3, 2000), (2000, 3), (64, 65)];
+    let images: Vec<AlignedImage> =
+        (1..).zip(sizes).map(|(number, (width, height))| aligned(photograph(width, height), number * 4)).collect();
+    for columns in [1, 2, 3, 12] {
+        assert_whole(&alignments("Words and regions", &images, columns).unwrap());
+    }
+    for count in [1, 2, 20, 100] {
+        assert_whole(&alignments("", &[aligned(photograph(128, 128), count)], 1).unwrap());
+    }
+    let mut odd = aligned(photograph(64, 64), 6);
+    odd.words[0].word = "x".repeat(500);
+    odd.words[1].word = String::new();
+    odd.words[2].word = "日本語 👩‍👩‍👧\n\0".to_string();
+    odd.words[3].score = -3e38;
+    odd.note = Some("a note ".repeat(100));
+    assert_whole(&alignments(&"title ".repeat(100), &[odd], 1).unwrap());
+    let draw = || alignments("", &[aligned(photograph(128, 128), 12)], 1).unwrap();
+    assert_eq!(draw(), draw());
+}
+
+#[test]
+fn the_words_for_an_alignment_are_its_sentence_and_regions() {
+    let mut one = aligned(photograph(100, 100), 7);
+    one.boxes.swap(0, 2);
+    let none = AlignedImage {
+        words: vec![AlignedWord::new("a", None, 0.0), AlignedWord::new("dog", None, 0.0)],
+        note: Some("nothing found".to_string()),
+        ..one.clone()
+    };
+    let figure = alignments("Who is who", &[one, none], 2).unwrap();
+    assert_eq!(
+        figure.alternative,
+        "Words and regions: Who is who. \
+         Picture 1: \"word wordword wordwordword wordwordwordword word wordword wordwordword\". \
+         Region 1: word 0.00, wordword 0.07. Region 2, the whole picture: wordwordwordword 0.21, word 0.28. \
+         Region 3, the whole picture: wordwordword 0.42. No region: wordwordword, wordword. \
+         Picture 2: \"a dog\". No region: a, dog. Note: nothing found."
+    );
+}
+
+#[test]
+fn alignments_that_cannot_be_drawn_say_why() {
+    let one = aligned(photograph(8, 8), 6);
+    let with = |change: fn(&mut AlignedImage)| {
+        let mut changed = one.clone();
+        change(&mut changed);
+        alignments("t", &[one.clone(), changed], 2)
+    };
+    refused(alignments("t", &[], 1), "no pictures");
+    refused(with(|image| image.image = RgbImage::new(0, 5)), "no pixels");
+    refused(with(|image| image.words.clear()), "the sentence of picture 2 has no words");
+    refused(with(|image| image.words[1].region = Some(6)), "\"wordword\" in picture 2 is aligned with region 6, of 6");
+    refused(with(|image| image.words[0].score = f32::NAN), "the score of \"word\" in picture 2 is NaN");
+    refused(with(|image| image.words[2].score = f32::INFINITY), "in picture 2 is inf");
+    refused(with(|image| image.boxes[0].right = f32::NAN), "has no area");
+    refused(alignments("t", std::slice::from_ref(&one), 0), "grid.columns = 0");
+    refused(alignments("t", std::slice::from_ref(&one), 13), "grid.columns = 13");
+    refused(alignments("t", &vec![one.clone(); 1000], 1), "pixels");
+    // What no word is aligned with is not drawn, so it may be anything.
+    let mut unused = one;
+    unused.boxes.push(BoundingBox { left: f32::NAN, top: 0.0, right: 0.0, bottom: 0.0 });
+    assert_whole(&alignments("t", &[unused], 1).unwrap());
 }

@@ -198,6 +198,15 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
+/// Formats a score with two decimals; large ones as [`number`].
+pub(super) fn score_text(score: f32) -> String {
+    if score.abs() >= 1000.0 {
+        return number(f64::from(score));
+    }
+    // Rounded first, then `+ 0.0` turns −0 into 0.
+    grouped(&format!("{:.2}", (f64::from(score) * 100.0).round() / 100.0 + 0.0))
+}
+
 /// Formats numbers to compare: all with the most decimals that one of them needs.
 pub(super) fn numbers(values: &[f64]) -> Vec<String> {
     let texts: Vec<String> = values.iter().map(|&value| number(value)).collect();
@@ -320,6 +329,10 @@ mod tests {
         ];
         for (value, text) in cases {
             assert_eq!(number(value), text);
+        }
+        for (score, text) in [(0.805, "0.81"), (-0.5, "−0.50"), (-0.001, "0.00"), (12.0, "12.00"), (2.5e12, "2.5×10¹²")]
+        {
+            assert_eq!(score_text(score), text);
         }
         assert_eq!(numbers(&[0.18, 0.195, -0.0, -1200.0]), ["0.180", "0.195", "0.000", "−1,200.000"]);
     }

@@ -2,11 +2,11 @@
 
 use image::RgbImage;
 
-use super::canvas::{Align, Canvas};
+use super::canvas::{Align, Canvas, fitted};
 use super::figure::{Figure, headed, one_paragraph};
 use super::grid::{CaptionedImage, GridConfig, captioned_grid};
 use super::style::{Ink, Mark};
-use super::text::{TextStyle, Typeface};
+use super::text::TextStyle;
 use crate::data::BoundingBox;
 use crate::{Error, Result};
 
@@ -64,51 +64,85 @@ fn kind(name: &str) -> &str {
 
 /// Draws the boxes on the image at its size in the grid.
 fn draw(boxed: &BoxedImage, side: u32, names: &[&str]) -> Result<RgbImage> {
-    let (width, height) = (boxed.image.width(), boxed.image.height());
-    if width == 0 || height == 0 {
-        return Err(Error::argument("a picture has no pixels", "Leave it out, or check how it was read."));
-    }
-    let scale = (side as f32 / width as f32).min(side as f32 / height as f32);
-    let size = |length: u32| ((length as f32 * scale).round() as u32).max(1);
-    let size = (size(width), size(height));
-    let (width, height) = (size.0 as f32, size.1 as f32);
-    let mut canvas = Canvas::new(width, height)?;
-    canvas.picture(&boxed.image, 0, 0, size.0, size.1)?;
+    let tagged = |(bounds, name): &(BoundingBox, String)| {
+        let mark = Mark::new(names.binary_search(&kind(name)).unwrap_or_default());
+        Tagged { bounds: *bounds, tag: name.clone(), mark, dashed: false }
+    };
     let look = TextStyle::bold((side as f32 * 0.055).clamp(13.0, 24.0).round());
     let line = (side as f32 / 140.0).clamp(2.0, 5.0);
-    let typeface = Typeface::new()?;
-    let mut tags: Vec<[f32; 4]> = Vec::new();
-    // Large boxes first, so that small ones are on top.
-    let mut order: Vec<&(BoundingBox, String)> = boxed.boxes.iter().collect();
-    order.sort_by(|(one, _), (other, _)| other.area().total_cmp(&one.area()));
-    for (bounds, name) in &order {
-        let ink = Mark::new(names.binary_search(&kind(name)).unwrap_or_default()).ink();
-        let (left, right) = ((bounds.left * scale).max(0.0), (bounds.right * scale).min(width));
-        let (top, bottom) = ((bounds.top * scale).max(0.0), (bounds.bottom * scale).min(height));
-        let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
-        canvas.line(&corners, line + 2.0, None, Ink([255, 255, 255]));
-        canvas.line(&corners, line, None, ink);
-        let (tag_width, tag_height) = (typeface.width(name, look) + 8.0, look.size * 1.3);
-        let x = left.min(width - tag_width).max(0.0);
-        let places = [top - tag_height, top, bottom, bottom - tag_height, top + tag_height];
-        let free = |y: &f32| {
-            let inside = *y >= 0.0 && y + tag_height <= height;
-            let covers =
-                |tag: &[f32; 4]| x < tag[2] && tag[0] < x + tag_width && *y < tag[3] && tag[1] < y + tag_height;
-            inside && !tags.iter().any(covers)
-        };
-        let y = places.into_iter().find(free).unwrap_or(top.clamp(0.0, (height - tag_height).max(0.0)));
-        tags.push([x, y, x + tag_width, y + tag_height]);
-        canvas.rectangle(x, y, tag_width.min(width), tag_height, ink);
-        canvas.text(name, (x + 4.0, y + look.size * 1.0), Align::Left, look, readable_on(ink));
-    }
-    canvas.into_image()
+    draw_tagged(&boxed.image, side, &boxed.boxes.iter().map(tagged).collect::<Vec<_>>(), look, line)
 }
 
-/// White for dark colours, black for light ones.
-fn readable_on(Ink([red, green, blue]): Ink) -> Ink {
-    let brightness = 0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue);
-    if brightness > 120.0 { Ink([0, 0, 0]) } else { Ink([255, 255, 255]) }
+/// A box in pixels of the image, with a tag at one of its corners.
+pub(super) struct Tagged {
+    pub bounds: BoundingBox,
+    pub tag: String,
+    pub mark: Mark,
+    /// Whether the outline has the mark's dash pattern, rather than a solid line.
+    pub dashed: bool,
+}
+
+/// Draws boxes on the image at its size in a grid whose columns are `side` wide, with outlines as thick as `line`.
+///
+/// Each box stays visible: outlines lie inside the image, and where boxes coincide, inside one another; tags lie side by side above
+/// all outlines.
+pub(super) fn draw_tagged(
+    image: &RgbImage,
+    side: u32,
+    boxes: &[Tagged],
+    look: TextStyle,
+    line: f32,
+) -> Result<RgbImage> {
+    if image.width() == 0 || image.height() == 0 {
+        return Err(Error::argument("a picture has no pixels", "Leave it out, or check how it was read."));
+    }
+    let size = fitted(image, side as f32);
+    let (width, height) = (size.0 as f32, size.1 as f32);
+    let (across, down) = (width / image.width() as f32, height / image.height() as f32);
+    let mut canvas = Canvas::new(width, height)?;
+    canvas.picture(image, 0, 0, size.0, size.1)?;
+    // Large boxes first, so that small ones are on top.
+    let mut order: Vec<&Tagged> = boxes.iter().collect();
+    order.sort_by(|one, other| other.bounds.area().total_cmp(&one.bounds.area()));
+    let mut outlines: Vec<[f32; 4]> = Vec::new();
+    let mut corners: Vec<[f32; 4]> = Vec::new();
+    for Tagged { bounds, mark, dashed, .. } in &order {
+        let bounds = bounds.scale(across, down);
+        let (step, border) = (line + 3.0, line / 2.0 + 1.0);
+        let (x, y) = (|x: f32| x.max(border).min(width - border), |y: f32| y.max(border).min(height - border));
+        let edges = [x(bounds.left), y(bounds.top), x(bounds.right), y(bounds.bottom)];
+        let coincides = |other: &&[f32; 4]| other.iter().zip(edges).all(|(other, edge)| (other - edge).abs() < step);
+        let inside = outlines.iter().filter(coincides).count() as f32 * step;
+        outlines.push(edges);
+        let outline = [edges[0] + inside, edges[1] + inside, edges[2] - inside, edges[3] - inside];
+        canvas.frame(outline, line + 2.0, None, Ink::WHITE);
+        canvas.frame(outline, line, mark.dash(line).filter(|_| *dashed), mark.ink());
+        let [left, top, right, bottom] = outline;
+        let half = line / 2.0;
+        corners.push([left - half, top - half, right + half, bottom + half]);
+    }
+    let mut tags: Vec<[f32; 4]> = Vec::new();
+    for (Tagged { tag, mark, .. }, [left, top, _, bottom]) in order.into_iter().zip(corners) {
+        let (tag_width, tag_height) = (canvas.typeface.width(tag, look) + 8.0, (look.size * 1.3).round());
+        let free = |&(x, y): &(f32, f32)| {
+            let inside = x >= 0.0 && x + tag_width <= width && y >= 0.0 && y + tag_height <= height;
+            let covers = |tag: &[f32; 4]| x < tag[2] && tag[0] < x + tag_width && y < tag[3] && tag[1] < y + tag_height;
+            inside && !tags.iter().any(covers)
+        };
+        let start = left.min(width - tag_width).max(0.0);
+        // Above the box or below, outside or inside, at its left corner where there is room, else further to the right.
+        let columns = (0..16).map(|number| start + number as f32 * tag_width);
+        let rows = [top - tag_height, top, bottom, bottom - tag_height, top + tag_height];
+        let (x, y) = columns
+            .flat_map(|x| rows.map(|y| (x, y)))
+            .find(free)
+            .unwrap_or((start, top.min(height - tag_height).max(0.0)));
+        tags.push([x, y, x + tag_width, y + tag_height]);
+        let ink = mark.ink();
+        canvas.rectangle(x, y, tag_width.min(width), tag_height, ink);
+        canvas.text(tag, (x + 4.0, y + look.size), Align::Left, look, ink.readable());
+    }
+    canvas.into_image()
 }
 
 fn alternative(images: &[BoxedImage], config: &GridConfig) -> String {

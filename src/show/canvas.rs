@@ -77,9 +77,26 @@ impl Canvas {
 
     /// Draws a polyline with round joins; `dash` gives the lengths of dash and gap, `None` a solid line.
     pub fn line(&mut self, points: &[(f32, f32)], width: f32, dash: Option<(f32, f32)>, ink: Ink) {
+        self.stroke(path(points, false), LineJoin::Round, width, dash, ink);
+    }
+
+    /// Draws the outline of a rectangle, half of it on either side of the edges `[left, top, right, bottom]`.
+    pub fn frame(&mut self, [left, top, right, bottom]: [f32; 4], width: f32, dash: Option<(f32, f32)>, ink: Ink) {
+        let corners = [(left, top), (right, top), (right, bottom), (left, bottom)];
+        self.stroke(path(&corners, true), LineJoin::Miter, width, dash, ink);
+    }
+
+    fn stroke(
+        &mut self,
+        path: Option<tiny_skia::Path>,
+        line_join: LineJoin,
+        width: f32,
+        dash: Option<(f32, f32)>,
+        ink: Ink,
+    ) {
         let dash = dash.and_then(|(on, off)| StrokeDash::new(vec![on, off], 0.0));
-        let stroke = Stroke { width, line_cap: LineCap::Butt, line_join: LineJoin::Round, dash, ..Stroke::default() };
-        if let Some(path) = path(points, false) {
+        let stroke = Stroke { width, line_cap: LineCap::Butt, line_join, dash, ..Stroke::default() };
+        if let Some(path) = path {
             self.pixels.stroke_path(&path, &paint(ink), &stroke, Transform::identity(), None);
         }
     }
@@ -126,6 +143,14 @@ impl Canvas {
             Align::Right => x - self.typeface.width(text, style),
         }
     }
+}
+
+/// The size of an image that fills a square of this side, at its own aspect ratio.
+pub(super) fn fitted(image: &RgbImage, side: f32) -> (u32, u32) {
+    let (width, height) = (image.width() as f32, image.height() as f32);
+    let scale = (side / width).min(side / height);
+    let length = |length: f32| ((length * scale).round() as u32).max(1);
+    (length(width), length(height))
 }
 
 fn paint(Ink([red, green, blue]): Ink) -> Paint<'static> {

@@ -1,18 +1,20 @@
 //! Grids of captioned images.
 
+use std::borrow::Cow;
+
 use image::RgbImage;
 
-use super::canvas::{Align, Canvas};
+use super::canvas::{Align, Canvas, fitted};
 use super::figure::{Figure, headed, one_paragraph};
 use super::style::{Ink, MARGIN, TITLE};
 use super::text::{TextStyle, Typeface};
 use crate::{Error, Result};
 
 /// Gap between columns and between rows.
-const GAP: f32 = 28.0;
+pub(super) const GAP: f32 = 28.0;
 
 /// Number of images that the text alternative describes individually.
-const MOST_DESCRIBED: usize = 24;
+pub(super) const MOST_DESCRIBED: usize = 24;
 
 /// An image with captions.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,24 +86,69 @@ impl GridConfig {
 /// [`Error::Argument`] without images, or if one has no pixels; [`Error::Config`] for a setting outside its range;
 /// [`Error::Figure`] if there are too many images for a figure.
 pub fn captioned_grid(images: &[CaptionedImage], config: &GridConfig) -> Result<Figure> {
+    let typeface = Typeface::new()?;
+    let look = TextStyle::regular((config.image_width as f32 * 0.08).clamp(14.0, 26.0).round());
+    let cells: Vec<Cell<'_, Captions>> = images
+        .iter()
+        .map(|item| Cell {
+            image: &item.image,
+            title: item.title.as_deref(),
+            below: Captions::new(&item.captions, look, config, &typeface),
+        })
+        .collect();
+    let drawn = draw_grid(&cells, look, config, &typeface)?;
+    Figure::from_image(&drawn, alternative(images, config))
+}
+
+/// What stands below an image of a grid, and on it.
+pub(super) trait Below {
+    /// Height in pixels below the image.
+    fn height(&self) -> f32;
+
+    /// Draws what is below the image from its top left corner.
+    fn draw(&self, canvas: &mut Canvas, left: f32, top: f32);
+
+    /// The image with what stands on it, at its size in a column of that width.
+    fn picture<'a>(&self, image: &'a RgbImage, _width: u32) -> Result<Cow<'a, RgbImage>> {
+        Ok(Cow::Borrowed(image))
+    }
+}
+
+/// An image of a grid.
+pub(super) struct Cell<'a, B> {
+    pub image: &'a RgbImage,
+    /// Title above the image, in bold.
+    pub title: Option<&'a str>,
+    pub below: B,
+}
+
+/// Draws images side by side, with what stands below each; their titles are in the bold of `look`.
+///
+/// # Errors
+/// As [`captioned_grid`].
+pub(super) fn draw_grid<B: Below>(
+    cells: &[Cell<'_, B>],
+    look: TextStyle,
+    config: &GridConfig,
+    typeface: &Typeface,
+) -> Result<RgbImage> {
     config.validate()?;
-    if images.is_empty() {
+    if cells.is_empty() {
         return Err(Error::argument("a grid of no pictures", "Give at least one picture."));
     }
-    if let Some(index) = images.iter().position(|item| item.image.width() == 0 || item.image.height() == 0) {
+    if let Some(index) = cells.iter().position(|cell| cell.image.width() == 0 || cell.image.height() == 0) {
         return Err(Error::argument(
             format!("picture {} of the grid has no pixels", index + 1),
             "Leave it out, or check how it was read.",
         ));
     }
-    let typeface = Typeface::new()?;
-    let columns = config.columns.min(images.len());
+    let columns = config.columns.min(cells.len());
     let column_width = config.image_width as f32;
     let width = 2.0 * MARGIN + columns as f32 * (column_width + GAP) - GAP;
     let title =
         config.title.as_deref().map_or_else(Vec::new, |title| typeface.wrap(title, width - 2.0 * MARGIN, 2, TITLE));
-    let cells: Vec<Cell<'_>> = images.iter().map(|item| Cell::new(item, config, &typeface)).collect();
-    let rows: Vec<Row<'_>> = cells.chunks(columns).map(Row::new).collect();
+    let cells: Vec<Placed<'_, B>> = cells.iter().map(|cell| Placed::new(cell, look, column_width, typeface)).collect();
+    let rows: Vec<Row<'_, B>> = cells.chunks(columns).map(Row::new).collect();
     let title_height = if title.is_empty() { 0.0 } else { title.len() as f32 * TITLE.line_height() + 14.0 };
     let height = 2.0 * MARGIN + title_height + rows.iter().map(|row| row.height() + GAP).sum::<f32>() - GAP;
 
@@ -118,12 +165,52 @@ pub fn captioned_grid(images: &[CaptionedImage], config: &GridConfig) -> Result<
         }
         top += row.height() + GAP;
     }
-    Figure::from_image(&canvas.into_image()?, alternative(images, config))
+    canvas.into_image()
 }
 
-/// An image of the grid with wrapped text.
-struct Cell<'a> {
-    image: &'a RgbImage,
+/// Captions below an image, wrapped; more than one are a list.
+struct Captions {
+    look: TextStyle,
+    captions: Vec<Vec<String>>,
+}
+
+impl Captions {
+    fn new(captions: &[String], look: TextStyle, config: &GridConfig, typeface: &Typeface) -> Self {
+        let captions: Vec<&String> = captions.iter().filter(|caption| !caption.trim().is_empty()).collect();
+        let indent = if captions.len() > 1 { bullet_indent(look) } else { 0.0 };
+        let room = config.image_width as f32 - indent;
+        let wrap = |caption: &&String| typeface.wrap(caption, room, config.caption_lines, look);
+        Self { look, captions: captions.iter().map(wrap).collect() }
+    }
+}
+
+impl Below for Captions {
+    fn height(&self) -> f32 {
+        let lines: usize = self.captions.iter().map(Vec::len).sum();
+        let between = self.captions.len().saturating_sub(1) as f32 * caption_gap(self.look);
+        if lines == 0 { 0.0 } else { 6.0 + lines as f32 * self.look.line_height() + between }
+    }
+
+    fn draw(&self, canvas: &mut Canvas, left: f32, top: f32) {
+        let look = self.look;
+        let indent = if self.captions.len() > 1 { bullet_indent(look) } else { 0.0 };
+        let mut y = top + 6.0 + look.size;
+        for caption in &self.captions {
+            if indent > 0.0 {
+                canvas.disc((left + look.size * 0.2, y - look.size * 0.3), look.size * 0.13, Ink::QUIET_TEXT);
+            }
+            for line in caption {
+                canvas.text(line, (left + indent, y), Align::Left, look, Ink::TEXT);
+                y += look.line_height();
+            }
+            y += caption_gap(look);
+        }
+    }
+}
+
+/// An image of the grid at its size, with wrapped title.
+struct Placed<'a, B> {
+    cell: &'a Cell<'a, B>,
     /// Column width, and largest height of the image.
     side: f32,
     /// Size of the image in the figure.
@@ -131,42 +218,22 @@ struct Cell<'a> {
     height: u32,
     look: TextStyle,
     title: Vec<String>,
-    captions: Vec<Vec<String>>,
 }
 
-impl<'a> Cell<'a> {
-    fn new(item: &'a CaptionedImage, config: &GridConfig, typeface: &Typeface) -> Self {
-        let side = config.image_width as f32;
-        let (width, height) = (item.image.width() as f32, item.image.height() as f32);
-        let scale = (side / width).min(side / height);
-        let look = TextStyle::regular((side * 0.08).clamp(14.0, 26.0).round());
+impl<'a, B: Below> Placed<'a, B> {
+    fn new(cell: &'a Cell<'a, B>, look: TextStyle, side: f32, typeface: &Typeface) -> Self {
+        let (width, height) = fitted(cell.image, side);
         let bold = TextStyle { bold: true, ..look };
-        let captions: Vec<&String> = item.captions.iter().filter(|caption| !caption.trim().is_empty()).collect();
-        let indent = if captions.len() > 1 { bullet_indent(look) } else { 0.0 };
-        let wrap = |caption: &&String| typeface.wrap(caption, side - indent, config.caption_lines, look);
-        let title = item.title.as_deref().filter(|title| !title.trim().is_empty());
-        Self {
-            image: &item.image,
-            side,
-            width: ((width * scale).round() as u32).max(1),
-            height: ((height * scale).round() as u32).max(1),
-            look,
-            title: title.map_or_else(Vec::new, |title| typeface.wrap(title, side, 2, bold)),
-            captions: captions.iter().map(wrap).collect(),
-        }
+        let title = cell.title.filter(|title| !title.trim().is_empty());
+        let title = title.map_or_else(Vec::new, |title| typeface.wrap(title, side, 2, bold));
+        Self { cell, side, width, height, look, title }
     }
 
     fn title_height(&self) -> f32 {
         if self.title.is_empty() { 0.0 } else { self.title.len() as f32 * self.look.line_height() + 6.0 }
     }
 
-    fn captions_height(&self) -> f32 {
-        let lines: usize = self.captions.iter().map(Vec::len).sum();
-        let between = self.captions.len().saturating_sub(1) as f32 * caption_gap(self.look);
-        if lines == 0 { 0.0 } else { 6.0 + lines as f32 * self.look.line_height() + between }
-    }
-
-    fn draw(&self, canvas: &mut Canvas, left: f32, top: f32, row: &Row<'_>) -> Result<()> {
+    fn draw(&self, canvas: &mut Canvas, left: f32, top: f32, row: &Row<'_, B>) -> Result<()> {
         let (look, line_height) = (self.look, self.look.line_height());
         let bold = TextStyle { bold: true, ..look };
         // Titles are right above their images, even beside one of two lines.
@@ -181,45 +248,35 @@ impl<'a> Cell<'a> {
         }
         let x = left + (self.side - self.width as f32) / 2.0;
         let y = picture_top + (row.picture - self.height as f32) / 2.0;
-        canvas.picture(self.image, x as u32, y as u32, self.width, self.height)?;
-
-        let indent = if self.captions.len() > 1 { bullet_indent(look) } else { 0.0 };
-        let mut y = picture_top + row.picture + 6.0 + look.size;
-        for caption in &self.captions {
-            if indent > 0.0 {
-                canvas.disc((left + look.size * 0.2, y - look.size * 0.3), look.size * 0.13, Ink::QUIET_TEXT);
-            }
-            for line in caption {
-                canvas.text(line, (left + indent, y), Align::Left, look, Ink::TEXT);
-                y += line_height;
-            }
-            y += caption_gap(look);
-        }
+        let picture = self.cell.below.picture(self.cell.image, self.side as u32)?;
+        canvas.picture(&picture, x as u32, y as u32, self.width, self.height)?;
+        self.cell.below.draw(canvas, left, picture_top + row.picture);
         Ok(())
     }
 }
 
 /// A row of images with its common heights.
-struct Row<'a> {
-    cells: &'a [Cell<'a>],
+struct Row<'a, B> {
+    cells: &'a [Placed<'a, B>],
     title: f32,
     picture: f32,
-    captions: f32,
+    below: f32,
 }
 
-impl<'a> Row<'a> {
-    fn new(cells: &'a [Cell<'a>]) -> Self {
-        let highest = |height: fn(&Cell<'_>) -> f32| cells.iter().map(|cell| height(cell)).fold(0.0, f32::max).ceil();
+impl<'a, B: Below> Row<'a, B> {
+    fn new(cells: &'a [Placed<'a, B>]) -> Self {
+        let highest =
+            |height: fn(&Placed<'_, B>) -> f32| cells.iter().map(|cell| height(cell)).fold(0.0, f32::max).ceil();
         Self {
             cells,
             title: highest(|cell| cell.title_height()),
             picture: highest(|cell| cell.height as f32),
-            captions: highest(|cell| cell.captions_height()),
+            below: highest(|cell| cell.cell.below.height()),
         }
     }
 
     fn height(&self) -> f32 {
-        self.title + self.picture + self.captions
+        self.title + self.picture + self.below
     }
 }
 

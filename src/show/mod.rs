@@ -7,6 +7,7 @@
 //! |---|---|
 //! | images with captions | [`captioned_grid`] |
 //! | objects and regions of images | [`boxed_images`], [`regions`] |
+//! | which word of a sentence is aligned with which region | [`alignments`] |
 //! | a value over another | [`curves`], [`curves_with`] for logarithmic axes |
 //! | the losses of a run | [`learning_curves`] |
 //! | a distribution | [`histogram`] |
@@ -25,6 +26,7 @@
 //! # Ok::<(), captionlab::Error>(())
 //! ```
 
+mod alignments;
 mod animation;
 mod answers;
 mod axis;
@@ -51,6 +53,7 @@ mod table;
 mod text;
 mod words;
 
+pub use alignments::{AlignedImage, AlignedWord, alignments};
 pub use animation::Animation;
 pub use answers::answers;
 pub use bars::{bar_chart, grouped_bar_chart};

@@ -11,6 +11,7 @@ use super::text::TextStyle;
 pub(super) struct Ink(pub [u8; 3]);
 
 impl Ink {
+    pub const WHITE: Self = Self([255, 255, 255]);
     pub const TEXT: Self = Self([34, 34, 34]);
     pub const QUIET_TEXT: Self = Self([85, 85, 85]);
     pub const AXIS: Self = Self([85, 85, 85]);
@@ -23,6 +24,13 @@ impl Ink {
     pub fn of(colour: BackendColor) -> Option<Self> {
         let (red, green, blue) = colour.rgb;
         (colour.alpha > 0.0).then_some(Self([red, green, blue]))
+    }
+
+    /// White for dark colours, black for light ones: what is readable on this one.
+    pub fn readable(self) -> Self {
+        let Self([red, green, blue]) = self;
+        let brightness = 0.299 * f32::from(red) + 0.587 * f32::from(green) + 0.114 * f32::from(blue);
+        if brightness > 120.0 { Self([0, 0, 0]) } else { Self::WHITE }
     }
 
     pub fn rgb(self) -> RGBColor {
