@@ -3,9 +3,9 @@
 use captionlab::Error;
 use captionlab::data::{BoundingBox, Dataset, ImageSource, ScenesConfig};
 use captionlab::show::{
-    AlignedImage, AlignedWord, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Series,
-    Table, WordLink, alignments, bar_chart, captioned_examples, captioned_grid, curves, curves_with, grouped_bar_chart,
-    highlighted_words, histogram, word_alignment,
+    AlignedImage, AlignedWord, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HeatMap, HighlightedWords,
+    Series, Table, WordLink, alignments, bar_chart, captioned_examples, captioned_grid, curves, curves_with,
+    grouped_bar_chart, heat_map, highlighted_words, histogram, word_alignment,
 };
 use image::{Rgb, RgbImage};
 
@@ -480,4 +480,81 @@ fn alignments_that_cannot_be_drawn_say_why() {
     let mut unused = one;
     unused.boxes.push(BoundingBox { left: f32::NAN, top: 0.0, right: 0.0, bottom: 0.0 });
     assert_whole(&alignments("t", &[unused], 1).unwrap());
+}
+
+fn numbered(name: &str, count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("{name} {number}")).collect()
+}
+
+/// A heat map with the best column of each row marked.
+fn matrix(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f32) -> HeatMap {
+    let values: Vec<Vec<f32>> = (0..rows).map(|row| (0..columns).map(|column| value(row, column)).collect()).collect();
+    let best = |values: &Vec<f32>| (0..columns).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap();
+    let marked = values.iter().map(best).enumerate().collect();
+    HeatMap { rows: numbered("word", rows), columns: numbered("region", columns), values, marked }
+}
+
+#[test]
+fn heat_maps_hold_any_finite_values() {
+    for (rows, columns) in [(1, 1), (1, 20), (12, 20), (20, 1), (100, 100), (3, 300)] {
+        let maps = [
+            matrix(rows, columns, |row, column| (row as f32 * 1.3 + column as f32 * 0.7).sin()),
+            matrix(rows, columns, |_, _| 0.0),
+            matrix(rows, columns, |row, column| [f32::MAX, f32::MIN][(row + column) % 2]),
+            matrix(rows, columns, |row, column| (row * columns + column) as f32 * 1e-30),
+        ];
+        for map in maps {
+            assert_whole(&heat_map("Words and regions", &map).unwrap());
+        }
+    }
+    let mut odd = matrix(3, 4, |row, column| (row * column) as f32);
+    odd.rows = vec!["a long label ".repeat(30), String::new(), "日本語 👩‍👧 \0".into()];
+    odd.columns = vec!["x".repeat(300), " ".into(), "\n".into(), "dog 98 %".into()];
+    assert_whole(&heat_map(&"title ".repeat(100), &odd).unwrap());
+    assert_eq!(heat_map("", &odd).unwrap(), heat_map("", &odd).unwrap());
+}
+
+#[test]
+fn a_heat_map_is_coloured_by_value_and_marked_by_frames() {
+    let map = matrix(2, 2, |row, column| (row * 2 + column) as f32);
+    let figure = heat_map("t", &map).unwrap();
+    let has = |figure: &Figure, colour: [u8; 3]| pixels(figure).pixels().filter(|pixel| pixel.0 == colour).count();
+    // The ends of viridis.
+    assert!(has(&figure, [68, 1, 84]) > 1000 && has(&figure, [253, 231, 37]) > 1000);
+    let unmarked = heat_map("t", &HeatMap { marked: Vec::new(), ..map }).unwrap();
+    assert_ne!(pixels(&figure), pixels(&unmarked));
+}
+
+#[test]
+fn the_words_for_a_heat_map_say_where_each_row_is_highest() {
+    let mut map = matrix(30, 3, |row, column| [0.25, -0.5, 0.25][(row + column) % 3]);
+    map.marked = vec![(0, 2), (1, 1), (2, 0), (2, 1)];
+    let text = heat_map("Scores", &map).unwrap().alternative;
+    let start = "Heat map: Scores. 30 rows and 3 columns, values from −0.50 to 0.25. \
+                 word 1: highest in region 1 (0.25), marked region 3 (0.25). word 2: highest in region 2 (0.25). \
+                 word 3: highest in region 1 (0.25), marked region 1 (0.25), region 2 (0.25). word 4:";
+    assert!(text.starts_with(start) && text.ends_with(" And 6 more rows."), "{text}");
+}
+
+#[test]
+fn heat_maps_that_cannot_be_drawn_say_why() {
+    let map = matrix(2, 3, |row, column| (row + column) as f32);
+    let with = |change: fn(&mut HeatMap)| {
+        let mut changed = map.clone();
+        change(&mut changed);
+        heat_map("t", &changed)
+    };
+    refused(heat_map("t", &HeatMap::default()), "no values");
+    refused(heat_map("t", &matrix(0, 3, |_, _| 0.0)), "no values");
+    refused(with(|map| map.columns.clear()), "no values");
+    refused(with(|map| map.rows.truncate(1)), "2 rows has 1 row labels");
+    refused(with(|map| map.values[1].truncate(2)), "row \"word 2\" of the heat map has 2 values for 3 columns");
+    refused(
+        with(|map| map.values[1][2] = f32::NAN),
+        "row \"word 2\", column \"region 3\" of the heat map is not a number",
+    );
+    refused(with(|map| map.values[0][0] = f32::NEG_INFINITY), "is −∞");
+    refused(with(|map| map.marked.push((2, 0))), "the marked cell (2, 0) is outside a heat map of 2×3 values");
+    refused(heat_map("t", &matrix(1, 301, |_, _| 0.0)), "301 columns");
+    refused(heat_map("t", &matrix(1000, 1, |_, _| 0.0)), "pixels");
 }

@@ -8,6 +8,7 @@
 //! | images with captions | [`captioned_grid`] |
 //! | objects and regions of images | [`boxed_images`], [`regions`] |
 //! | which word of a sentence is aligned with which region | [`alignments`] |
+//! | a matrix of numbers | [`heat_map`] |
 //! | a value over another | [`curves`], [`curves_with`] for logarithmic axes |
 //! | the losses of a run | [`learning_curves`] |
 //! | a distribution | [`histogram`] |
@@ -40,6 +41,7 @@ mod data_frame;
 mod examples;
 mod figure;
 mod grid;
+mod heat_map;
 mod histogram;
 #[cfg(feature = "tensors")]
 mod learning;
@@ -64,6 +66,7 @@ pub use data_frame::{data_frame, data_frame_rows};
 pub use examples::{captioned_examples, written_captions};
 pub use figure::Figure;
 pub use grid::{CaptionedImage, GridConfig, captioned_grid};
+pub use heat_map::{HeatMap, heat_map};
 pub use histogram::histogram;
 #[cfg(feature = "tensors")]
 pub use learning::learning_curves;
