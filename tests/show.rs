@@ -4,8 +4,8 @@ use captionlab::Error;
 use captionlab::data::{BoundingBox, Dataset, ImageSource, ScenesConfig};
 use captionlab::show::{
     AlignedImage, AlignedWord, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HeatMap, HighlightedWords,
-    Series, Table, WordLink, alignments, bar_chart, captioned_examples, captioned_grid, curves, curves_with,
-    grouped_bar_chart, heat_map, highlighted_words, histogram, word_alignment,
+    RetrievalRow, RetrievedImage, Series, Table, WordLink, alignments, bar_chart, captioned_examples, captioned_grid,
+    curves, curves_with, grouped_bar_chart, heat_map, highlighted_words, histogram, retrieval, word_alignment,
 };
 use image::{Rgb, RgbImage};
 
@@ -557,4 +557,67 @@ fn heat_maps_that_cannot_be_drawn_say_why() {
     refused(with(|map| map.marked.push((2, 0))), "the marked cell (2, 0) is outside a heat map of 2×3 values");
     refused(heat_map("t", &matrix(1, 301, |_, _| 0.0)), "301 columns");
     refused(heat_map("t", &matrix(1000, 1, |_, _| 0.0)), "pixels");
+}
+
+/// A query of so many results, of which one or none is right.
+fn found(query: &str, results: usize, right: Option<usize>, rank: Option<usize>) -> RetrievalRow {
+    let sizes = [(128, 128), (500, 333), (100, 300), (1, 1), (3, 2000)];
+    let result = |number: usize| RetrievedImage {
+        image: photograph(sizes[number % sizes.len()].0, sizes[number % sizes.len()].1),
+        score: 0.9 - 0.1 * number as f32,
+        correct: right == Some(number),
+    };
+    RetrievalRow { query: query.into(), results: (0..results).map(result).collect(), rank }
+}
+
+#[test]
+fn retrieval_holds_queries_and_images_of_any_size() {
+    let long = "a dog runs through the grass ".repeat(50);
+    let rows = [
+        found("a dog runs", 5, Some(0), Some(1)),
+        found(&long, 5, None, Some(12)),
+        found("", 1, None, None),
+        found("日本語 👩‍👧 \0\n", 10, Some(9), None),
+        found(&"x".repeat(300), 3, None, Some(usize::MAX)),
+    ];
+    assert_whole(&retrieval("From text to image", &rows).unwrap());
+    for row in rows {
+        assert_whole(&retrieval("", &[row]).unwrap());
+    }
+    let draw = || retrieval("t", &[found("a dog", 5, Some(2), Some(3))]).unwrap();
+    assert_eq!(draw(), draw());
+    let without = retrieval("t", &[found("a dog", 5, None, None)]).unwrap();
+    assert_ne!(pixels(&draw()), pixels(&without));
+}
+
+#[test]
+fn the_words_for_retrieval_say_which_result_is_right() {
+    let rows = [
+        found("a dog", 3, Some(1), Some(2)),
+        found("a boat", 2, None, Some(1200)),
+        found("a kite", 1, None, None),
+        // Ranks with ties may be worse than the place.
+        found("a tree", 1, Some(0), Some(4)),
+    ];
+    assert_eq!(
+        retrieval("Top 3", &rows).unwrap().alternative,
+        "Retrieval: Top 3. \"a dog\": 0.90, 0.80 (right), 0.70. \
+         \"a boat\": 0.90, 0.80; the right one has rank 1,200. \"a kite\": 0.90. \"a tree\": 0.90 (right)."
+    );
+}
+
+#[test]
+fn retrieval_that_cannot_be_drawn_says_why() {
+    let with = |change: fn(&mut RetrievalRow)| {
+        let mut row = found("a dog", 2, None, Some(5));
+        change(&mut row);
+        retrieval("t", &[row])
+    };
+    refused(retrieval("t", &[]), "no query");
+    refused(with(|row| row.results.clear()), "\"a dog\" has 0 results");
+    refused(retrieval("t", &[found("a dog", 11, None, None)]), "\"a dog\" has 11 results");
+    refused(with(|row| row.results[1].image = RgbImage::new(3, 0)), "result 2 of the query \"a dog\" has no pixels");
+    refused(with(|row| row.results[0].score = f32::NAN), "the score of result 1 of the query \"a dog\" is NaN");
+    refused(with(|row| row.rank = Some(0)), "rank 0");
+    refused(retrieval("t", &vec![found("a dog", 1, None, None); 200]), "pixels");
 }

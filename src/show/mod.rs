@@ -9,6 +9,7 @@
 //! | objects and regions of images | [`boxed_images`], [`regions`] |
 //! | which word of a sentence is aligned with which region | [`alignments`] |
 //! | a matrix of numbers | [`heat_map`] |
+//! | the images that were found for a query | [`retrieval`] |
 //! | a value over another | [`curves`], [`curves_with`] for logarithmic axes |
 //! | the losses of a run | [`learning_curves`] |
 //! | a distribution | [`histogram`] |
@@ -48,6 +49,7 @@ mod learning;
 mod palette;
 #[cfg(feature = "tensors")]
 mod regions;
+mod retrieval;
 #[cfg(feature = "scores")]
 mod scores;
 mod style;
@@ -72,6 +74,7 @@ pub use histogram::histogram;
 pub use learning::learning_curves;
 #[cfg(feature = "tensors")]
 pub use regions::regions;
+pub use retrieval::{RetrievalRow, RetrievedImage, retrieval};
 #[cfg(feature = "scores")]
 pub use scores::{matched_ngrams, meteor_alignment, score_curves};
 pub use table::Table;
