@@ -41,8 +41,9 @@ fn every_kind_is_trained_resumed_saved_and_measured_by_the_same_words() {
     photographs(folder.path(), 40);
     let data = folder.path().display().to_string();
     let cache = format!("cache={}", path("features"));
-    let kinds: [(&str, &[&str], &str); 3] = [
+    let kinds: [(&str, &[&str], &str); 4] = [
         ("captioner", &["--set", "captioner.hidden_size=16", "--set", &cache], "cider_d"),
+        ("align", &["--set", "aligner.hidden_size=16", "--set", &cache], "median_rank_text_to_image"),
         ("eye", &["--set", "encoder.channels=[8,8]", "--set", "encoder.strides=[4,4]"], "precision_at_5"),
         ("clip", &["--set", "clip.image.image_size=32", "--set", "clip.image.patch_size=16"], "picture_recall"),
     ];
@@ -79,6 +80,8 @@ fn settings_kinds_and_models_that_there_are_not_are_named() {
         (&["train", "captioner", "--set", "run.epochs=0", "--scenes", "20"], "run.epochs = 0: must be in 1..="),
         (&["train", "captioner", "--set", "captioner.word_dropout=1", "--scenes", "20"], "captioner.word_dropout = 1"),
         (&["train", "captioner", "--set", "encoder.name=vgg", "--scenes", "20"], "no encoder is called \"vgg\""),
+        (&["train", "align", "--set", "margin=-1", "--scenes", "20"], "margin = -1"),
+        (&["align", "nowhere.png", "a dog"], "nowhere.png"),
         (&["train", "detector", "--set", "detector.backbone.width=0", "--scenes", "20"], "detector.backbone.width = 0"),
         (&["train", "clip", "--config", "paper", "--scenes", "20"], "no configuration of `clip` is called \"paper\""),
         (&["eval", "captioner", "--run", "nowhere"], "nowhere"),
@@ -122,4 +125,27 @@ fn one_picture_that_cannot_be_read_does_not_end_the_others_work() {
     for good in ["a", "c"] {
         assert!(folder.path().join(format!("out/{good}.detections.png")).exists(), "{said}");
     }
+}
+
+#[test]
+fn a_sentence_is_aligned_with_a_picture_by_the_shipped_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let scene = Scene::generate(1, 900_001);
+    scene.draw().save(path("scene.png")).unwrap();
+    let (picture, out) = (path("scene.png"), path("drawn.png"));
+    let sentence = &scene.captions()[0];
+    let said = succeeds(&["align", &picture, sentence, "--smoothing", "100", "--out", &out]);
+    let words = captionlab::data::Vocabulary::words(sentence).join(" ");
+    assert!(said.starts_with("score ") && said.contains(&words), "{said}");
+    assert!(image::open(&out).unwrap().width() > 300);
+    for (arguments, problem) in [
+        (["align", &picture, "…", "--out", &out], "has no words"),
+        (["align", &picture, "qwertz", "--out", &out], "knows no word"),
+    ] {
+        let output = captionlab(&arguments);
+        assert!(!output.status.success() && text(&output).contains(problem), "{}", text(&output));
+    }
+    let output = captionlab(&["align", &picture, sentence, "--smoothing", "-1"]);
+    assert!(!output.status.success() && text(&output).contains("smoothing"), "{}", text(&output));
 }

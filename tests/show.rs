@@ -413,7 +413,7 @@ fn aligned(image: RgbImage, count: usize) -> AlignedImage {
         AlignedWord::new("word".repeat(1 + i % 4), region, i as f32 * 0.07)
     };
     let words = (0..count).map(word).collect();
-    AlignedImage { image, boxes, words, note: (count % 2 == 0).then(|| "score 4.2".to_string()) }
+    AlignedImage { image, boxes, words, note: count.is_multiple_of(2).then(|| "score 4.2".to_string()) }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | which word of a sentence is aligned with which region | [`alignments`] |
 //! | a matrix of numbers | [`heat_map`] |
 //! | the images that were found for a query | [`retrieval`] |
+//! | the same for examples and an aligner | `aligned_examples`, `similarities`, `retrieved_examples` |
 //! | a value over another | [`curves`], [`curves_with`] for logarithmic axes |
 //! | the losses of a run | [`learning_curves`] |
 //! | a distribution | [`histogram`] |
@@ -28,6 +29,8 @@
 //! # Ok::<(), captionlab::Error>(())
 //! ```
 
+#[cfg(feature = "tensors")]
+mod aligned;
 mod alignments;
 mod animation;
 mod answers;
@@ -57,6 +60,8 @@ mod table;
 mod text;
 mod words;
 
+#[cfg(feature = "tensors")]
+pub use aligned::{aligned_examples, retrieved_examples, similarities};
 pub use alignments::{AlignedImage, AlignedWord, alignments};
 pub use animation::Animation;
 pub use answers::answers;

@@ -1,5 +1,6 @@
 //! The command line of captionlab.
 
+mod align;
 mod detect;
 mod download;
 mod eval;
@@ -29,6 +30,8 @@ enum Command {
     Eval(eval::EvalOptions),
     /// Finds the things of pictures, prints them, and draws them into copies of the pictures.
     Detect(detect::DetectOptions),
+    /// Finds the region of a picture that each word of a sentence speaks of, prints them, and draws them.
+    Align(align::AlignOptions),
     /// Computes the features of all pictures of a data set, once: what is there already is found, not computed.
     Extract(extract::ExtractOptions),
     /// Downloads published weights and data sets, or says what there is.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Train(options) => train::run(options),
         Command::Eval(options) => eval::run(&options),
         Command::Detect(options) => detect::run(&options),
+        Command::Align(options) => align::run(&options),
         Command::Extract(options) => extract::run(options),
         Command::Download(options) => download::run(&options),
         Command::Score(options) => score::score(&options),

@@ -1,0 +1,108 @@
+//! Alignments of an aligner as figures.
+
+use super::alignments::{AlignedImage, AlignedWord, alignments};
+use super::figure::Figure;
+use super::heat_map::{HeatMap, heat_map};
+use super::retrieval::{RetrievalRow, RetrievedImage, retrieval};
+use crate::align::{Aligner, Alignment};
+use crate::data::Example;
+use crate::vision::FeatureCache;
+use crate::{Error, Result};
+
+/// Pictures that a gallery shows of each query.
+const SHOWN: usize = 5;
+
+impl AlignedImage {
+    /// A picture with the words of a sentence aligned with its regions. Words that the aligner does not know have no region.
+    pub fn new(image: image::RgbImage, alignment: &Alignment) -> Self {
+        let word = |(index, word): (usize, &String)| {
+            let region = alignment.regions[index];
+            AlignedWord {
+                word: word.clone(),
+                region: alignment.known[index].then_some(region),
+                score: alignment.similarities[index][region],
+            }
+        };
+        Self {
+            image,
+            boxes: alignment.boxes.clone(),
+            words: alignment.words.iter().enumerate().map(word).collect(),
+            note: None,
+        }
+    }
+}
+
+/// Draws pictures with their first caption, each word in the colour of its region; see [`alignments`] and [`Alignment::smoothed`].
+/// Pictures that cannot be read are left out.
+///
+/// # Errors
+/// Those of [`Aligner::align_cached`], [`Alignment::smoothed`] and [`alignments`].
+pub fn aligned_examples(
+    title: &str,
+    aligner: &Aligner,
+    cache: &FeatureCache,
+    examples: &[Example],
+    smoothing: f64,
+) -> Result<Figure> {
+    let mut images = Vec::with_capacity(examples.len());
+    for example in examples {
+        let (Some(caption), Ok(image)) = (example.captions.first(), example.picture()) else { continue };
+        let alignment = aligner.align_cached(cache, &example.name, caption)?.smoothed(smoothing)?;
+        images.push(AlignedImage::new(image, &alignment));
+    }
+    let columns = if images.len() > 4 { 3 } else { images.len().clamp(1, 2) };
+    alignments(title, &images, columns)
+}
+
+/// Draws how similar each word is to each region; the best region of each word is marked.
+///
+/// # Errors
+/// Those of [`heat_map`].
+pub fn similarities(title: &str, alignment: &Alignment) -> Result<Figure> {
+    let regions = (0..alignment.boxes.len()).map(|region| match region {
+        0 => "whole picture".to_string(),
+        _ => format!("region {region}"),
+    });
+    let map = HeatMap {
+        rows: alignment.words.clone(),
+        columns: regions.collect(),
+        values: alignment.similarities.clone(),
+        marked: alignment.regions.iter().copied().enumerate().collect(),
+    };
+    heat_map(title, &map)
+}
+
+/// Draws which pictures an aligner finds first for the first caption of each of some examples, among `among`; the right one is marked.
+///
+/// # Errors
+/// Those of [`Aligner::scores`] and [`retrieval`]; [`Error::Argument`] when an example is not among the pictures.
+pub fn retrieved_examples(
+    title: &str,
+    aligner: &Aligner,
+    cache: &FeatureCache,
+    queries: &[Example],
+    among: &[Example],
+) -> Result<Figure> {
+    let names: Vec<&str> = among.iter().map(|example| example.name.as_str()).collect();
+    let sentences: Vec<&str> =
+        queries.iter().map(|example| example.captions.first().map_or("", String::as_str)).collect();
+    let scores = aligner.scores(cache, &names, &sentences)?;
+    let mut rows = Vec::with_capacity(queries.len());
+    for (row, (example, sentence)) in scores.iter().zip(queries.iter().zip(sentences)) {
+        let own = names.iter().position(|name| *name == example.name).ok_or_else(|| {
+            Error::argument(format!("{} is not among the pictures that are searched", example.name), "Add it to them.")
+        })?;
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        let mut results = Vec::with_capacity(SHOWN);
+        for picture in order {
+            if results.len() == SHOWN {
+                break;
+            }
+            let Ok(image) = among[picture].picture() else { continue };
+            results.push(RetrievedImage { image, score: row[picture], correct: picture == own });
+        }
+        rows.push(RetrievalRow { query: sentence.to_string(), results, rank: Some(crate::metrics::rank(row, own)) });
+    }
+    retrieval(title, &rows)
+}
