@@ -149,3 +149,30 @@ fn a_sentence_is_aligned_with_a_picture_by_the_shipped_model() {
     let output = captionlab(&["align", &picture, sentence, "--smoothing", "-1"]);
     assert!(!output.status.success() && text(&output).contains("smoothing"), "{}", text(&output));
 }
+
+#[test]
+fn scenes_are_written_as_a_data_set_that_other_verbs_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("scenes").display().to_string();
+    let arguments = ["scenes", "--out", &out, "--train", "6", "--validation", "3", "--test", "3", "--seed", "5"];
+    let said = succeeds(&arguments);
+    assert!(said.contains("scenes: 12 pictures") && said.contains("43 files written, 0 there already"), "{said}");
+    let said = succeeds(&arguments);
+    assert!(said.contains("0 files written, 43 there already"), "{said}");
+    let data = Dataset::open(&out).unwrap().with_entities(&out).unwrap();
+    let config = ScenesConfig { train: 6, validation: 3, test: 3, seed: 5 };
+    for (found, scene) in data.examples.iter().zip(Dataset::scenes(&config).unwrap().examples) {
+        assert_eq!((found.split, &found.regions, &found.links), (scene.split, &scene.regions, &scene.links));
+    }
+    let said = succeeds(&["eval", "clip", "--data", &out, "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(figures["pictures"], 3, "{said}");
+    for (arguments, said) in [
+        (&["scenes", "--out", &out, "--train", "6"][..], "Nothing was written."),
+        (&["scenes", "--out", &out, "--train", "800001"], "scenes.train = 800001: Train has at most 800000"),
+        (&["scenes"], "--out"),
+    ] {
+        let output = captionlab(arguments);
+        assert!(!output.status.success() && text(&output).contains(said), "{arguments:?}: {}", text(&output));
+    }
+}

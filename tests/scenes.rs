@@ -1,9 +1,12 @@
 //! What everything after relies on: Scenes is hard enough, true, and holds still.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::Path;
 
 use captionlab::data::scenes::{
-    Backdrop, CAPTIONS, Claim, ClaimScore, Colour, Difficulty, Kind, Relation, SIDE, Scene, ScenesConfig, claims, words,
+    Backdrop, CAPTIONS, Claim, ClaimScore, Colour, Difficulty, Kind, Relation, SIDE, Scene, ScenesConfig, claims,
+    export, words,
 };
 use captionlab::data::{Dataset, ImageSource, Layout, Random, Split};
 use rayon::prelude::*;
@@ -232,6 +235,149 @@ fn a_picture_can_be_drawn_in_any_size() {
         .sum::<f64>()
         / f64::from(3 * SIDE * SIDE);
     assert!(difference < 3.0, "{difference}");
+}
+
+/// All files below a folder, by their path in it.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(inside) = folders.pop() {
+        for entry in fs::read_dir(inside).expect("it is a folder") {
+            let path = entry.expect("it can be listed").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let name = path.strip_prefix(folder).expect("it is below").display().to_string();
+                    files.insert(name, fs::read(&path).expect("it can be read"));
+                }
+            }
+        }
+    }
+    files
+}
+
+const FEW: ScenesConfig = ScenesConfig { train: 6, validation: 3, test: 3, seed: 7 };
+
+#[test]
+fn exported_scenes_are_read_back_as_they_were() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Many, so that there are pictures with things that no caption names, and phrases with two of a kind.
+    let config = ScenesConfig { train: 60, ..FEW };
+    let scenes = Dataset::scenes(&config).expect("a valid config");
+    let out = folder.path().join("new/scenes");
+    let exported = export(&config, &out, |_, _| {}).expect("an empty folder");
+    assert_eq!((exported.pictures, exported.written, exported.kept), (66, 3 * 66 + 7, 0));
+    let data = Dataset::open(&out).and_then(|data| data.with_entities(&out)).expect("it is a data set");
+    assert_eq!((data.layout, data.notes.as_slice()), (Layout::Karpathy, &[][..]));
+    assert_eq!(data.examples.len(), scenes.examples.len());
+    for (found, scene) in data.examples.iter().zip(&scenes.examples) {
+        assert_eq!(found.name, format!("{}.png", scene.name));
+        assert_eq!((&found.captions, found.split), (&scene.captions, scene.split));
+        assert_eq!((&found.regions, &found.links), (&scene.regions, &scene.links), "{}", scene.name);
+        let pictures = [found, scene].map(|example| example.picture().expect("it can be read"));
+        assert_eq!(pictures[0], pictures[1]);
+    }
+    // So are COCO's captions, with pictures and splits.
+    let coco = Dataset::open(out.join("annotations/captions_test.json")).expect("it is a data set");
+    assert_eq!((coco.layout, coco.examples.len()), (Layout::Coco, 3));
+    for (found, scene) in coco.examples.iter().zip(scenes.split(Split::Test)) {
+        assert_eq!((&found.captions, found.split), (&scene.captions, Some(Split::Test)));
+        assert!(matches!(&found.image, ImageSource::File(path) if path.exists()));
+    }
+    let all = Dataset::open(out.join("annotations")).expect("it is a data set");
+    assert_eq!(all.captions(Split::Train), scenes.captions(Split::Train));
+    // And its boxes, whose ids begin at 1.
+    let mut ids = BTreeSet::new();
+    for (split, name) in [(Split::Train, "train"), (Split::Validation, "val"), (Split::Test, "test")] {
+        let text = fs::read(out.join(format!("annotations/instances_{name}.json"))).expect("it is written");
+        let coco: serde_json::Value = serde_json::from_slice(&text).expect("it is JSON");
+        let categories = coco["categories"].as_array().expect("a list");
+        assert_eq!(categories.len(), Kind::ALL.len());
+        let mut found = Vec::new();
+        for instance in coco["annotations"].as_array().expect("a list") {
+            assert!(ids.insert(instance["id"].as_u64().expect("a number")));
+            let category = categories.iter().find(|category| category["id"] == instance["category_id"]);
+            let image =
+                coco["images"].as_array().expect("a list").iter().find(|image| image["id"] == instance["image_id"]);
+            let side = |place: usize| instance["bbox"][place].as_f64().expect("a number");
+            assert_eq!(instance["area"].as_f64(), Some(side(2) * side(3)));
+            found.push((
+                image.expect("it is listed")["file_name"].as_str().expect("a text").to_string(),
+                category.expect("it is listed")["name"].as_str().expect("a text").to_string(),
+                [side(0), side(1), side(0) + side(2), side(1) + side(3)],
+            ));
+        }
+        let scenes = scenes.split(split).into_iter().flat_map(|scene| {
+            scene.regions.into_iter().map(move |region| {
+                let bounds = region.bounds;
+                let corners = [bounds.left, bounds.top, bounds.right, bounds.bottom].map(f64::from);
+                (format!("{}.png", scene.name), region.label, corners)
+            })
+        });
+        assert_eq!(found, scenes.collect::<Vec<_>>());
+    }
+    assert!(ids.first().is_some_and(|id| *id >= 1));
+}
+
+#[test]
+fn an_export_is_the_same_bytes_for_the_same_seed_and_goes_on_where_it_was_interrupted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, two, other] = ["one", "two", "other"].map(|name| folder.path().join(name));
+    let mut steps = Vec::new();
+    export(&FEW, &one, |done, all| steps.push((done, all))).expect("a new folder");
+    assert_eq!(steps.last(), Some(&(43, 43)));
+    export(&FEW, &two, |_, _| {}).expect("a new folder");
+    let whole = files(&one);
+    assert_eq!(whole.len(), 43);
+    assert!(whole == files(&two), "two exports differ");
+    // As on other machines. A change of this is one of the files' layout, or of the crate that packs PNG.
+    let bytes = hash(whole.iter().flat_map(|(name, bytes)| name.bytes().chain(bytes.iter().copied())));
+    assert_eq!(format!("{bytes:#018x}"), "0xa022120a98d09f71");
+    let seed = ScenesConfig { seed: 8, ..FEW };
+    export(&seed, &other, |_, _| {}).expect("a new folder");
+    assert!(whole.iter().zip(files(&other)).all(|((_, one), (_, other))| *one != other));
+
+    // Killed in the middle: some files are not there, one is unfinished, and the system left something hidden.
+    for name in ["dataset_scenes.json", "images/scene-000002.png", "entities/Sentences/scene-900001.txt"] {
+        fs::remove_file(two.join(name)).expect("it was written");
+    }
+    fs::write(two.join("images/.scene-000002.png.1-2.partial"), "half").expect("the folder can be written");
+    let exported = export(&FEW, &two, |_, _| {}).expect("it goes on");
+    assert_eq!((exported.written, exported.kept), (3, 40));
+    assert!(whole == files(&two), "it is not whole");
+    fs::write(two.join(".DS_Store"), "").expect("the folder can be written");
+    assert_eq!(export(&FEW, &two, |_, _| {}).expect("it is there").kept, 43);
+}
+
+#[test]
+fn a_folder_that_holds_something_else_is_refused_untouched() {
+    let folder = tempfile::tempdir().expect("a folder");
+    export(&FEW, folder.path(), |_, _| {}).expect("an empty folder");
+    let refused = |config: &ScenesConfig, said: &str| {
+        let before = files(folder.path());
+        let message = export(config, folder.path(), |_, _| {}).expect_err("it is refused").to_string();
+        assert!(message.contains(said) && message.ends_with("Nothing was written."), "{message}");
+        assert!(before == files(folder.path()), "something was written");
+    };
+    refused(&ScenesConfig { seed: 8, ..FEW }, "is another file than this export would write");
+    refused(&ScenesConfig { train: 9, ..FEW }, ".json is another file than this export would write");
+    refused(&ScenesConfig { train: 5, ..FEW }, "scene-000005");
+    refused(&ScenesConfig { test: 0, ..FEW }, "which is not of this export");
+    for name in ["notes.txt", "images/own/a.png", "entities/train.txt"] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+        fs::write(&path, "mine").expect("it can be written");
+        refused(&FEW, &format!("holds `{}`", name.trim_end_matches("/a.png")));
+        fs::remove_file(&path).expect("it is there");
+        fs::remove_dir(folder.path().join("images/own")).ok();
+    }
+    let file = folder.path().join("dataset_scenes.json");
+    let message = export(&FEW, &file, |_, _| {}).expect_err("it is a file").to_string();
+    assert!(message.contains("dataset_scenes.json: cannot list the folder"), "{message}");
+    let none = ScenesConfig { train: 0, validation: 0, test: 0, seed: 1 };
+    let message = export(&none, folder.path().join("none"), |_, _| {}).expect_err("nothing").to_string();
+    assert!(message.contains("scenes.train = 0: must be 1 or more"), "{message}");
+    assert!(!folder.path().join("none").exists());
 }
 
 /// `cargo test --test scenes -- --ignored sheet` writes a sheet of 64 pictures, to be looked at.

@@ -6,6 +6,7 @@ mod download;
 mod eval;
 mod extract;
 mod progress;
+mod scenes;
 mod score;
 mod terminal;
 mod train;
@@ -36,6 +37,8 @@ enum Command {
     Extract(extract::ExtractOptions),
     /// Downloads published weights and data sets, or says what there is.
     Download(download::DownloadOptions),
+    /// Writes Scenes as files: pictures, with captions and boxes as Karpathy, COCO and Flickr30k Entities store them.
+    Scenes(scenes::ScenesOptions),
     /// Scores captions against references: BLEU, METEOR, ROUGE-L and CIDEr-D, equal to pycocoevalcap's.
     Score(score::ScoreOptions),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Align(options) => align::run(&options),
         Command::Extract(options) => extract::run(options),
         Command::Download(options) => download::run(&options),
+        Command::Scenes(options) => scenes::run(&options),
         Command::Score(options) => score::score(&options),
     };
     match result {

@@ -36,7 +36,7 @@ impl Dataset {
     /// | `Annotations/NAME.xml` | an `<object>` with the `<name>`s of its entities, such as 12, and a `<bndbox>`, or `<scene>1` or `<nobndbox>1` | [`Example::regions`] |
     ///
     /// - A region is a box. Its label is the type of the phrases that mention it, such as `people`; where they differ `people/other`.
-    ///   An element `<label>` of the object, which the published files do not have, goes before these.
+    ///   An element `<label>`, which [`scenes::export`](super::scenes::export) writes, goes before these.
     /// - Corners are pixels counted from 1, both inside: `xmin` 1 and `xmax` 10 are ten pixels, from `left` 0 to `right` 10.
     /// - A phrase links to all boxes of its entity. Without a box (it is the whole scene, not in the picture, or `EN#0`, not visual)
     ///   it gives no link; the notes count these.

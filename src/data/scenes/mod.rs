@@ -26,6 +26,7 @@
 
 mod claims;
 mod difficulty;
+mod export;
 mod grammar;
 mod layout;
 mod lexicon;
@@ -34,6 +35,7 @@ mod world;
 
 pub use claims::{Claim, ClaimScore, Mention, claims};
 pub use difficulty::Difficulty;
+pub use export::{Exported, export};
 pub use world::{Action, Backdrop, Colour, Kind, Relation, Size};
 
 use rayon::prelude::*;
