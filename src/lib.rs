@@ -95,6 +95,7 @@ pub mod data;
 pub mod download;
 pub mod error;
 mod files;
+mod in_cells;
 #[cfg(feature = "tensors")]
 mod kinds;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! A whole aligner: a picture and a sentence in, the region of each word out.
 
+use std::fmt;
 use std::path::Path;
 
 use image::RgbImage;
@@ -329,6 +330,18 @@ pub(super) fn check_finite(similarities: &[Vec<f32>], picture: &str) -> Result<(
     }
 }
 
+/// Displays its size, its words and its encoder.
+impl fmt::Display for Aligner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (weights, words) = (self.weights.trainable_count(), self.vocabulary.word_count());
+        write!(
+            formatter,
+            "aligner of {weights} weights and {words} words, which reads features of `{}`",
+            self.encoder().name
+        )
+    }
+}
+
 impl Model for Aligner {
     const KIND: &'static str = "align";
     const SHIPPED: Option<&'static str> = Some("align-tiny");
@@ -342,3 +355,5 @@ impl Model for Aligner {
         evaluate(self, dataset, split)
     }
 }
+
+crate::in_cells::shown_in_cells!(Aligner);

@@ -1,5 +1,6 @@
 //! Which word of a sentence is which region of a picture.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::smooth;
@@ -75,6 +76,18 @@ pub(super) fn ground(similarities: &[Vec<f32>]) -> usize {
             _ => Some(now),
         })
         .map_or(0, |(region, _)| region)
+}
+
+crate::in_cells::shown_in_cells!(Alignment);
+
+/// Displays the score, then a line for each run of words with the number of its region, of which 0 is the whole picture.
+impl fmt::Display for Alignment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "score {:.2}", self.score)?;
+        self.snippets()
+            .iter()
+            .try_for_each(|snippet| write!(formatter, "\nregion {}: {}", snippet.region, snippet.text))
+    }
 }
 
 #[cfg(test)]

@@ -286,6 +286,8 @@ fn measure_grounding(
     }))
 }
 
+crate::in_cells::shown_in_cells!(AlignmentEvaluation);
+
 #[cfg(test)]
 mod tests {
     use super::*;

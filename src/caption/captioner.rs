@@ -247,6 +247,18 @@ impl Captioner {
     }
 }
 
+/// Displays its size, its words and its encoder.
+impl fmt::Display for Captioner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (weights, words) = (self.weights.trainable_count(), self.vocabulary.word_count());
+        write!(
+            formatter,
+            "captioner of {weights} weights and {words} words, which reads features of `{}`",
+            self.encoder().name
+        )
+    }
+}
+
 impl Model for Captioner {
     const KIND: &'static str = "captioner";
     const SHIPPED: Option<&'static str> = Some("captioner-tiny");
@@ -260,3 +272,5 @@ impl Model for Captioner {
         evaluate(self, dataset, split)
     }
 }
+
+crate::in_cells::shown_in_cells!(Captioner, Captions);

@@ -161,3 +161,5 @@ fn most_frequent_captions(dataset: &Dataset) -> Vec<String> {
     captions.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
     captions.into_iter().map(|(caption, _)| caption).collect()
 }
+
+crate::in_cells::shown_in_cells!(CaptionEvaluation);

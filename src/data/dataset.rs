@@ -198,6 +198,8 @@ impl Tally {
     }
 }
 
+crate::in_cells::shown_in_cells!(Dataset);
+
 #[cfg(test)]
 mod tests {
     use super::*;

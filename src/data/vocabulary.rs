@@ -431,3 +431,5 @@ pub(super) fn by_frequency(mut counts: Vec<(String, usize)>) -> Vec<(String, usi
     counts.sort_unstable_by(|(word, count), (other, other_count)| other_count.cmp(count).then_with(|| word.cmp(other)));
     counts
 }
+
+crate::in_cells::shown_in_cells!(Vocabulary);

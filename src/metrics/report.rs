@@ -312,6 +312,8 @@ fn check_lengths(captions: &[CaptionToScore], tokens: &[Tokens]) -> Result<()> {
     Ok(())
 }
 
+crate::in_cells::shown_in_cells!(Report);
+
 #[cfg(test)]
 mod tests {
     use super::*;

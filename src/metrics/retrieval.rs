@@ -135,6 +135,8 @@ pub fn ranks(scores: &[f32], pictures: usize, pictures_of_captions: &[usize]) ->
     Ok((of_captions, (0..pictures).filter_map(of_picture).collect()))
 }
 
+crate::in_cells::shown_in_cells!(Ranks);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! A training on its own thread: what starts, resumes, watches and stops it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -252,6 +253,13 @@ impl Run {
     }
 }
 
+/// Displays the folder and the status.
+impl fmt::Display for Run {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "run in {}: {}", self.folder.display(), self.status())
+    }
+}
+
 impl Drop for Run {
     fn drop(&mut self) {
         self.stop().ok();
@@ -271,6 +279,8 @@ fn check_data(folder: &Path, was: &Value, dataset: &Dataset) -> Result<()> {
         "Resume it with the data set that it was started with; its examples, captions and boxes must be the same.",
     ))
 }
+
+crate::in_cells::shown_in_cells!(Run);
 
 #[cfg(test)]
 mod tests {

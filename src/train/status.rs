@@ -102,6 +102,8 @@ pub struct Curves {
     pub metrics: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
+crate::in_cells::shown_in_cells!(Status);
+
 #[cfg(test)]
 mod tests {
     use super::*;

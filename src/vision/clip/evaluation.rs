@@ -173,3 +173,5 @@ impl Total {
         }
     }
 }
+
+crate::in_cells::shown_in_cells!(ClipEvaluation);

@@ -308,6 +308,8 @@ fn in_words(found: &Detections, detector: &FasterRcnn) -> String {
     if words.is_empty() { "nothing".to_string() } else { words.join(", ") }
 }
 
+crate::in_cells::shown_in_cells!(DetectorEvaluation);
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! Reading a feature cache.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -438,3 +439,13 @@ pub(super) fn whole_shards(folder: &Path, verify: bool) -> Result<(Vec<Shard>, B
     }
     Ok((whole, broken))
 }
+
+/// Displays the folder, and how much it holds.
+impl fmt::Display for FeatureCache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (folder, pictures, width) = (self.folder.display(), self.len(), self.width());
+        write!(formatter, "{folder}: {pictures} pictures, features of dimension {width}")
+    }
+}
+
+crate::in_cells::shown_in_cells!(FeatureCache);

@@ -1,5 +1,6 @@
 //! Feature extraction in the background.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -144,3 +145,16 @@ impl Drop for Extraction {
         self.stop().ok();
     }
 }
+
+/// Displays the report of an extraction that has ended, or else how far it is.
+impl fmt::Display for Extraction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.report, self.progress()) {
+            (Some(report), _) => write!(formatter, "{report}"),
+            (None, Some(progress)) => write!(formatter, "{}: {progress}", self.folder.display()),
+            (None, None) => write!(formatter, "{}: starting", self.folder.display()),
+        }
+    }
+}
+
+crate::in_cells::shown_in_cells!(Extraction);
