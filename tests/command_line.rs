@@ -167,6 +167,11 @@ fn scenes_are_written_as_a_data_set_that_other_verbs_open() {
     let said = succeeds(&["eval", "clip", "--data", &out, "--json"]);
     let figures: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     assert_eq!(figures["pictures"], 3, "{said}");
+    let entities = format!("{out}/entities");
+    let said = succeeds(&["eval", "align", "--data", &out, "--entities", &entities, "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert!(figures["phrases"].as_u64().is_some_and(|phrases| phrases > 10), "{said}");
+    assert!(figures["grounding"].as_f64().is_some_and(|share| share > 0.8), "{said}");
     for (arguments, said) in [
         (&["scenes", "--out", &out, "--train", "6"][..], "Nothing was written."),
         (&["scenes", "--out", &out, "--train", "800001"], "scenes.train = 800001: Train has at most 800000"),

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use captionlab::data::{Dataset, ScenesConfig, Split};
+use captionlab::data::{ScenesConfig, Split};
 use captionlab::{KINDS, Kind, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
+use crate::data::DataOptions;
 use crate::terminal::say;
 
 #[derive(Args)]
@@ -18,9 +19,8 @@ pub struct EvalOptions {
     /// the newest run.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// A data set in any of the layouts that are known; Scenes when left out.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
     /// Which part of the data set.
     #[arg(long, value_enum, default_value = "test")]
     split: SplitName,
@@ -42,10 +42,7 @@ pub fn run(options: &EvalOptions) -> Result<()> {
         Some(model) => model.clone(),
         None => kind.usual_model()?,
     };
-    let dataset = match &options.data {
-        Some(folder) => Dataset::open(folder)?.with_splits()?,
-        None => Dataset::scenes(&ScenesConfig::default())?,
-    };
+    let dataset = options.data.open(&ScenesConfig::default())?;
     let split = match options.split {
         SplitName::Train => Split::Train,
         SplitName::Validation => Split::Validation,

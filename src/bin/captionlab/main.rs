@@ -1,6 +1,7 @@
 //! The command line of captionlab.
 
 mod align;
+mod data;
 mod detect;
 mod download;
 mod eval;

@@ -2,27 +2,27 @@
 
 use std::path::PathBuf;
 
-use captionlab::data::{Dataset, ScenesConfig};
+use captionlab::data::ScenesConfig;
 use captionlab::train::save_model;
 use captionlab::{KINDS, Kind, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use crate::data::DataOptions;
 use crate::progress::wait;
 use crate::terminal::say;
 
 #[derive(Args)]
 pub struct TrainOptions {
-    /// What to train: a word detector (eye), a captioner, a detector or a clip.
+    /// What to train: an aligner (align), a captioner, a detector, a clip or a word detector (eye).
     #[arg(value_name = "KIND", value_parser = PossibleValuesParser::new(KINDS.iter().map(|kind| kind.name)))]
     kind: String,
-    /// A captioned data set in any of the layouts that are known, with splits or without; Scenes when left out.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
     /// How many scenes to learn from, where no other data set is named.
     #[arg(long, value_name = "COUNT", conflicts_with = "data")]
     scenes: Option<usize>,
-    /// The configuration to start from: scenes, and for a captioner course and paper.
+    /// The configuration to start from: scenes, and for an aligner or a captioner course and paper.
     #[arg(long, value_name = "NAME", default_value = "scenes", conflicts_with = "resume")]
     config: String,
     /// Changes a setting, such as run.optimiser.learning_rate=3e-4; may be given several times.
@@ -52,7 +52,10 @@ pub fn run(options: TrainOptions) -> Result<()> {
     let kind = Kind::named(&options.kind)?;
     let usual = (kind.scenes)();
     let scenes = ScenesConfig { train: options.scenes.unwrap_or(usual.train), ..usual };
-    let dataset = open(options.data.as_ref(), &scenes)?;
+    let dataset = options.data.open(&scenes)?;
+    if options.data.data.is_some() {
+        say(&dataset)?;
+    }
     let run = match &options.resume {
         Some(folder) => kind.resume(folder, &dataset)?,
         None => {
@@ -70,17 +73,5 @@ pub fn run(options: TrainOptions) -> Result<()> {
     match &options.save {
         Some(save) => save_model(&folder, save),
         None => Ok(()),
-    }
-}
-
-/// The data set in a folder, with the splits that the lessons draw where it has none, or else scenes.
-pub fn open(folder: Option<&PathBuf>, scenes: &ScenesConfig) -> Result<Dataset> {
-    match folder {
-        Some(folder) => {
-            let dataset = Dataset::open(folder)?.with_splits()?;
-            say(&dataset)?;
-            Ok(dataset)
-        }
-        None => Dataset::scenes(scenes),
     }
 }
