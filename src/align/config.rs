@@ -60,8 +60,9 @@ pub struct AlignmentConfig {
     /// Dimension of a ReLU layer between the word's embedding and the recurrent layer, in `1..=16384`; `None` for no such layer.
     /// Default: `None`.
     pub word_layer: Option<usize>,
-    /// The recurrent cell that reads the sentence in both directions. Default: an LSTM.
-    pub cell: Cell,
+    /// The recurrent cell that reads the sentence in both directions; `None` embeds each word by itself, as a bag of words. Default: an
+    /// LSTM.
+    pub cell: Option<Cell>,
     /// Dimension of the recurrent state of each direction, in `1..=16384`. Default: 192.
     pub hidden_size: usize,
     /// How the states of both directions are joined. Default: concatenated.
@@ -91,7 +92,7 @@ impl Default for AlignmentConfig {
         Self {
             word_size: 128,
             word_layer: None,
-            cell: Cell::Lstm,
+            cell: Some(Cell::Lstm),
             hidden_size: 192,
             directions: Directions::Concatenated,
             embedding_size: 256,
@@ -127,7 +128,7 @@ impl AlignmentConfig {
     /// map of the regions, inner products of 1,000 numbers.
     pub fn paper() -> Self {
         Self {
-            cell: Cell::ReluRnn,
+            cell: Some(Cell::ReluRnn),
             word_layer: Some(300),
             hidden_size: 300,
             directions: Directions::Summed,

@@ -20,7 +20,7 @@ pub struct AlignmentNetwork {
     region_projection: Linear,
     word_embedding: Tensor,
     word_layer: Option<Linear>,
-    recurrent: Bidirectional,
+    recurrent: Option<Bidirectional>,
     word_projection: Linear,
 }
 
@@ -79,9 +79,10 @@ impl AlignmentNetwork {
         config.validate()?;
         let AlignmentConfig { word_size, hidden_size, embedding_size, .. } = *config;
         let read = config.word_layer.unwrap_or(word_size);
-        let states = match config.directions {
-            Directions::Concatenated => 2 * hidden_size,
-            Directions::Summed => hidden_size,
+        let states = match (config.cell, config.directions) {
+            (None, _) => read,
+            (Some(_), Directions::Concatenated) => 2 * hidden_size,
+            (Some(_), Directions::Summed) => hidden_size,
         };
         Ok(Self {
             config: config.clone(),
@@ -89,7 +90,7 @@ impl AlignmentNetwork {
             region_projection: Linear::new("region_projection", feature_size, embedding_size, weights),
             word_embedding: weights.uniform("word_embedding.weight", &[vocabulary_size as i64, word_size as i64], 1.0),
             word_layer: config.word_layer.map(|size| Linear::new("word_layer", word_size, size, weights)),
-            recurrent: Bidirectional::new(config.cell, read, hidden_size, "lstm", weights),
+            recurrent: config.cell.map(|cell| Bidirectional::new(cell, read, hidden_size, "lstm", weights)),
             word_projection: Linear::new("word_projection", states, embedding_size, weights),
         })
     }
@@ -124,7 +125,7 @@ impl AlignmentNetwork {
         Ok(self.of_length_one(embedded))
     }
 
-    /// Embeds words, each in its sentence: `s_t = f(W_d (h_t forward, h_t backward) + b_d)` with a ReLU `f` (equations 2 to 5).
+    /// Embeds words, each in its sentence unless the configuration asks for a bag of words: `s_t = f(W_d (h_t forward, h_t backward) + b_d)` with a ReLU `f` (equations 2 to 5).
     ///
     /// # Shapes
     /// - result: `[words, embedding_size]`, packed as the sentences are
@@ -134,10 +135,11 @@ impl AlignmentNetwork {
         if let Some(layer) = &self.word_layer {
             words = layer.forward(&words).relu();
         }
-        let states = self.recurrent.forward(&words, &sentences.packing.steps);
-        let states = match self.config.directions {
-            Directions::Concatenated => states,
-            Directions::Summed => {
+        let read = |network: &Bidirectional| network.forward(&words, &sentences.packing.steps);
+        let states = match (self.recurrent.as_ref().map(read), self.config.directions) {
+            (None, _) => words,
+            (Some(states), Directions::Concatenated) => states,
+            (Some(states), Directions::Summed) => {
                 let hidden = states.size()[1] / 2;
                 states.narrow(1, 0, hidden) + states.narrow(1, hidden, hidden)
             }

@@ -414,6 +414,7 @@ mod tests {
                 embedding_size: 20,
                 ..AlignmentConfig::course()
             },
+            AlignmentConfig { cell: None, ..AlignmentConfig::scenes() },
             AlignmentConfig {
                 score: crate::align::RegionScore::SumOfPositive,
                 hidden_size: 8,
