@@ -7,7 +7,7 @@ macro_rules! shown_in_cells {
             impl $type {
                 /// Displays the value below the notebook cell. Notebooks call this for a cell's last expression.
                 pub fn evcxr_display(&self) {
-                    evcxr_runtime::mime_type("text/plain").text(self.to_string());
+                    println!("{self}");
                 }
             }
         )+
