@@ -117,12 +117,11 @@ impl Recurrent {
         let size = self.hidden_size;
         match self.cell {
             Cell::Lstm => {
-                let input_and_forget = gates.narrow(1, 0, 2 * size).sigmoid();
-                let candidate = gates.narrow(1, 2 * size, size).tanh();
-                let output = gates.narrow(1, 3 * size, size).sigmoid();
-                let cell = input_and_forget.narrow(1, size, size) * &state.cell
-                    + input_and_forget.narrow(1, 0, size) * candidate;
-                RecurrentState { hidden: output * cell.tanh(), cell }
+                // Split, not narrowed: the gradient of a part alone is as large as the whole.
+                let parts = gates.split_with_sizes([2 * size, size, size], 1);
+                let input_and_forget = parts[0].sigmoid().split(size, 1);
+                let cell = &input_and_forget[1] * &state.cell + &input_and_forget[0] * parts[1].tanh();
+                RecurrentState { hidden: parts[2].sigmoid() * cell.tanh(), cell }
             }
             Cell::ReluRnn => {
                 let hidden = gates.relu();
