@@ -7,6 +7,9 @@ use super::{AlignmentConfig, Negatives, PackedSentences, RegionScore};
 /// Similarities that are computed at a time: what fits into the processor's cache beside the embeddings.
 const TILE: i64 = 1 << 20;
 
+/// Words of a tile. The more, the fewer regions fit; a matrix product is fast where both are many.
+const WORDS_OF_TILE: i64 = 1024;
+
 /// Pictures and sentences as embeddings.
 pub(super) struct Embedded {
     /// `[pictures, regions, embedding_size]`
@@ -42,31 +45,51 @@ impl Embedded {
         Self { regions, mask, words, sentence_of_words, scales }
     }
 
-    /// Calls `take` with the similarities of all words with the regions of some pictures, `[words, pictures, regions]`, which are −∞
-    /// where there is no region, for all pictures in turn.
-    fn for_each_tile(&self, mut take: impl FnMut(Tensor)) {
-        let [pictures, regions, width] = self.regions.size()[..] else { return };
-        let words = self.words.size()[0];
-        let count = (TILE / (words * regions).max(1)).clamp(1, pictures.max(1));
-        let absent = self.mask.eq(0.0);
+    /// The similarities of words with the regions of pictures, tile by tile: `of_tile` makes of a tile, `[words, regions, pictures]`,
+    /// in which there is −∞ where there is no region, tensors `[words, pictures]`, which are joined to those of all.
+    fn over_tiles<const N: usize>(&self, of_tile: impl Fn(Tensor) -> [Tensor; N]) -> [Tensor; N] {
+        let ([pictures, regions, width], words) = (self.shape(), self.words.size()[0]);
+        // A column for each region of a picture, the first regions of all pictures first: then a maximum over regions compares whole
+        // rows.
+        let columns = self.regions.transpose(0, 1);
+        let absent = self.mask.eq(0.0).tr();
+        let is_padded = absent.any().int64_value(&[]) != 0;
+        let rows_of_tile = words.clamp(1, WORDS_OF_TILE);
+        let count = (TILE / (rows_of_tile * regions).max(1)).clamp(1, pictures.max(1));
+        let mut joined: [Vec<Tensor>; N] = std::array::from_fn(|_| Vec::new());
         for first in (0..pictures).step_by(count as usize) {
             let count = count.min(pictures - first);
-            let tile = self.regions.narrow(0, first, count).reshape([count * regions, width]);
-            let similarities = self.words.matmul(&tile.tr()).view([words, count, regions]);
-            take(similarities.masked_fill(&absent.narrow(0, first, count), f64::NEG_INFINITY));
+            let tile = columns.narrow(1, first, count).reshape([regions * count, width]).tr();
+            let mut of_words: [Vec<Tensor>; N] = std::array::from_fn(|_| Vec::new());
+            for first_word in (0..words).step_by(rows_of_tile as usize) {
+                let rows = rows_of_tile.min(words - first_word);
+                let mut similarities =
+                    self.words.narrow(0, first_word, rows).matmul(&tile).view([rows, regions, count]);
+                if is_padded {
+                    similarities =
+                        similarities.masked_fill(&absent.narrow(1, first, count).unsqueeze(0), f64::NEG_INFINITY);
+                }
+                of_words.iter_mut().zip(of_tile(similarities)).for_each(|(part, tensor)| part.push(tensor));
+            }
+            joined.iter_mut().zip(of_words).for_each(|(part, tensors)| part.push(Tensor::cat(&tensors, 0)));
         }
+        joined.map(|parts| Tensor::cat(&parts, 1))
+    }
+
+    /// Pictures, regions, and the dimension of their embeddings.
+    fn shape(&self) -> [i64; 3] {
+        let size = self.regions.size();
+        [size[0], size[1], size[2]]
     }
 
     fn best(&self) -> Best {
-        tch::no_grad(|| {
-            let (mut similarities, mut regions) = (Vec::new(), Vec::new());
-            self.for_each_tile(|tile| {
-                let (similarity, region) = tile.max_dim(2, false);
-                similarities.push(similarity);
-                regions.push(region);
-            });
-            Best { similarity: Tensor::cat(&similarities, 1), region: Tensor::cat(&regions, 1) }
-        })
+        let [similarity, region] = tch::no_grad(|| {
+            self.over_tiles(|tile| {
+                let (similarity, region) = tile.max_dim(1, false);
+                [similarity, region]
+            })
+        });
+        Best { similarity, region }
     }
 
     /// Sums over the words of each sentence: `[words, pictures]` to `[sentences, pictures]`.
@@ -79,21 +102,14 @@ impl Embedded {
     ///
     /// [`RegionScore::Max`] is computed without a gradient, tile by tile.
     pub(super) fn scores(&self, score: RegionScore) -> Tensor {
-        match score {
-            RegionScore::Max => {
-                let mut best = Vec::new();
-                tch::no_grad(|| self.for_each_tile(|tile| best.push(tile.amax([2], false))));
-                self.over_sentences(&Tensor::cat(&best, 1))
-            }
+        let [of_words] = match score {
+            RegionScore::Max => tch::no_grad(|| self.over_tiles(|tile| [tile.amax([1], false)])),
+            // −∞ is not positive.
             RegionScore::SumOfPositive => {
-                let mut sums = Vec::new();
-                // −∞ is not positive.
-                self.for_each_tile(|tile| {
-                    sums.push(tile.relu().sum_dim_intlist([2i64].as_slice(), false, Kind::Float))
-                });
-                self.over_sentences(&Tensor::cat(&sums, 1))
+                self.over_tiles(|tile| [tile.relu().sum_dim_intlist([1i64].as_slice(), false, Kind::Float)])
             }
-        }
+        };
+        self.over_sentences(&of_words)
     }
 
     /// The ranking loss of the sentences, which belong to the pictures `owners`, `[sentences]`.
@@ -113,7 +129,7 @@ impl Embedded {
 
         // How much each word counts in each picture, `[words, pictures]`.
         let counts = (gradient * self.scales.unsqueeze(1)).index_select(0, &self.sentence_of_words);
-        let [pictures, regions, width] = self.regions.size()[..] else { return loss };
+        let [pictures, regions, width] = self.shape();
         let first_region = Tensor::arange(pictures, (Kind::Int64, counts.device())) * regions;
         let counted = counts.ne(0.0);
         let rows = (best.region + first_region).masked_select(&counted);
