@@ -197,7 +197,7 @@ impl Run {
         let result = self.wait_with(|status| println!("{status}"));
         let steps = self.curves().training_loss.len();
         if self.status().phase == Phase::Finished && steps < FEW_STEPS {
-            println!("Only {steps} steps, hardly enough to learn anything: raise `run.epochs`, or give more examples.");
+            println!("Only {steps} steps: if it has learnt too little, raise `run.epochs` or give more examples.");
         }
         let notes = self.notes();
         notes.iter().take(MOST_NOTES).for_each(|note| println!("{note}"));
