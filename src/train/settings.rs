@@ -57,15 +57,15 @@ pub struct RunSettings {
     pub folder: Option<PathBuf>,
 }
 
-/// Which epoch is the best, and when to stop for lack of a better one.
+/// Which epoch is the best, and when to stop for lack of a better one. Default: the lowest validation loss of all epochs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct KeepBest {
     /// `loss` for the validation loss, or the name of a metric.
     pub metric: String,
     /// Whether higher or lower values are better.
     pub goal: Goal,
     /// The run ends after this many epochs without a better value; `None` trains all epochs.
-    #[serde(default)]
     pub patience: Option<u64>,
 }
 
@@ -85,6 +85,12 @@ pub struct StartFrom {
     /// Only weights whose names begin so are taken; all of them when empty.
     #[serde(default)]
     pub prefix: String,
+}
+
+impl Default for KeepBest {
+    fn default() -> Self {
+        Self { metric: "loss".to_string(), goal: Goal::Minimise, patience: None }
+    }
 }
 
 impl KeepBest {
