@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first; the last ones are the table of kinds and downloads, which stand beside all others.
-const FLOORS: [&str; 13] = [
-    "error", "files", "data", "metrics", "nn", "train", "vision", "align", "caption", "show", "live", "download",
-    "kinds",
+const FLOORS: [&str; 14] = [
+    "in_cells", "error", "files", "data", "metrics", "nn", "train", "vision", "align", "caption", "show", "live",
+    "download", "kinds",
 ];
 
 fn floor_of(module: &str) -> Option<usize> {
