@@ -374,6 +374,20 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_whose_captions_have_no_words_teaches_nothing_and_ends_nothing() {
+        let (folder, mut dataset) = (tempfile::tempdir().unwrap(), scenes());
+        for example in &mut dataset.examples[..48] {
+            example.captions = vec!["…".to_string()];
+            example.links.clear();
+        }
+        let mut training = small(folder.path(), "run");
+        (training.run.epochs, training.run.batch_size) = (1, 2);
+        let mut run = Run::start(&training, &dataset).unwrap();
+        run.wait().unwrap();
+        assert!(run.curves().training_loss.iter().any(|(_, loss)| *loss == 0.0));
+    }
+
+    #[test]
     fn features_of_another_encoder_are_refused() {
         let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
         let mut training = small(folder.path(), "run");

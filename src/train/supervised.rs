@@ -191,7 +191,8 @@ impl<O: Objective + 'static> Task for Supervised<O> {
         let items = draws.iter().map(|draw| objective.items(draw)).sum();
         let part = |(number, (draw, inputs)): (usize, (O::Draw, <O::Inputs as Inputs>::Batch))| -> StepPart<'_> {
             let handle = objective.handle(number == 0);
-            let share = objective.weight(&draw) / total;
+            // A step with nothing to learn has shares of 0.
+            let share = objective.weight(&draw) / total.max(f64::MIN_POSITIVE);
             let mut random = Random::new(random.next_u64());
             Box::new(move || Ok(O::loss(&handle, &inputs, &draw, Some(&mut random))? * share))
         };
