@@ -120,7 +120,9 @@ pub use tch::{Device, Tensor};
 /// What the lessons use, in one line: `use captionlab::prelude::*;`.
 #[cfg(feature = "tensors")]
 pub mod prelude {
-    pub use crate::align::{self, Aligner, Alignment, AlignmentConfig, AlignmentTraining, Negatives, RegionScore};
+    pub use crate::align::{
+        self, Align, Aligner, Alignment, AlignmentConfig, AlignmentTraining, Negatives, RegionScore,
+    };
     pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, ImageInjection, Pooling};
     pub use crate::data::scenes::{ClaimScore, Scene, ScenesConfig};
     pub use crate::data::statistics::{

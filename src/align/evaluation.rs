@@ -5,9 +5,8 @@ use std::fmt;
 use image::RgbImage;
 use serde::Serialize;
 
-use super::Aligner;
-use super::aligner::{BATCH, EmbeddedPictures, check_finite, rows};
 use super::alignment::ground;
+use super::embedding::{Align, BATCH, Embed, EmbeddedPictures, check_finite, embedded_words, rows, scores_of};
 use crate::data::readable::{check_any_readable, decode_readable, write_unreadable};
 use crate::data::scenes::Scene;
 use crate::data::{BoundingBox, Dataset, Example, HOW_TO_SPLIT, PhraseLink, Split};
@@ -130,7 +129,7 @@ impl fmt::Display for AlignmentEvaluation {
 ///
 /// # Errors
 /// [`Error::Argument`] when the split has no pictures with captions, or none of them can be read.
-pub fn evaluate(aligner: &Aligner, dataset: &Dataset, split: Split) -> Result<AlignmentEvaluation> {
+pub fn evaluate(aligner: &impl Align, dataset: &Dataset, split: Split) -> Result<AlignmentEvaluation> {
     let examples = examples_of(dataset, split);
     if examples.is_empty() {
         return Err(Error::argument(
@@ -156,7 +155,7 @@ pub fn evaluate(aligner: &Aligner, dataset: &Dataset, split: Split) -> Result<Al
 
 /// Measures an aligner on pictures that are embedded already.
 pub(super) fn measure(
-    aligner: &Aligner,
+    aligner: &impl Embed,
     pictures: &EmbeddedPictures,
     examples: &[&Example],
     split: Split,
@@ -166,7 +165,7 @@ pub(super) fn measure(
     let mut without_words = 0;
     for (picture, example) in examples.iter().enumerate() {
         for caption in &example.captions {
-            match aligner.vocabulary().encode(caption) {
+            match aligner.ids(caption) {
                 words if words.is_empty() => without_words += 1,
                 words => {
                     sentences.push(words);
@@ -175,7 +174,7 @@ pub(super) fn measure(
             }
         }
     }
-    let scores = rows(&aligner.scores_of(pictures, &sentences)?)?;
+    let scores = rows(&scores_of(aligner, pictures, &sentences)?)?;
     check_finite(&scores, "a picture")?;
     let (of_sentences, of_pictures) = metrics::ranks(&scores.concat(), pictures.len(), &owners)?;
     let recall = |ranks: &Ranks| [1, 5, 10].map(|most| ranks.recall(most));
@@ -235,7 +234,7 @@ impl Truth {
 
 /// Grounds all phrases; `None` where the data set knows of none.
 fn measure_grounding(
-    aligner: &Aligner,
+    aligner: &impl Embed,
     pictures: &EmbeddedPictures,
     examples: &[&Example],
 ) -> Result<Option<Grounding>> {
@@ -244,7 +243,7 @@ fn measure_grounding(
     let mut sentences = Vec::new();
     for (picture, example) in examples.iter().enumerate().filter(|(_, example)| !example.links.is_empty()) {
         for (caption, text) in example.captions.iter().enumerate() {
-            let words = aligner.vocabulary().encode(text);
+            let words = aligner.ids(text);
             if !words.is_empty() {
                 linked.push((picture, caption));
                 sentences.push(words);
@@ -252,7 +251,7 @@ fn measure_grounding(
         }
     }
     let scenes: Vec<Option<Scene>> = examples.iter().map(|example| Scene::of(example)).collect();
-    for ((picture, caption), words) in linked.into_iter().zip(aligner.embed_words(&sentences)?) {
+    for ((picture, caption), words) in linked.into_iter().zip(embedded_words(aligner, &sentences)?) {
         let (example, scene, boxes) = (examples[picture], scenes[picture].as_ref(), &pictures.boxes[picture]);
         let similarities = pictures.similarities(picture, &words)?;
         check_finite(&similarities, &example.name)?;

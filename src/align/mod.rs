@@ -16,7 +16,7 @@
 //! The aligner that ships with the project knows Scenes:
 //!
 //! ```
-//! use captionlab::align::Aligner;
+//! use captionlab::align::{Align, Aligner};
 //! use captionlab::data::scenes::Scene;
 //! use captionlab::train::Model;
 //! use captionlab::Kind;
@@ -31,16 +31,22 @@
 mod aligner;
 mod alignment;
 mod config;
+mod embedding;
 mod evaluation;
 mod network;
 mod scores;
 mod smoothing;
 mod training;
 mod word_vectors;
+#[cfg(feature = "clip-text")]
+mod zero_shot;
 
 pub use aligner::Aligner;
 pub use alignment::{Alignment, Snippet};
 pub use config::{AlignmentConfig, AlignmentTraining, Directions, Negatives, RegionScore, Similarity};
+pub use embedding::Align;
 pub use evaluation::{AlignmentEvaluation, Grounding, evaluate};
 pub use network::{AlignmentNetwork, PackedSentences};
 pub use smoothing::smooth;
+#[cfg(feature = "clip-text")]
+pub use zero_shot::{TextUnit, ZeroShotAligner, chunks};

@@ -1,6 +1,6 @@
 //! The network of an aligner: regions and words as vectors of one space.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::scores::Embedded;
 use super::{AlignmentConfig, Directions, Negatives, Similarity};
@@ -55,6 +55,19 @@ impl PackedSentences {
     pub(crate) fn sentence_of_words(&self) -> Tensor {
         let sentences: Vec<i64> = self.packing.tokens.iter().map(|&(sentence, _)| sentence as i64).collect();
         Tensor::from_slice(&sentences)
+    }
+
+    /// The number of words of each sentence, `[sentences]` of `f32`.
+    pub(crate) fn lengths(&self) -> Tensor {
+        let mut words = vec![0f32; self.sentences];
+        self.packing.tokens.iter().for_each(|&(sentence, _)| words[sentence] += 1.0);
+        Tensor::from_slice(&words)
+    }
+
+    /// The ids of all words, `[words]`.
+    #[cfg(feature = "clip-text")]
+    pub(crate) fn ids(&self) -> &Tensor {
+        &self.ids
     }
 
     /// Where each word stands in the packed order: sentence after sentence, word after word, `[words]`.
@@ -158,7 +171,7 @@ impl AlignmentNetwork {
     /// - result: `[sentences, pictures]`
     pub fn scores(&self, regions: &Tensor, mask: &Tensor, words: &Tensor, sentences: &PackedSentences) -> Tensor {
         let [regions, mask, words] = [regions, mask, words].map(Tensor::shallow_clone);
-        Embedded::new(regions, mask, words, sentences, &self.config).scores(self.config.score)
+        Embedded::new(regions, mask, words, sentences, &self.scales(sentences)).scores(self.config.score)
     }
 
     /// How far right pairs fail to score higher than wrong ones by the margin, per sentence (equation 9, in both directions).
@@ -185,8 +198,14 @@ impl AlignmentNetwork {
     ) -> Result<Tensor> {
         let regions = self.regions(features, random.as_deref_mut())?;
         let words = self.words(sentences, random);
-        let embedded = Embedded::new(regions, features.mask.shallow_clone(), words, sentences, &self.config);
+        let embedded = Embedded::new(regions, features.mask.shallow_clone(), words, sentences, &self.scales(sentences));
         Ok(embedded.loss(&self.config, owners, margin, negatives))
+    }
+
+    /// What each sentence's score is multiplied by, `[sentences]`.
+    fn scales(&self, sentences: &PackedSentences) -> Tensor {
+        let lengths = sentences.lengths();
+        if self.config.scale_by_length { lengths.rsqrt() } else { lengths.ones_like() }
     }
 
     fn of_length_one(&self, embedded: Tensor) -> Tensor {
@@ -198,17 +217,7 @@ impl AlignmentNetwork {
 }
 
 /// Vectors of length 1 along the last dimension; 0 stays 0.
-fn unit(vectors: &Tensor) -> Tensor {
+pub(super) fn unit(vectors: &Tensor) -> Tensor {
     // As torch.nn.functional.normalize.
     vectors / vectors.norm_scalaropt_dim(2.0, [-1i64], true).clamp_min(1e-12)
-}
-
-impl PackedSentences {
-    /// What each sentence's score is multiplied by, `[sentences]`.
-    pub(crate) fn scales(&self, config: &AlignmentConfig) -> Tensor {
-        let mut words = vec![0f32; self.sentences];
-        self.packing.tokens.iter().for_each(|&(sentence, _)| words[sentence] += 1.0);
-        let scale = |words: f32| if config.scale_by_length { words.max(1.0).sqrt().recip() } else { 1.0 };
-        Tensor::from_slice(&words.into_iter().map(scale).collect::<Vec<_>>()).to_kind(Kind::Float)
-    }
 }

@@ -38,10 +38,10 @@ impl Embedded {
         mask: Tensor,
         words: Tensor,
         sentences: &PackedSentences,
-        config: &AlignmentConfig,
+        scales: &Tensor,
     ) -> Self {
         let sentence_of_words = sentences.sentence_of_words().to_device(words.device());
-        let scales = sentences.scales(config).to_device(words.device());
+        let scales = scales.to_device(words.device());
         Self { regions, mask, words, sentence_of_words, scales }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
-use super::aligner::EmbeddedPictures;
+use super::embedding::{Embed, EmbeddedPictures, check_finite, embedded_words};
 use super::evaluation::measure;
 use super::word_vectors::read_word_vectors;
 use super::{Aligner, AlignmentNetwork, AlignmentTraining, PackedSentences};
@@ -231,9 +231,9 @@ impl Objective for AlignmentObjective {
                 texts.push(String::new());
                 continue;
             };
-            let words = self.aligner.embed_words(std::slice::from_ref(sentence))?;
+            let words = embedded_words(&self.aligner, std::slice::from_ref(sentence))?;
             let similarities = pictures.similarities(picture, &words[0])?;
-            super::aligner::check_finite(&similarities, &samples.examples[picture].name)?;
+            check_finite(&similarities, &samples.examples[picture].name)?;
             let regions = super::smooth(&similarities, 0.0)?;
             let vocabulary = self.aligner.vocabulary();
             let word = |(&id, region): (&i64, usize)| format!("{}/{region}", vocabulary.word(id).unwrap_or("?"));
@@ -248,7 +248,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::align::AlignmentConfig;
+    use crate::align::{Align, AlignmentConfig};
     use crate::data::scenes::ScenesConfig;
     use crate::data::{ImageSource, VocabularyConfig};
     use crate::train::{KeepBest, Model, OptimiserConfig, Run, Schedule, save_model};

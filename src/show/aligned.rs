@@ -4,7 +4,7 @@ use super::alignments::{AlignedImage, AlignedWord, alignments};
 use super::figure::Figure;
 use super::heat_map::{HeatMap, heat_map};
 use super::retrieval::{RetrievalRow, RetrievedImage, retrieval};
-use crate::align::{Aligner, Alignment};
+use crate::align::{Align, Alignment};
 use crate::data::Example;
 use crate::vision::FeatureCache;
 use crate::{Error, Result};
@@ -36,10 +36,10 @@ impl AlignedImage {
 /// Pictures that cannot be read are left out.
 ///
 /// # Errors
-/// Those of [`Aligner::align_cached`], [`Alignment::smoothed`] and [`alignments`].
+/// Those of [`Align::align_cached`], [`Alignment::smoothed`] and [`alignments`].
 pub fn aligned_examples(
     title: &str,
-    aligner: &Aligner,
+    aligner: &impl Align,
     cache: &FeatureCache,
     examples: &[Example],
     smoothing: f64,
@@ -75,10 +75,10 @@ pub fn similarities(title: &str, alignment: &Alignment) -> Result<Figure> {
 /// Draws which pictures an aligner finds first for the first caption of each of some examples, among `among`; the right one is marked.
 ///
 /// # Errors
-/// Those of [`Aligner::scores`] and [`retrieval`]; [`Error::Argument`] when an example is not among the pictures.
+/// Those of [`Align::scores`] and [`retrieval`]; [`Error::Argument`] when an example is not among the pictures.
 pub fn retrieved_examples(
     title: &str,
-    aligner: &Aligner,
+    aligner: &impl Align,
     cache: &FeatureCache,
     queries: &[Example],
     among: &[Example],

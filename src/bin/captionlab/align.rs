@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use captionlab::align::Aligner;
+use captionlab::align::{Align, Aligner};
 use captionlab::data::images;
 use captionlab::show::{self, AlignedImage};
 use captionlab::train::Model;

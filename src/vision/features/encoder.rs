@@ -142,7 +142,7 @@ impl EncoderConfig {
     }
 
     /// The weights files of the detector, and of CLIP if used.
-    fn weights(&self) -> Result<(PathBuf, Option<PathBuf>)> {
+    pub(super) fn weights(&self) -> Result<(PathBuf, Option<PathBuf>)> {
         let is_tiny = self.name.starts_with("tiny");
         let detector = match &self.detector {
             Some(path) => weights_file(path),
@@ -405,6 +405,15 @@ impl Encoder {
         });
         encoded.sort_by_key(|(place, _)| *place);
         encoded.into_iter().map(|(_, features)| features?.rounded(self.description.storage())).collect()
+    }
+
+    /// The CLIP that alone describes the regions, if one does.
+    #[cfg(feature = "clip-text")]
+    pub(super) fn clip(&self) -> Option<&Clip> {
+        match &self.networks {
+            Networks::Regions { clip, both: false, .. } => clip.as_ref(),
+            _ => None,
+        }
     }
 
     /// Number of images to process in parallel: one per processor, at most `most`; one on a GPU.

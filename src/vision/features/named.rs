@@ -7,6 +7,8 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::{Encoder, EncoderConfig, FeatureCache, PictureFeatures};
+#[cfg(feature = "clip-text")]
+use crate::vision::clip::{Clip, TrainedClip};
 use crate::vision::word_detector::SmallCnnConfig;
 use crate::{Error, Result};
 
@@ -80,6 +82,26 @@ impl NamedEncoder {
             return Err(self.other("its weights or settings differ from those that the model was trained with"));
         }
         work(loaded.insert(encoder))
+    }
+
+    /// The CLIP that describes the regions, with its vocabulary.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`]; [`Error::Argument`] when CLIP does not describe the regions, or not alone; [`Error::Data`] when its
+    /// vocabulary is not beside its weights.
+    #[cfg(feature = "clip-text")]
+    pub(crate) fn clip(&self) -> Result<TrainedClip> {
+        let clip = self.with_encoder(|encoder| Ok(encoder.clip().map(Clip::worker_handle)))?;
+        match (clip, self.config.weights()?) {
+            (Some(clip), (_, Some(weights))) => TrainedClip::with_vocabulary(clip, &weights),
+            _ => Err(Error::argument(
+                format!(
+                    "the encoder {} does not describe regions by CLIP alone, so texts cannot be compared with them",
+                    self.config.name
+                ),
+                "Use the encoder tiny-clip or clip.",
+            )),
+        }
     }
 
     /// Computes the features of images as a cache would return them.

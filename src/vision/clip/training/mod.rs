@@ -92,18 +92,34 @@ pub struct TrainedClip {
     pub tokenizer: ClipTokenizer,
 }
 
+impl TrainedClip {
+    /// A CLIP with the vocabulary that lies beside its weights.
+    pub(crate) fn with_vocabulary(clip: Clip, weights: &Path) -> Result<Self> {
+        let weights = weights_file(weights);
+        let folder = weights.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let tokenizer = ClipTokenizer::load(folder)?.with_context(clip.config().text.context)?;
+        Ok(Self { clip, tokenizer })
+    }
+
+    /// Features of texts, each divided by its length, without gradients.
+    ///
+    /// # Shapes
+    /// - result: `[texts, embedding_size]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) when there are no texts.
+    pub fn embed<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor> {
+        tch::no_grad(|| Ok(normalised(&self.clip.encode_text(&self.tokenizer.encode_batch(texts)?)?)))
+    }
+}
+
 impl Model for TrainedClip {
     const KIND: &'static str = "clip";
     const SHIPPED: Option<&'static str> = Some("clip-tiny");
     type Evaluation = ClipEvaluation;
 
     fn load(path: &Path) -> Result<Self> {
-        let clip = Clip::load(path)?;
-        // The vocabulary lies beside the weights.
-        let weights = weights_file(path);
-        let vocabulary = ClipTokenizer::load(weights.parent().unwrap_or(path))?;
-        let tokenizer = vocabulary.with_context(clip.config().text.context)?;
-        Ok(Self { clip, tokenizer })
+        Self::with_vocabulary(Clip::load(path)?, path)
     }
 
     fn evaluate(&self, dataset: &Dataset, split: Split) -> Result<ClipEvaluation> {
