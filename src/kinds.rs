@@ -1,8 +1,9 @@
 //! The table of what can be trained, by name: for the command line, and for whoever finds a run and does not know what it trains.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::align::AlignmentTraining;
@@ -55,6 +56,16 @@ pub struct Evaluation {
     pub figures: Value,
 }
 
+impl Evaluation {
+    /// Of what a model's evaluation has found.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it cannot be written as JSON.
+    pub fn new(found: &(impl fmt::Display + Serialize)) -> Result<Self> {
+        Ok(Self { text: found.to_string(), figures: to_value(found)? })
+    }
+}
+
 /// All kinds.
 pub static KINDS: &[Kind] = &[
     Kind::of::<WordDetectorTraining>(
@@ -78,6 +89,8 @@ pub static KINDS: &[Kind] = &[
             ("scenes", || to_value(&AlignmentTraining::scenes())),
             ("course", || to_value(&AlignmentTraining::course())),
             ("paper", || to_value(&AlignmentTraining::paper())),
+            #[cfg(feature = "clip-text")]
+            ("clip", || to_value(&AlignmentTraining::clip())),
         ],
     ),
     Kind::of::<DetectorTraining>(
@@ -110,10 +123,7 @@ impl Kind {
                 Run::start(&training, dataset)
             },
             resume: |folder, dataset| Run::resume::<T>(folder, dataset),
-            evaluate: |path, dataset, split| {
-                let found = T::Model::load(path)?.evaluate(dataset, split)?;
-                Ok(Evaluation { text: found.to_string(), figures: to_value(&found)? })
-            },
+            evaluate: |path, dataset, split| Evaluation::new(&T::Model::load(path)?.evaluate(dataset, split)?),
             shipped: T::Model::SHIPPED,
         }
     }

@@ -162,6 +162,34 @@ impl AlignmentConfig {
     }
 }
 
+/// Where fixed word vectors come from. As text it is `clip`, or the path of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PathBuf", into = "PathBuf")]
+pub enum WordVectors {
+    /// A file in the format of word2vec (text or binary) or GloVe.
+    File(PathBuf),
+    /// The text tower of the encoder's CLIP, which reads each word by itself. Needs the feature `clip-text`.
+    Clip,
+}
+
+/// How [`WordVectors::Clip`] is written.
+const CLIP: &str = "clip";
+
+impl From<PathBuf> for WordVectors {
+    fn from(path: PathBuf) -> Self {
+        if path.as_os_str() == CLIP { Self::Clip } else { Self::File(path) }
+    }
+}
+
+impl From<WordVectors> for PathBuf {
+    fn from(vectors: WordVectors) -> Self {
+        match vectors {
+            WordVectors::File(path) => path,
+            WordVectors::Clip => Self::from(CLIP),
+        }
+    }
+}
+
 /// How an aligner is trained: on features of an encoder, which are computed where they are not in the cache.
 ///
 /// ```
@@ -192,9 +220,9 @@ pub struct AlignmentTraining {
     pub margin: f64,
     /// Which wrong pairs a right one is compared with. Default: all of the batch.
     pub negatives: Negatives,
-    /// Fixed word vectors, a file in the format of word2vec (text or binary) or GloVe, of [`AlignmentConfig::word_size`] numbers each.
-    /// None of them is trained then; words that the file lacks keep random ones. `None` trains all. Default: `None`.
-    pub word_vectors: Option<PathBuf>,
+    /// Fixed word vectors of [`AlignmentConfig::word_size`] numbers. None of them is trained then; words without one keep random ones.
+    /// `None` trains all. Default: `None`.
+    pub word_vectors: Option<WordVectors>,
     /// Default: Adam with a cosine schedule, for Scenes.
     pub run: RunSettings,
     /// Where features are cached; `None` for `cached_features` of the project.
@@ -268,6 +296,18 @@ impl AlignmentTraining {
         }
     }
 
+    /// Two small projections on top of a frozen CLIP, one for what it says of regions and one for what it says of words, each read by
+    /// itself: for Scenes, with the small CLIP that ships with the project.
+    pub fn clip() -> Self {
+        let scenes = Self::scenes();
+        Self {
+            aligner: AlignmentConfig { cell: None, ..AlignmentConfig::scenes() },
+            encoder: EncoderConfig { name: "tiny-clip".to_string(), ..scenes.encoder },
+            word_vectors: Some(WordVectors::Clip),
+            ..scenes
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         self.aligner.validate().within("aligner")?;
         self.encoder.validate().within("encoder")?;
@@ -291,7 +331,16 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_survive_being_saved() {
-        for training in [AlignmentTraining::course(), AlignmentTraining::paper(), AlignmentTraining::scenes()] {
+        for training in [
+            AlignmentTraining::course(),
+            AlignmentTraining::paper(),
+            AlignmentTraining::scenes(),
+            AlignmentTraining::clip(),
+            AlignmentTraining {
+                word_vectors: Some(WordVectors::File("vectors.txt".into())),
+                ..AlignmentTraining::scenes()
+            },
+        ] {
             training.validate().unwrap();
             let text = serde_json::to_string(&training).unwrap();
             assert_eq!(serde_json::from_str::<AlignmentTraining>(&text).unwrap(), training);

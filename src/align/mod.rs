@@ -43,7 +43,7 @@ mod zero_shot;
 
 pub use aligner::Aligner;
 pub use alignment::{Alignment, Snippet};
-pub use config::{AlignmentConfig, AlignmentTraining, Directions, Negatives, RegionScore, Similarity};
+pub use config::{AlignmentConfig, AlignmentTraining, Directions, Negatives, RegionScore, Similarity, WordVectors};
 pub use embedding::Align;
 pub use evaluation::{AlignmentEvaluation, Grounding, evaluate};
 pub use network::{AlignmentNetwork, PackedSentences};

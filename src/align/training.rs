@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tch::{Device, Tensor};
 
+#[cfg(feature = "clip-text")]
+use super::embedding::{BATCH, rows};
 use super::embedding::{Embed, EmbeddedPictures, check_finite, embedded_words};
 use super::evaluation::measure;
 use super::word_vectors::read_word_vectors;
-use super::{Aligner, AlignmentNetwork, AlignmentTraining, PackedSentences};
+use super::{Aligner, AlignmentNetwork, AlignmentTraining, PackedSentences, WordVectors};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
 use crate::nn::{Network, Weights};
 use crate::train::examples::{SplitExamples, examples_of, training_examples};
@@ -38,8 +40,14 @@ impl AlignmentTraining {
         let captions: Vec<&str> = train.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
         let vocabulary = Vocabulary::build(&captions, &self.vocabulary)?;
         let aligner = Aligner::new(&self.aligner, vocabulary, encoder, self.run.seed, self.run.device)?;
-        let Some(path) = &self.word_vectors else { return Ok((aligner, Vec::new())) };
-        let vectors = read_word_vectors(path, aligner.vocabulary(), self.aligner.word_size)?;
+        let (vectors, place) = match &self.word_vectors {
+            None => return Ok((aligner, Vec::new())),
+            Some(WordVectors::File(path)) => {
+                let vectors = read_word_vectors(path, aligner.vocabulary(), self.aligner.word_size)?;
+                (vectors, path.display().to_string())
+            }
+            Some(WordVectors::Clip) => (self.vectors_of_clip(&aligner)?, self.encoder.name.clone()),
+        };
         let (found, words) = (vectors.len(), aligner.vocabulary().word_count());
         let embedding = aligner.weights.get(WORD_EMBEDDING);
         let embedding = embedding.ok_or_else(|| Error::internal("an aligner has no embedding of words"))?;
@@ -49,7 +57,37 @@ impl AlignmentTraining {
             }
             Ok(())
         })?;
-        Ok((aligner, vec![format!("{found} of {words} words have a vector in {}", path.display())]))
+        Ok((aligner, vec![format!("{found} of {words} words have a vector in {place}")]))
+    }
+}
+
+impl AlignmentTraining {
+    /// What the text tower of the encoder's CLIP says of each word, by id.
+    #[cfg(feature = "clip-text")]
+    fn vectors_of_clip(&self, aligner: &Aligner) -> Result<BTreeMap<i64, Vec<f32>>> {
+        let clip = aligner.named_encoder().clip()?;
+        let (size, vocabulary) = (clip.clip.config().embedding_size, aligner.vocabulary());
+        if size != self.aligner.word_size {
+            let expected =
+                format!("must be {size}, the dimension of the embeddings of the encoder {}", self.encoder.name);
+            return Err(Error::config("aligner.word_size", self.aligner.word_size, expected));
+        }
+        let words: Vec<String> = vocabulary.words_by_frequency().into_iter().map(|(word, _)| word).collect();
+        let mut vectors = BTreeMap::new();
+        for part in words.chunks(BATCH) {
+            let ids = part.iter().map(|word| vocabulary.id(word));
+            vectors.extend(ids.zip(rows(&clip.embed(part)?)?));
+        }
+        Ok(vectors)
+    }
+
+    #[cfg(not(feature = "clip-text"))]
+    fn vectors_of_clip(&self, _: &Aligner) -> Result<BTreeMap<i64, Vec<f32>>> {
+        Err(Error::config(
+            "word_vectors",
+            "clip",
+            "needs the feature clip-text of captionlab: add it where the crate is named",
+        ))
     }
 }
 
@@ -463,12 +501,47 @@ mod tests {
         let vector = |value: f32| (0..16).map(|place| (value + place as f32).to_string()).collect::<Vec<_>>().join(" ");
         std::fs::write(&file, format!("red {}\nunheard {}\n", vector(0.5), vector(9.0))).unwrap();
         let mut training = small(folder.path(), "run");
-        training.word_vectors = Some(file);
+        training.word_vectors = Some(WordVectors::File(file));
         training.run.epochs = 1;
         let mut run = Run::start(&training, &dataset).unwrap();
         run.wait().unwrap();
         let aligner: Aligner = run.model().unwrap();
         let row = aligner.weights.get(WORD_EMBEDDING).unwrap().get(aligner.vocabulary().id("red"));
         assert_eq!(Vec::<f32>::try_from(row).unwrap(), (0..16).map(|place| 0.5 + place as f32).collect::<Vec<_>>());
+    }
+
+    #[cfg(feature = "clip-text")]
+    #[test]
+    fn a_projection_of_clip_keeps_what_clip_says_of_words() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        let preset = small(folder.path(), "run");
+        let mut training = AlignmentTraining {
+            aligner: AlignmentConfig { embedding_size: 24, ..AlignmentTraining::clip().aligner },
+            run: preset.run,
+            cache: preset.cache,
+            ..AlignmentTraining::clip()
+        };
+        let mut run = Run::start(&training, &dataset).unwrap();
+        run.wait().unwrap();
+        let aligner: Aligner = run.model().unwrap();
+        let row = aligner.weights.get(WORD_EMBEDDING).unwrap().get(aligner.vocabulary().id("red"));
+        let red = aligner.named_encoder().clip().unwrap().embed(&["red"]).unwrap().squeeze();
+        assert!((row - red).abs().max().double_value(&[]) < 1e-5);
+        let losses = run.curves().validation_loss;
+        assert!(losses[2].1 < losses[0].1, "{losses:?}");
+
+        for (config, encoder, said) in [
+            (
+                AlignmentConfig { word_size: 64, ..training.aligner.clone() },
+                "tiny-clip",
+                "aligner.word_size = 64: must be 128",
+            ),
+            (training.aligner.clone(), "tiny-both", "Use the encoder tiny-clip or clip"),
+        ] {
+            (training.aligner, training.encoder.name) = (config, encoder.to_string());
+            training.run.folder = Some(folder.path().join("refused"));
+            let error = Run::start(&training, &dataset).and_then(|mut run| run.wait()).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use captionlab::{Kind, Result};
 use clap::Args;
 
 use crate::terminal::say;
+use crate::zero_shot::ZeroShotOptions;
 
 #[derive(Args)]
 pub struct AlignOptions {
@@ -22,6 +23,8 @@ pub struct AlignOptions {
     /// The aligner: a file of weights, or the folder of a run; the one that ships with the project, for scenes, when left out.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    zero_shot: ZeroShotOptions,
     /// How strongly neighbouring words keep to one region, 0 or more; 0 aligns each word by itself.
     #[arg(long, value_name = "BETA", default_value_t = 0.0, allow_negative_numbers = true)]
     smoothing: f64,
@@ -32,13 +35,14 @@ pub struct AlignOptions {
 
 /// Prints which words have which region, and draws it.
 pub fn run(options: &AlignOptions) -> Result<()> {
-    let model = match &options.run {
-        Some(path) => path.clone(),
-        None => Kind::named(Aligner::KIND)?.usual_model()?,
-    };
-    let aligner = Aligner::load(&model)?;
     let image = images::decode(&options.picture)?;
-    let alignment = aligner.align(&image, &options.sentence)?.smoothed(options.smoothing)?;
+    let kind = Kind::named(Aligner::KIND)?;
+    let alignment = match (options.zero_shot.aligner(kind)?, &options.run) {
+        (Some(clip), _) => clip.align(&image, &options.sentence)?,
+        (None, Some(path)) => Aligner::load(path)?.align(&image, &options.sentence)?,
+        (None, None) => Aligner::load(kind.usual_model()?)?.align(&image, &options.sentence)?,
+    }
+    .smoothed(options.smoothing)?;
     say(format_args!("score {:.2}", alignment.score))?;
     for snippet in alignment.snippets() {
         let region = alignment.boxes[snippet.region];

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use captionlab::data::{ScenesConfig, Split};
-use captionlab::{KINDS, Kind, Result};
+use captionlab::{Evaluation, KINDS, Kind, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 use crate::data::DataOptions;
 use crate::terminal::say;
+use crate::zero_shot::ZeroShotOptions;
 
 #[derive(Args)]
 pub struct EvalOptions {
@@ -19,6 +20,8 @@ pub struct EvalOptions {
     /// the newest run.
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    zero_shot: ZeroShotOptions,
     #[command(flatten)]
     data: DataOptions,
     /// Which part of the data set.
@@ -38,19 +41,24 @@ enum SplitName {
 
 pub fn run(options: &EvalOptions) -> Result<()> {
     let kind = Kind::named(&options.kind)?;
-    let model = match &options.run {
-        Some(model) => model.clone(),
-        None => kind.usual_model()?,
-    };
     let dataset = options.data.open(&ScenesConfig::default())?;
     let split = match options.split {
         SplitName::Train => Split::Train,
         SplitName::Validation => Split::Validation,
         SplitName::Test => Split::Test,
     };
-    let found = kind.evaluate(&model, &dataset, split)?;
+    let (measured, found) = match options.zero_shot.aligner(kind)? {
+        Some(clip) => (clip.to_string(), Evaluation::new(&clip.evaluate(&dataset, split)?)?),
+        None => {
+            let model = match &options.run {
+                Some(model) => model.clone(),
+                None => kind.usual_model()?,
+            };
+            (model.display().to_string(), kind.evaluate(&model, &dataset, split)?)
+        }
+    };
     match options.json {
         true => say(found.figures),
-        false => say(format_args!("{}\n{}", model.display(), found.text)),
+        false => say(format_args!("{measured}\n{}", found.text)),
     }
 }

@@ -11,6 +11,7 @@ mod scenes;
 mod score;
 mod terminal;
 mod train;
+mod zero_shot;
 
 use std::process::ExitCode;
 
