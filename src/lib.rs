@@ -81,7 +81,7 @@
 //! | `scores` | all of `metrics`: METEOR, the tokeniser and reports; no libtorch |
 //! | `tables` | data frames, and `scores` |
 //! | `pytorch` | `nn::read_weights` reads PyTorch's own formats too |
-//! | `clip-text` | the vocabulary of CLIP, and its training |
+//! | `clip-text` | the vocabulary of CLIP, its training, and alignment by CLIP as it is |
 //! | `download` | published weights and data sets, over HTTP |
 //! | `cli` | the programs `captionlab` and `captionlab-score` |
 //! | `score-command` | `captionlab-score` alone, which needs no libtorch |
@@ -123,6 +123,8 @@ pub mod prelude {
     pub use crate::align::{
         self, Align, Aligner, Alignment, AlignmentConfig, AlignmentTraining, Negatives, RegionScore,
     };
+    #[cfg(feature = "clip-text")]
+    pub use crate::align::{TextUnit, ZeroShotAligner};
     pub use crate::caption::{self, CaptionTraining, Captioner, CaptionerConfig, Decoding, ImageInjection, Pooling};
     pub use crate::data::scenes::{ClaimScore, Scene, ScenesConfig};
     pub use crate::data::statistics::{
@@ -136,8 +138,8 @@ pub mod prelude {
     #[cfg(feature = "scores")]
     pub use crate::metrics::{Meteor, MeteorData, MeteorWords, Metric, Report, Tokenizer};
     pub use crate::show::{
-        self, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Scale, Series, Table,
-        bar_chart, captioned_grid, curves, curves_with, grouped_bar_chart, histogram, learning_curves,
+        self, AlignedImage, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Scale,
+        Series, Table, bar_chart, captioned_grid, curves, curves_with, grouped_bar_chart, histogram, learning_curves,
     };
     pub use crate::train::{OptimiserConfig, Run, Trainable};
     pub use crate::vision::{

@@ -146,6 +146,18 @@ fn a_sentence_is_aligned_with_a_picture_by_the_shipped_model() {
         let output = captionlab(&arguments);
         assert!(!output.status.success() && text(&output).contains(problem), "{}", text(&output));
     }
+    // CLIP as it is takes the same sentences, and knows all words.
+    let said = succeeds(&["align", &picture, "qwertz", "--zero-shot", "word", "--out", &out]);
+    assert!(said.starts_with("score ") && said.contains("qwertz"), "{said}");
+    for (arguments, problem) in [
+        (&["align", &picture, sentence, "--zero-shot", "letter"][..], "word, chunk, sentence"),
+        (&["align", &picture, sentence, "--zero-shot", "word", "--encoder", "tiny"], "tiny-clip or clip"),
+        (&["align", &picture, sentence, "--encoder", "clip"], "--zero-shot"),
+        (&["eval", "detector", "--zero-shot", "word"], "not as the kind `detector`"),
+    ] {
+        let output = captionlab(arguments);
+        assert!(!output.status.success() && text(&output).contains(problem), "{}", text(&output));
+    }
     let output = captionlab(&["align", &picture, sentence, "--smoothing", "-1"]);
     assert!(!output.status.success() && text(&output).contains("smoothing"), "{}", text(&output));
 }
@@ -172,6 +184,9 @@ fn scenes_are_written_as_a_data_set_that_other_verbs_open() {
     let figures: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     assert!(figures["phrases"].as_u64().is_some_and(|phrases| phrases > 10), "{said}");
     assert!(figures["grounding"].as_f64().is_some_and(|share| share > 0.8), "{said}");
+    let said = succeeds(&["eval", "align", "--zero-shot", "chunk", "--data", &out, "--entities", &entities, "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert!(figures["grounding"].as_f64().is_some_and(|share| share > 0.5), "{said}");
     for (arguments, said) in [
         (&["scenes", "--out", &out, "--train", "6"][..], "Nothing was written."),
         (&["scenes", "--out", &out, "--train", "800001"], "scenes.train = 800001: Train has at most 800000"),

@@ -72,8 +72,16 @@ pub trait Align: Embed + Sized {
     /// # Errors
     /// As [`Align::align`]; [`Error::Data`] when the cache is another encoder's, or lacks the features of the picture.
     fn align_cached(&self, cache: &FeatureCache, name: &str, sentence: &str) -> Result<Alignment> {
+        self.align_features(&self.cached_features(cache, name)?, sentence)
+    }
+
+    /// The features of the picture of that name in a cache.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the cache is another encoder's, or lacks the features of the picture.
+    fn cached_features(&self, cache: &FeatureCache, name: &str) -> Result<PictureFeatures> {
         self.named_encoder().check_cache(cache)?;
-        self.align_features(&cache.get(name)?, sentence)
+        cache.get(name)
     }
 
     /// Aligns each word of a sentence with a region of a picture, by the regions' features.

@@ -6,16 +6,16 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::PackedSentences;
-use super::embedding::{BATCH, Embed};
+use super::embedding::{BATCH, Embed, rows};
 use super::network::unit;
 use super::scores::Embedded;
 use super::{AlignmentEvaluation, RegionScore, evaluate};
 use crate::data::{Dataset, Split, Vocabulary};
 use crate::vision::clip::TrainedClip;
-use crate::vision::{EncoderConfig, FeatureBatch, NamedEncoder};
+use crate::vision::{EncoderConfig, FeatureBatch, NamedEncoder, PictureFeatures};
 use crate::{Error, Result};
 
 /// What of a sentence CLIP reads at a time.
@@ -181,6 +181,21 @@ impl ZeroShotAligner {
         self.encoder.config()
     }
 
+    /// How likely each text is of each region, if one of them is: the softmax over the texts of the logits, cosines times CLIP's learnt
+    /// factor (Radford et al. 2021, section 3.1.2).
+    ///
+    /// # Shapes
+    /// - result: a row for each text, a column for each region; the columns sum to 1
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there are no texts, and for features of another dimension.
+    pub fn classify<S: AsRef<str>>(&self, features: &PictureFeatures, texts: &[S]) -> Result<Vec<Vec<f32>>> {
+        let batch = FeatureBatch::of(std::slice::from_ref(features))?.to_device(self.device())?;
+        let regions = self.embed_regions(&batch)?.f_squeeze_dim(0)?;
+        let logits = self.clip.embed(texts)?.f_matmul(&regions.f_tr()?)? * self.clip.clip.logit_scale()?;
+        rows(&logits.f_softmax(0, Kind::Float)?)
+    }
+
     /// Measures it on a split of a data set, as [`evaluate`].
     ///
     /// # Errors
@@ -332,6 +347,31 @@ mod tests {
     }
 
     #[test]
+    fn regions_are_classified_as_clip_itself_classifies_them() {
+        let aligner = ZeroShotAligner::load(&EncoderConfig::new("tiny-clip"), TextUnit::Word).unwrap();
+        let picture = Scene::generate(1, 900_003).draw();
+        let features = &aligner.encoder.encode(std::slice::from_ref(&picture)).unwrap()[0];
+        let texts = ["a dog", "a red kite", "a house"];
+        let found = aligner.classify(features, &texts).unwrap();
+        let clip = &aligner.clip.clip;
+        let regions = clip.prepare_regions(&picture, &features.boxes).unwrap();
+        let logits = clip.logits(&regions, &aligner.clip.tokenizer.encode_batch(&texts).unwrap()).unwrap();
+        let expected = logits.softmax(1, Kind::Float).tr();
+        for (row, expected) in found.iter().zip(rows(&expected).unwrap()) {
+            // Cached features are rounded to half precision.
+            assert!(
+                row.iter().zip(&expected).all(|(own, expected)| (own - expected).abs() < 5e-3),
+                "{row:?} {expected:?}"
+            );
+        }
+        for region in 0..features.boxes.len() {
+            assert!((found.iter().map(|row| row[region]).sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+        let error = aligner.classify(features, &[] as &[&str]).unwrap_err().to_string();
+        assert!(error.contains("no texts"), "{error}");
+    }
+
+    #[test]
     fn it_is_measured_and_finds_more_than_chance() {
         let dataset = Dataset::scenes(&ScenesConfig { train: 1, validation: 0, test: 24, seed: 1 }).unwrap();
         let aligner = ZeroShotAligner::load(&EncoderConfig::new("tiny-clip"), TextUnit::Chunk).unwrap();
@@ -341,6 +381,22 @@ mod tests {
         assert!(found.recall_at_1_text_to_image > 0.2, "{found}");
         // What was computed before changes nothing.
         assert_eq!(aligner.evaluate(&dataset, Split::Test).unwrap(), found);
+    }
+
+    #[test]
+    fn a_clip_of_your_own_brings_its_vocabulary() {
+        let (folder, shipped) = (tempfile::tempdir().unwrap(), crate::nn::shipped("clip-tiny").unwrap());
+        let model = folder.path().join("model.safetensors");
+        std::fs::copy(&shipped, &model).unwrap();
+        let encoder = EncoderConfig { clip: Some(model), ..EncoderConfig::new("tiny-clip") };
+        let error = ZeroShotAligner::load(&encoder, TextUnit::Word).unwrap_err().to_string();
+        assert!(error.contains("no vocabulary") && error.contains("tokenizer.json"), "{error}");
+        std::fs::copy(shipped.with_file_name("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+        let picture = Scene::generate(1, 7).draw();
+        let align = |encoder| {
+            ZeroShotAligner::load(encoder, TextUnit::Chunk).unwrap().align(&picture, "a dog and a red ball").unwrap()
+        };
+        assert_eq!(align(&encoder), align(&EncoderConfig::new("tiny-clip")));
     }
 
     #[test]

@@ -48,7 +48,8 @@ impl Source {
 
 const WEIGHTS_FOLDER: &str = crate::nn::DOWNLOADS_FOLDER;
 
-/// All sources of `captionlab download`. Checksums are those in the publishers' addresses and file names.
+/// All sources of `captionlab download`. Checksums are those in the publishers' addresses and file names, and one of a file in a Git
+/// repository, which its commit determines.
 pub const SOURCES: &[Source] = &[
     Source {
         name: "resnet50",
@@ -80,17 +81,26 @@ pub const SOURCES: &[Source] = &[
     },
     Source {
         name: "clip",
-        what: "CLIP ViT-B/32 of OpenAI",
+        what: "CLIP ViT-B/32 of OpenAI, with its vocabulary",
         licence: "MIT",
         consent: None,
         folder: WEIGHTS_FOLDER,
-        files: &[SourceFile {
-            name: CLIP_FILE,
-            url: "https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
-            megabytes: 354,
-            sha256: "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
-            unpack: false,
-        }],
+        files: &[
+            SourceFile {
+                name: CLIP_FILE,
+                url: "https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
+                megabytes: 354,
+                sha256: "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+                unpack: false,
+            },
+            SourceFile {
+                name: "bpe_simple_vocab_16e6.txt.gz",
+                url: "https://raw.githubusercontent.com/openai/CLIP/d05afc436d78f1c48dc0dbf8e5980a9d471f35f6/clip/bpe_simple_vocab_16e6.txt.gz",
+                megabytes: 1,
+                sha256: "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+                unpack: false,
+            },
+        ],
     },
     Source {
         name: "captions",
@@ -151,7 +161,9 @@ mod tests {
                 assert!(file.sha256.len() <= 64 && file.sha256.chars().all(|digit| digit.is_ascii_hexdigit()));
                 assert_eq!(file.unpack, file.name.ends_with(".zip"));
                 // What a name or an address says of the content is what is checked.
-                assert!(file.sha256.is_empty() || file.url.contains(file.sha256), "{}", file.url);
+                let is_of_a_commit =
+                    file.url.starts_with("https://raw.githubusercontent.com/") && file.sha256.len() == 64;
+                assert!(file.sha256.is_empty() || file.url.contains(file.sha256) || is_of_a_commit, "{}", file.url);
             }
         }
     }

@@ -54,22 +54,47 @@ pub fn aligned_examples(
     alignments(title, &images, columns)
 }
 
+/// What a region is called in a figure.
+fn region_name(region: usize) -> String {
+    match region {
+        0 => "whole picture".to_string(),
+        _ => format!("region {region}"),
+    }
+}
+
 /// Draws how similar each word is to each region; the best region of each word is marked.
 ///
 /// # Errors
 /// Those of [`heat_map`].
 pub fn similarities(title: &str, alignment: &Alignment) -> Result<Figure> {
-    let regions = (0..alignment.boxes.len()).map(|region| match region {
-        0 => "whole picture".to_string(),
-        _ => format!("region {region}"),
-    });
     let map = HeatMap {
         rows: alignment.words.clone(),
-        columns: regions.collect(),
+        columns: (0..alignment.boxes.len()).map(region_name).collect(),
         values: alignment.similarities.clone(),
         marked: alignment.regions.iter().copied().enumerate().collect(),
     };
     heat_map(title, &map)
+}
+
+/// Draws how likely each text is of each region of a picture; the most likely text of each region is marked.
+///
+/// # Errors
+/// Those of [`ZeroShotAligner::classify`] and [`heat_map`]; [`Error::Data`] when the cache is another encoder's, or lacks the picture.
+#[cfg(feature = "clip-text")]
+pub fn classified_regions(
+    title: &str,
+    clip: &crate::align::ZeroShotAligner,
+    cache: &FeatureCache,
+    example: &Example,
+    texts: &[&str],
+) -> Result<Figure> {
+    let features = clip.cached_features(cache, &example.name)?;
+    let values = clip.classify(&features, texts)?;
+    let best = |region: usize| (0..texts.len()).max_by(|&a, &b| values[a][region].total_cmp(&values[b][region]));
+    let regions = 0..features.boxes.len();
+    let marked = regions.clone().filter_map(|region| Some((best(region)?, region))).collect();
+    let columns = regions.map(region_name).collect();
+    heat_map(title, &HeatMap { rows: texts.iter().map(ToString::to_string).collect(), columns, values, marked })
 }
 
 /// Draws which pictures an aligner finds first for the first caption of each of some examples, among `among`; the right one is marked.

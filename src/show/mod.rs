@@ -60,6 +60,8 @@ mod table;
 mod text;
 mod words;
 
+#[cfg(feature = "clip-text")]
+pub use aligned::classified_regions;
 #[cfg(feature = "tensors")]
 pub use aligned::{aligned_examples, retrieved_examples, similarities};
 pub use alignments::{AlignedImage, AlignedWord, alignments};

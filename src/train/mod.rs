@@ -49,4 +49,4 @@ pub use status::{Curves, Phase, Status};
 pub use task::{EpochEnd, Task};
 pub use trainable::{Model, Resumed, Trainable};
 pub use workers::StepPart;
-pub(crate) use workers::set_own_threads;
+pub(crate) use workers::{set_own_threads, share};

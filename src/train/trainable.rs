@@ -32,17 +32,22 @@ pub trait Trainable: Serialize + DeserializeOwned + Clone + Send {
     /// [`Error::Config`](crate::Error::Config) names the first setting that is out of its range.
     fn validate(&self) -> Result<()>;
 
-    /// The usual configuration, as the lessons use it: on a small data set with more epochs, so that there are at least 400 steps, and
-    /// with two epochs where lessons are only tried out (see [`lessons_are_small`]).
+    /// The usual configuration with [`lesson_epochs`](Trainable::lesson_epochs).
     fn for_lessons(dataset: &Dataset) -> Self
     where
         Self: Default,
     {
-        let mut training = Self::default();
-        let run = training.run_mut();
+        Self::default().lesson_epochs(dataset)
+    }
+
+    /// The same configuration, as the lessons use it: on a small data set with more epochs, so that there are at least 400 steps, and
+    /// with two epochs where lessons are only tried out (see [`lessons_are_small`]).
+    #[must_use]
+    fn lesson_epochs(mut self, dataset: &Dataset) -> Self {
+        let run = self.run_mut();
         let steps = dataset.split_size(Split::Train).div_ceil(run.batch_size).max(1) as u64;
         run.epochs = if lessons_are_small() { 2 } else { run.epochs.max(LESSON_STEPS.div_ceil(steps)) };
-        training
+        self
     }
 
     /// The task that trains a new model, or the one of a checkpoint, whose weights are put into it afterwards.

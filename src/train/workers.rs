@@ -1,7 +1,10 @@
 //! One step of a training, computed by several worker threads.
 
 use std::collections::HashSet;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -25,6 +28,37 @@ pub(crate) fn set_own_threads(count: usize) {
     std::thread::scope(|scope| {
         scope.spawn(|| tch::set_num_threads(others));
     });
+}
+
+/// What `work` makes of each item, in order, with a handle for each thread.
+///
+/// There is a thread for each processor, which uses one thread of libtorch: for small images that is faster than libtorch's parallelism
+/// within each, and beside another program that computes much faster, as no thread waits for another.
+pub(crate) fn share<T: Sync, H: Send, R: Send>(
+    items: &[T],
+    handle: impl Fn() -> H,
+    work: impl Fn(&H, &T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let threads = available_parallelism().map_or(1, usize::from).min(items.len());
+    let mut made: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let start = |handle: H| {
+            let (next, work) = (&next, &work);
+            scope.spawn(move || {
+                set_own_threads(1);
+                let mut own = Vec::new();
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(place) else { return own };
+                    own.push((place, work(&handle, item)));
+                }
+            })
+        };
+        let threads: Vec<_> = (0..threads).map(|_| start(handle())).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    made.sort_by_key(|(place, _)| *place);
+    made.into_iter().map(|(_, made)| made).collect()
 }
 
 /// The worker threads of a run. They live as long as the run, each with its share of the run's threads.
@@ -116,6 +150,14 @@ mod tests {
         });
         assert_eq!(inside.join().unwrap(), (3, before));
         assert_eq!(tch::get_num_threads(), before);
+    }
+
+    #[test]
+    fn shared_work_comes_back_in_order_from_threads_that_do_not_share_theirs() {
+        let items: Vec<usize> = (0..100).collect();
+        let made = share(&items, || 3, |handle, item| (handle * item, tch::get_num_threads()));
+        assert!(made.iter().zip(&items).all(|(made, item)| *made == (3 * item, 1)));
+        assert!(share(&[] as &[usize], || (), |(), item| *item).is_empty());
     }
 
     #[test]

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use captionlab::data::{BoundingBox, images};
 use captionlab::show::{self, BoxedImage, GridConfig};
 use captionlab::train::Model;
-use captionlab::vision::FasterRcnn;
+use captionlab::vision::{Detections, FasterRcnn};
 use captionlab::{Error, Kind, Result};
 use clap::Args;
 
 use crate::terminal::{say, warn};
+
+/// Pictures that are in memory at a time.
+const TOGETHER: usize = 32;
 
 #[derive(Args)]
 pub struct DetectOptions {
@@ -44,13 +47,23 @@ pub fn run(options: &DetectOptions) -> Result<()> {
         .map_err(|source| Error::file(&options.out, "create the folder", source, "Name another with --out."))?;
     let mut names = BTreeSet::new();
     let mut unreadable = 0;
-    for path in &options.pictures {
-        match images::decode(path) {
-            Ok(image) => detect_one(&detector, path, image, options, &mut names)?,
-            Err(error) => {
-                warn(format_args!("skipped: {error}"));
-                unreadable += 1;
+    for paths in options.pictures.chunks(TOGETHER) {
+        let (mut read, mut images) = (Vec::new(), Vec::new());
+        for path in paths {
+            match images::decode(path) {
+                Ok(image) => {
+                    read.push(path);
+                    images.push(image);
+                }
+                Err(error) => {
+                    warn(format_args!("skipped: {error}"));
+                    unreadable += 1;
+                }
             }
+        }
+        let found = detector.detect_each(&images)?;
+        for ((path, image), found) in read.into_iter().zip(images).zip(found) {
+            show_one(&detector, path, image, &found, options, &mut names)?;
         }
     }
     match unreadable {
@@ -62,14 +75,15 @@ pub fn run(options: &DetectOptions) -> Result<()> {
     }
 }
 
-fn detect_one(
+/// Prints and draws what was found in a picture.
+fn show_one(
     detector: &FasterRcnn,
     path: &Path,
     image: ::image::RgbImage,
+    found: &Detections,
     options: &DetectOptions,
     names: &mut BTreeSet<String>,
 ) -> Result<()> {
-    let found = detector.detect(std::slice::from_ref(&image))?.pop().unwrap_or_default();
     say(path.display())?;
     let mut boxes = Vec::new();
     for ((bounds, &label), &score) in found.boxes.iter().zip(&found.labels).zip(&found.scores) {

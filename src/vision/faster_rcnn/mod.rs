@@ -36,7 +36,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::ResNet;
 use crate::data::BoundingBox;
-use crate::nn::{ComputeDtype, Linear, Weights, network, read_weights, read_weights_and_metadata};
+use crate::nn::{ComputeDtype, Linear, Network, Weights, network, read_weights, read_weights_and_metadata};
+use crate::train::share;
 use crate::{Error, Result};
 use boxes::{BoxCoder, area, batched_nms, clip, is_as_large, rows, tensor, values};
 use pictures::{PictureBatch, batch};
@@ -192,6 +193,20 @@ impl FasterRcnn {
             let pyramid = self.pyramid(&batch.pictures, false);
             self.detect_in(&batch, &pyramid)
         })
+    }
+
+    /// Detects the objects of images, each by itself. On the CPU images are distributed over threads.
+    ///
+    /// # Errors
+    /// As [`FasterRcnn::detect`].
+    pub fn detect_each(&self, pictures: &[RgbImage]) -> Result<Vec<Detections>> {
+        let detect = |detector: &Self, picture: &RgbImage| -> Result<Detections> {
+            Ok(detector.detect(std::slice::from_ref(picture))?.pop().unwrap_or_default())
+        };
+        match self.device {
+            Device::Cpu => share(pictures, || self.worker_handle(false), detect).into_iter().collect(),
+            _ => pictures.iter().map(|picture| detect(self, picture)).collect(),
+        }
     }
 
     /// The region proposals of images, in pixels of the image, by decreasing objectness; at most [`ProposalConfig::post_nms_top_n`] per

@@ -102,7 +102,7 @@ pub fn evaluate_detector(detector: &FasterRcnn, dataset: &Dataset, split: Split)
     for part in examples.chunks(16) {
         let decoded = decode_readable(part, &mut unreadable);
         let pictures: Vec<RgbImage> = decoded.iter().map(|(_, picture)| picture.clone()).collect();
-        found.extend(detector.detect(&pictures)?);
+        found.extend(detector.detect_each(&pictures)?);
         for (place, _) in decoded {
             truth.push(target_of(part[place], detector.config())?);
         }

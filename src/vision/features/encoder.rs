@@ -1,9 +1,7 @@
 //! Encoders: region detection plus description.
 
 use std::fs::File;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -16,7 +14,7 @@ use crate::data::BoundingBox;
 use crate::error::Within;
 use crate::nn::{ComputeDtype, Network, downloaded, files_of, shipped};
 use crate::train::pictures::Pictures;
-use crate::train::{set_own_threads, weights_file};
+use crate::train::{share, weights_file};
 use crate::vision::clip::has_settings_beside;
 use crate::vision::word_detector::{SmallCnn, SmallCnnConfig, WordDetector, load_small_cnn};
 use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionPooling, Regions};
@@ -379,32 +377,16 @@ impl Encoder {
         Ok(PictureFeatures { boxes, labels, scores, features })
     }
 
-    /// Computes the features of several images, in order, as a cache would return them. Images are distributed over threads that each
-    /// use one thread of libtorch, which is faster than libtorch's parallelism within small images.
+    /// Computes the features of several images, in order, as a cache would return them. On the CPU images are distributed over threads.
     ///
     /// # Errors
     /// As [`Encoder::encode`], for the first picture that fails.
     pub fn encode_all(&self, pictures: &[RgbImage]) -> Result<Vec<PictureFeatures>> {
-        let workers = self.workers(usize::MAX).min(pictures.len());
-        let next = AtomicUsize::new(0);
-        let mut encoded: Vec<(usize, Result<PictureFeatures>)> = std::thread::scope(|scope| {
-            let work = |handle: Self| {
-                let next = &next;
-                scope.spawn(move || {
-                    set_own_threads(1);
-                    let mut own = Vec::new();
-                    loop {
-                        let place = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(picture) = pictures.get(place) else { return own };
-                        own.push((place, handle.encode(picture)));
-                    }
-                })
-            };
-            let workers: Vec<_> = (0..workers).map(|_| work(self.worker_handle())).collect();
-            workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-        });
-        encoded.sort_by_key(|(place, _)| *place);
-        encoded.into_iter().map(|(_, features)| features?.rounded(self.description.storage())).collect()
+        let encoded = match self.device {
+            Device::Cpu => share(pictures, || self.worker_handle(), Self::encode),
+            _ => pictures.iter().map(|picture| self.encode(picture)).collect(),
+        };
+        encoded.into_iter().map(|features| features?.rounded(self.description.storage())).collect()
     }
 
     /// The CLIP that alone describes the regions, if one does.
@@ -413,14 +395,6 @@ impl Encoder {
         match &self.networks {
             Networks::Regions { clip, both: false, .. } => clip.as_ref(),
             _ => None,
-        }
-    }
-
-    /// Number of images to process in parallel: one per processor, at most `most`; one on a GPU.
-    pub(super) fn workers(&self, most: usize) -> usize {
-        match self.device {
-            Device::Cpu => std::thread::available_parallelism().map_or(1, usize::from).min(most).max(1),
-            _ => 1,
         }
     }
 }
