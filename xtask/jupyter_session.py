@@ -30,6 +30,7 @@ SHOWN = ("image/png", "image/gif", "text/html")
 # The feature sets that lessons ask for, and a first value: inferring its type reads the whole dependency graph once.
 WARM = [
     [':dep captionlab = { path = ".." }', "use captionlab::prelude::*;", "let warmed = 1;\nprintln!(\"{warmed}\");"],
+    [':dep captionlab = { path = "..", features = ["clip-text"] }', "use captionlab::prelude::*;", "let warmed = 1;\nprintln!(\"{warmed}\");"],
     [':dep captionlab = { path = "..", features = ["tables"] }', "use captionlab::prelude::*;", "let warmed = 1;\nprintln!(\"{warmed}\");"],
 ]
 
