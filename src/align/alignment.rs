@@ -44,6 +44,19 @@ impl Alignment {
         Ok(Self { regions: smooth(&self.similarities, smoothing)?, ..self.clone() })
     }
 
+    /// The same sentence and picture with the words choosing among the boxes alone, each by itself, as in [`Alignment::ground`]: the
+    /// whole picture stays only where there is nothing else. The score is that of all regions.
+    pub fn among_boxes(&self) -> Self {
+        if self.boxes.len() < 2 {
+            return self.clone();
+        }
+        let similarities: Vec<Vec<f32>> = self.similarities.iter().map(|row| row[1..].to_vec()).collect();
+        // As without smoothing: of equally good regions the first.
+        let best = |row: &Vec<f32>| (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
+        let regions = similarities.iter().map(best).collect();
+        Self { boxes: self.boxes[1..].to_vec(), similarities, regions, ..self.clone() }
+    }
+
     /// The runs of words on one region, in the order of the sentence.
     pub fn snippets(&self) -> Vec<Snippet> {
         let mut snippets = Vec::new();
@@ -113,6 +126,19 @@ mod tests {
         let smooth = alignment().smoothed(10.0).unwrap();
         assert_eq!(smooth.snippets(), [snippet(0..4, "a dog on grass", 1)]);
         assert!(alignment().smoothed(-1.0).is_err());
+    }
+
+    #[test]
+    fn among_boxes_the_whole_picture_is_not_chosen() {
+        let (all, boxes) = (alignment(), alignment().among_boxes());
+        assert_eq!(boxes.boxes, all.boxes[1..]);
+        for ((row, all), region) in boxes.similarities.iter().zip(&all.similarities).zip(&boxes.regions) {
+            assert_eq!(row, &all[1..]);
+            assert!(row.iter().all(|similarity| *similarity <= row[*region]));
+        }
+        let mut alone = alignment();
+        alone.boxes.truncate(1);
+        assert_eq!(alone.among_boxes(), alone);
     }
 
     #[test]

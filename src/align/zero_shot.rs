@@ -181,19 +181,19 @@ impl ZeroShotAligner {
         self.encoder.config()
     }
 
-    /// How likely each text is of each region, if one of them is: the softmax over the texts of the logits, cosines times CLIP's learnt
-    /// factor (Radford et al. 2021, section 3.1.2).
+    /// How likely each region is the one that a text speaks of, if one of them is: the softmax over the regions of the logits, cosines
+    /// times CLIP's learnt factor, as [`Clip::logits`](crate::vision::Clip::logits) with regions for pictures.
     ///
     /// # Shapes
-    /// - result: a row for each text, a column for each region; the columns sum to 1
+    /// - result: a row for each text, which sums to 1, and a column for each region
     ///
     /// # Errors
     /// [`Error::Argument`] when there are no texts, and for features of another dimension.
-    pub fn classify<S: AsRef<str>>(&self, features: &PictureFeatures, texts: &[S]) -> Result<Vec<Vec<f32>>> {
+    pub fn ground<S: AsRef<str>>(&self, features: &PictureFeatures, texts: &[S]) -> Result<Vec<Vec<f32>>> {
         let batch = FeatureBatch::of(std::slice::from_ref(features))?.to_device(self.device())?;
         let regions = self.embed_regions(&batch)?.f_squeeze_dim(0)?;
         let logits = self.clip.embed(texts)?.f_matmul(&regions.f_tr()?)? * self.clip.clip.logit_scale()?;
-        rows(&logits.f_softmax(0, Kind::Float)?)
+        rows(&logits.f_softmax(1, Kind::Float)?)
     }
 
     /// Measures it on a split of a data set, as [`evaluate`].
@@ -347,16 +347,16 @@ mod tests {
     }
 
     #[test]
-    fn regions_are_classified_as_clip_itself_classifies_them() {
+    fn texts_are_grounded_by_the_logits_of_clip_itself() {
         let aligner = ZeroShotAligner::load(&EncoderConfig::new("tiny-clip"), TextUnit::Word).unwrap();
         let picture = Scene::generate(1, 900_003).draw();
         let features = &aligner.encoder.encode(std::slice::from_ref(&picture)).unwrap()[0];
         let texts = ["a dog", "a red kite", "a house"];
-        let found = aligner.classify(features, &texts).unwrap();
+        let found = aligner.ground(features, &texts).unwrap();
         let clip = &aligner.clip.clip;
         let regions = clip.prepare_regions(&picture, &features.boxes).unwrap();
         let logits = clip.logits(&regions, &aligner.clip.tokenizer.encode_batch(&texts).unwrap()).unwrap();
-        let expected = logits.softmax(1, Kind::Float).tr();
+        let expected = logits.tr().softmax(1, Kind::Float);
         for (row, expected) in found.iter().zip(rows(&expected).unwrap()) {
             // Cached features are rounded to half precision.
             assert!(
@@ -364,10 +364,8 @@ mod tests {
                 "{row:?} {expected:?}"
             );
         }
-        for region in 0..features.boxes.len() {
-            assert!((found.iter().map(|row| row[region]).sum::<f32>() - 1.0).abs() < 1e-5);
-        }
-        let error = aligner.classify(features, &[] as &[&str]).unwrap_err().to_string();
+        assert!(found.iter().all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+        let error = aligner.ground(features, &[] as &[&str]).unwrap_err().to_string();
         assert!(error.contains("no texts"), "{error}");
     }
 

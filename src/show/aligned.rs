@@ -76,12 +76,12 @@ pub fn similarities(title: &str, alignment: &Alignment) -> Result<Figure> {
     heat_map(title, &map)
 }
 
-/// Draws how likely each text is of each region of a picture; the most likely text of each region is marked.
+/// Draws how likely each region of a picture is the one that a text speaks of; the most likely region of each text is marked.
 ///
 /// # Errors
-/// Those of [`ZeroShotAligner::classify`] and [`heat_map`]; [`Error::Data`] when the cache is another encoder's, or lacks the picture.
+/// Those of [`ZeroShotAligner::ground`](crate::align::ZeroShotAligner::ground) and [`heat_map`]; [`Error::Data`] when the cache is another encoder's, or lacks the picture.
 #[cfg(feature = "clip-text")]
-pub fn classified_regions(
+pub fn grounded_texts(
     title: &str,
     clip: &crate::align::ZeroShotAligner,
     cache: &FeatureCache,
@@ -89,11 +89,10 @@ pub fn classified_regions(
     texts: &[&str],
 ) -> Result<Figure> {
     let features = clip.cached_features(cache, &example.name)?;
-    let values = clip.classify(&features, texts)?;
-    let best = |region: usize| (0..texts.len()).max_by(|&a, &b| values[a][region].total_cmp(&values[b][region]));
-    let regions = 0..features.boxes.len();
-    let marked = regions.clone().filter_map(|region| Some((best(region)?, region))).collect();
-    let columns = regions.map(region_name).collect();
+    let values = clip.ground(&features, texts)?;
+    let best = |row: &Vec<f32>| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    let marked = values.iter().enumerate().filter_map(|(text, row)| Some((text, best(row)?))).collect();
+    let columns = (0..features.boxes.len()).map(region_name).collect();
     heat_map(title, &HeatMap { rows: texts.iter().map(ToString::to_string).collect(), columns, values, marked })
 }
 

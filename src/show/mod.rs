@@ -61,7 +61,7 @@ mod text;
 mod words;
 
 #[cfg(feature = "clip-text")]
-pub use aligned::classified_regions;
+pub use aligned::grounded_texts;
 #[cfg(feature = "tensors")]
 pub use aligned::{aligned_examples, retrieved_examples, similarities};
 pub use alignments::{AlignedImage, AlignedWord, alignments};
