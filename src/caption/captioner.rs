@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Device;
 
-use super::{CaptionEvaluation, CaptionerConfig, Decoding, Generator, evaluate};
+use super::decode::{Predictor, decode};
+use super::{
+    CaptionEvaluation, CaptionerConfig, Decoding, ExplainedWord, Explanation, Generator, Hypothesis, evaluate,
+};
 use crate::data::readable::{decode_readable, write_unreadable};
 use crate::data::{Dataset, Example, Split, Vocabulary};
 use crate::nn::Weights;
@@ -38,6 +41,24 @@ pub struct Captioner {
     encoder: NamedEncoder,
     pub(super) weights: Weights,
     pub(super) generator: Generator,
+}
+
+/// A caption of a picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Caption {
+    /// The words, separated by spaces.
+    pub text: String,
+    /// The natural logarithm of its probability, its end included where it has one.
+    pub log_probability: f64,
+    /// Whether it has an end; otherwise it was cut at the most words.
+    pub ended: bool,
+}
+
+/// Displays its words.
+impl fmt::Display for Caption {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
 }
 
 /// One caption for each example.
@@ -224,6 +245,47 @@ impl Captioner {
         self.caption_features(&FeatureBatch::of(&self.encoder.encode(pictures)?)?, decoding, first)
     }
 
+    /// Captions of each picture with their probabilities, the best first: as many as [`Decoding::best`] says, where there are as many.
+    ///
+    /// # Errors
+    /// As [`Captioner::caption_pictures`].
+    pub fn hypotheses(&self, pictures: &[RgbImage], decoding: &Decoding) -> Result<Vec<Vec<Caption>>> {
+        hypotheses(&[self], pictures, decoding)
+    }
+
+    /// What the captioner thinks of a caption of a picture, word by word, with the `runners_up` most probable words of each place.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a caption with a word that the captioner does not know; as [`Captioner::caption_pictures`].
+    pub fn explain(&self, picture: &RgbImage, caption: &str, runners_up: usize) -> Result<Explanation> {
+        let ids = self.vocabulary.encode(caption);
+        if let Some(unknown) = ids.iter().position(|&id| id == Vocabulary::UNKNOWN) {
+            let word = Vocabulary::words(caption).swap_remove(unknown);
+            return Err(Error::argument(
+                format!("the captioner does not know the word {word:?}"),
+                "Take words of its training captions.",
+            ));
+        }
+        let features = self.encoder.encode(std::slice::from_ref(picture))?;
+        let batch = FeatureBatch::of(&features)?.to_device(self.weights.device())?;
+        let boxes = features.into_iter().next().map_or_else(Vec::new, |features| features.boxes);
+        let word = |id: i64| self.vocabulary.word(id).unwrap_or("?").to_string();
+        let steps = self.generator.explain(&batch, &ids)?;
+        let words = steps.into_iter().zip(ids.iter().chain([&Vocabulary::END])).map(|(step, &id)| {
+            let probability = |id: usize| step.log_probabilities[id].exp();
+            let mut order: Vec<usize> = (0..step.log_probabilities.len()).collect();
+            order.sort_by(|&a, &b| step.log_probabilities[b].total_cmp(&step.log_probabilities[a]));
+            order.truncate(runners_up);
+            ExplainedWord {
+                word: word(id),
+                probability: probability(id as usize),
+                most_probable: order.into_iter().map(|id| (word(id as i64), probability(id))).collect(),
+                attention: step.attention,
+            }
+        });
+        Ok(Explanation { words: words.collect(), boxes })
+    }
+
     /// Captions the pictures of those names by their cached features, one sentence each.
     ///
     /// # Errors
@@ -245,6 +307,32 @@ impl Captioner {
         let words = self.generator.generate(&features.to_device(self.weights.device())?, decoding, first)?;
         Ok(words.iter().map(|words| self.vocabulary.decode(words)).collect())
     }
+}
+
+/// The captions of each picture by several captioners of one vocabulary, whose probabilities are averaged.
+pub(super) fn hypotheses(
+    captioners: &[&Captioner],
+    pictures: &[RgbImage],
+    decoding: &Decoding,
+) -> Result<Vec<Vec<Caption>>> {
+    decoding.validate()?;
+    let mut captions = Vec::with_capacity(pictures.len());
+    for part in pictures.chunks(BATCH) {
+        let mut members = Vec::with_capacity(captioners.len());
+        for captioner in captioners {
+            let features = FeatureBatch::of(&captioner.encoder.encode(part)?)?.to_device(captioner.weights.device())?;
+            members.push((&captioner.generator, captioner.generator.initial_state(&features)?));
+        }
+        let vocabulary = captioners.first().map(|captioner| &captioner.vocabulary);
+        let caption = |Hypothesis { words, log_probability, ended }| Caption {
+            text: vocabulary.map_or_else(String::new, |vocabulary| vocabulary.decode(&words)),
+            log_probability,
+            ended,
+        };
+        let decoded = decode(Predictor::new(members), decoding, captions.len())?;
+        captions.extend(decoded.into_iter().map(|best| best.into_iter().map(caption).collect()));
+    }
+    Ok(captions)
 }
 
 /// Displays its size, its words and its encoder.

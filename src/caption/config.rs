@@ -54,6 +54,9 @@ pub struct CaptionerConfig {
     /// Scales the features of each region to the length √dimension first, so that encoders of any scale are alike. Default: false, as
     /// in every captioner of before there was a choice.
     pub normalise: bool,
+    /// Whether the generator also reads where each region is and how large. Default: false, as in every captioner of before there was a
+    /// choice.
+    pub geometry: bool,
     /// How regions become one vector. Default: the whole picture alone, as in every captioner of before there was a choice.
     pub pooling: Pooling,
     /// Dropout probability of the numbers of word vectors, in `0..1`. Default: 0.1.
@@ -73,6 +76,7 @@ impl Default for CaptionerConfig {
             cell: Cell::Lstm,
             injection: ImageInjection::EveryStep,
             normalise: false,
+            geometry: false,
             pooling: Pooling::WholePicture,
             word_dropout: 0.1,
             image_dropout: 0.1,
@@ -113,6 +117,7 @@ impl CaptionerConfig {
         Self {
             hidden_size: 256,
             normalise: true,
+            geometry: true,
             pooling: Pooling::Attention,
             image_dropout: 0.3,
             output_dropout: 0.3,

@@ -1,6 +1,6 @@
 //! How good captions are, and on scenes how true.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -13,35 +13,56 @@ use crate::metrics::Cider;
 use crate::train::examples::examples_of;
 use crate::{Error, Result};
 
-/// How true captions are of their scenes, by their claims that something of a kind and a colour is there.
+/// How true captions are of their scenes. Shares are in `0.0..=1.0`, and 0 where nothing is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Truth {
-    /// Share of the claims that are true, `0.0..=1.0`; 0 where none is made.
-    pub claim_precision: f64,
-    /// Claims made in a caption, on average.
+    /// Share of the claims that something of a kind and a colour is there that are true.
+    pub claims_precision: f64,
+    /// Such claims in a caption, on average.
     pub claims_per_caption: f64,
-    /// Share of what is there that the captions name, `0.0..=1.0`.
-    pub claim_recall: f64,
+    /// Share of the kinds and colours that are there that the captions name.
+    pub claims_recall: f64,
+    /// Share of the claims that something does something that are true.
+    pub actions_precision: f64,
+    /// Such claims in a caption, on average.
+    pub actions_per_caption: f64,
+    /// Share of the claims that something is in a relation to something that are true: "behind", "holding".
+    pub relations_precision: f64,
+    /// Such claims in a caption, on average.
+    pub relations_per_caption: f64,
+    /// Share of all claims that are true, those of sizes, numbers and places too.
+    pub all_claims_precision: f64,
 }
 
 impl From<ClaimScore> for Truth {
     fn from(score: ClaimScore) -> Self {
         Self {
-            claim_precision: score.precision(),
+            claims_precision: score.precision(),
             claims_per_caption: score.per_caption(),
-            claim_recall: score.recall(),
+            claims_recall: score.recall(),
+            actions_precision: score.precision_of_actions(),
+            actions_per_caption: score.acting as f64 / score.captions.max(1) as f64,
+            relations_precision: score.precision_of_relations(),
+            relations_per_caption: score.related as f64 / score.captions.max(1) as f64,
+            all_claims_precision: score.precision_of_all(),
         }
     }
 }
 
 impl fmt::Display for Truth {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { claim_precision, claims_per_caption, claim_recall } = self;
         write!(
             formatter,
-            "{:.1} % of the (kind, colour) claims are true, {claims_per_caption:.2} a caption; {:.1} % of what is there is named",
-            100.0 * claim_precision,
-            100.0 * claim_recall
+            "{:.1} % of the (kind, colour) claims are true, {:.2} a caption; {:.1} % of what is there is named; {:.1} % of the actions \
+             ({:.2} a caption), {:.1} % of the relations ({:.2} a caption) and {:.1} % of all claims are true",
+            100.0 * self.claims_precision,
+            self.claims_per_caption,
+            100.0 * self.claims_recall,
+            100.0 * self.actions_precision,
+            self.actions_per_caption,
+            100.0 * self.relations_precision,
+            self.relations_per_caption,
+            100.0 * self.all_claims_precision
         )
     }
 }
@@ -56,6 +77,12 @@ pub struct CaptionEvaluation {
     pub cider_d: f64,
     /// CIDEr-D of always saying what is said most often of the training pictures.
     pub most_frequent_cider_d: f64,
+    /// CIDEr-D of a person: the first caption of each picture against its others; `None` where no picture has two.
+    pub person_cider_d: Option<f64>,
+    /// Share of the captions that stand word by word among those of the training pictures, in `0.0..=1.0`.
+    pub in_training: f64,
+    /// Share of the captions that are said of one picture only, in `0.0..=1.0`.
+    pub distinct: f64,
     /// The split that was captioned.
     pub split: Split,
     /// How many pictures were captioned.
@@ -70,6 +97,8 @@ pub struct SceneTruth {
     /// The captions of the captioner.
     #[serde(flatten)]
     pub truth: Truth,
+    /// A person: the first caption of each picture.
+    pub person: Truth,
     /// Always saying what is said most often of the training pictures.
     pub baseline: Truth,
     /// The caption that this is.
@@ -85,6 +114,7 @@ impl fmt::Display for CaptionEvaluation {
         writeln!(formatter, "{} {} pictures", self.pictures, self.split)?;
         if let Some(scenes) = &self.scenes {
             writeln!(formatter, "captioner:       {}", scenes.truth)?;
+            writeln!(formatter, "a person:        {}", scenes.person)?;
             writeln!(formatter, "always the same: {} (\"{}\")", scenes.baseline, scenes.baseline_caption)?;
             if scenes.claiming_baseline_caption != scenes.baseline_caption {
                 let SceneTruth { claiming_baseline, claiming_baseline_caption, .. } = scenes;
@@ -92,6 +122,14 @@ impl fmt::Display for CaptionEvaluation {
             }
         }
         write!(formatter, "CIDEr-D {:.3}, always the same {:.3}", self.cider_d, self.most_frequent_cider_d)?;
+        if let Some(person) = self.person_cider_d {
+            write!(formatter, ", a person against the others {person:.3}")?;
+        }
+        let (in_training, distinct) = (100.0 * self.in_training, 100.0 * self.distinct);
+        write!(
+            formatter,
+            "\n{in_training:.0} % of the captions stand among those of the training pictures, {distinct:.0} % are said once"
+        )?;
         write_unreadable(formatter, &self.unreadable)
     }
 }
@@ -123,18 +161,37 @@ pub fn evaluate(captioner: &Captioner, dataset: &Dataset, split: Split) -> Resul
         (0..examples.len()).map(|index| cider.cider_d(index, &caption(index))).sum::<f64>() / examples.len() as f64
     };
     let scenes: Option<Vec<Scene>> = examples.iter().map(|example| Scene::of(example)).collect();
+    let known: HashSet<&String> = frequent.iter().collect();
+    let spoken: Vec<String> = said.iter().map(|caption| words(caption).join(" ")).collect();
     Ok(CaptionEvaluation {
-        scenes: scenes.map(|scenes| truth_of(&scenes, &said, &frequent)).transpose()?,
+        scenes: scenes.map(|scenes| truth_of(&scenes, &examples, &said, &frequent)).transpose()?,
         cider_d: mean(&|index| words(said[index])),
         most_frequent_cider_d: mean(&|_| words(&baseline_caption)),
+        person_cider_d: person_cider_d(&references),
+        in_training: share_of(&spoken, |caption| known.contains(caption)),
+        distinct: share_of(&spoken, |caption| spoken.iter().filter(|other| *other == caption).count() == 1),
         split,
         pictures: examples.len(),
         unreadable: captions.unreadable().to_vec(),
     })
 }
 
+/// CIDEr-D of the first caption of each picture that has two or more, against its others.
+fn person_cider_d(references: &[Vec<Vec<String>>]) -> Option<f64> {
+    let several: Vec<&Vec<Vec<String>>> = references.iter().filter(|captions| captions.len() > 1).collect();
+    let others: Vec<Vec<Vec<String>>> = several.iter().map(|captions| captions[1..].to_vec()).collect();
+    let cider = Cider::new(&others);
+    let sum: f64 = several.iter().enumerate().map(|(index, captions)| cider.cider_d(index, &captions[0])).sum();
+    (!several.is_empty()).then(|| sum / several.len() as f64)
+}
+
+fn share_of(captions: &[String], test: impl Fn(&String) -> bool) -> f64 {
+    captions.iter().filter(|caption| test(caption)).count() as f64 / captions.len().max(1) as f64
+}
+
 /// How true captions of scenes are; `frequent` are the captions of training pictures, the most frequent first.
-fn truth_of(scenes: &[Scene], said: &[&str], frequent: &[String]) -> Result<SceneTruth> {
+fn truth_of(scenes: &[Scene], examples: &[&Example], said: &[&str], frequent: &[String]) -> Result<SceneTruth> {
+    let first: Vec<&str> = examples.iter().map(|example| example.captions.first().map_or("", String::as_str)).collect();
     let always = |caption: &str| -> Result<Truth> { Ok(ClaimScore::of(scenes, &vec![caption; scenes.len()])?.into()) };
     let makes_a_claim =
         |caption: &&String| ClaimScore::of(&scenes[..1], &[caption.as_str()]).is_ok_and(|score| score.coloured > 0);
@@ -142,6 +199,7 @@ fn truth_of(scenes: &[Scene], said: &[&str], frequent: &[String]) -> Result<Scen
     let claiming_baseline_caption = frequent.iter().take(1000).find(makes_a_claim).cloned().unwrap_or_default();
     Ok(SceneTruth {
         truth: ClaimScore::of(scenes, said)?.into(),
+        person: ClaimScore::of(scenes, &first)?.into(),
         baseline: always(&baseline_caption)?,
         baseline_caption,
         claiming_baseline: always(&claiming_baseline_caption)?,

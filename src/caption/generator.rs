@@ -1,9 +1,9 @@
 //! The network of a captioner: from features to the probabilities of words.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::decode::{beam_search, sample};
-use super::{CaptionerConfig, Decoding, ImageInjection, PackedCaptions, Pooling};
+use super::decode::{Predictor, decode};
+use super::{CaptionerConfig, Decoding, Hypothesis, ImageInjection, PackedCaptions, Pooling};
 use crate::data::{Random, Vocabulary};
 use crate::nn::{Linear, Recurrent, RecurrentState, Weights, dropout, network};
 use crate::vision::FeatureBatch;
@@ -18,13 +18,14 @@ pub struct Generator {
     config: CaptionerConfig,
     feature_size: usize,
     image_projection: Linear,
+    geometry_projection: Option<Linear>,
     attention: Option<Attention>,
     word_embedding: Tensor,
     recurrent: Recurrent,
     output: Linear,
 }
 
-network!(Generator { image_projection, attention, word_embedding, recurrent, output; config, feature_size });
+network!(Generator { image_projection, geometry_projection, attention, word_embedding, recurrent, output; config, feature_size });
 
 /// Additive attention: region `i` scores `wᵀ tanh(v_i + W_q h)`, and the weights are the softmax of the scores over the regions.
 #[derive(Debug)]
@@ -36,18 +37,25 @@ struct Attention {
 network!(Attention { query, score });
 
 impl Attention {
-    /// The weighted mean of the regions' vectors.
+    /// The weights of the regions.
     ///
     /// # Shapes
     /// - `vectors`: `[rows, regions, image_size]`
     /// - `mask`: `[rows, regions]`
     /// - `hidden`: `[rows, hidden]`
-    /// - result: `[rows, image_size]`
-    fn context(&self, vectors: &Tensor, mask: &Tensor, hidden: &Tensor) -> Tensor {
+    /// - result: `[rows, regions]`
+    fn weights(&self, vectors: &Tensor, mask: &Tensor, hidden: &Tensor) -> Tensor {
         let scores = self.score.forward(&(vectors + self.query.forward(hidden).unsqueeze(1)).tanh()).squeeze_dim(2);
-        let weights = scores.masked_fill(&mask.eq(0.0), f64::NEG_INFINITY).softmax(1, Kind::Float);
-        weights.unsqueeze(1).bmm(vectors).squeeze_dim(1)
+        scores.masked_fill(&mask.eq(0.0), f64::NEG_INFINITY).softmax(1, Kind::Float)
     }
+}
+
+/// What was attended to at a step.
+struct Attended {
+    /// `[rows, regions]`
+    weights: Tensor,
+    /// The mean of the regions' vectors by these weights, `[rows, image_size]`.
+    context: Tensor,
 }
 
 /// What of a picture goes into the gates.
@@ -73,6 +81,8 @@ pub(super) struct DecoderState {
     bias: Tensor,
     word_weight: Tensor,
     recurrent: RecurrentState,
+    /// What the last step attended to, `[rows, regions]`.
+    attention: Option<Tensor>,
 }
 
 impl DecoderState {
@@ -87,6 +97,31 @@ impl DecoderState {
         self.image = self.image.map(|part| part.index_select(0, &rows));
         self.recurrent = self.recurrent.select(&rows);
     }
+}
+
+/// A word of a caption that is explained.
+pub(super) struct ExplainedStep {
+    /// Of all words, by id.
+    pub(super) log_probabilities: Vec<f64>,
+    /// The weights of the regions; empty without attention.
+    pub(super) attention: Vec<f32>,
+}
+
+/// Numbers that say where a region is.
+const GEOMETRY: i64 = 7;
+
+/// Where regions are and how large, as shares of the picture, which is the first region: left, top, right, bottom, width, height, area
+/// (Chen et al. 2020, *UNITER*, section 3.1).
+///
+/// # Shapes
+/// - `boxes`: `[pictures, regions, 4]`
+/// - result: `[pictures, regions, 7]`
+fn geometry(boxes: &Tensor) -> Tensor {
+    let whole = boxes.narrow(1, 0, 1).narrow(2, 2, 2).clamp_min(1.0);
+    let (low, high) = (boxes.narrow(2, 0, 2) / &whole, boxes.narrow(2, 2, 2) / &whole);
+    let size = &high - &low;
+    let area = size.prod_dim_int(2, true, Kind::Float);
+    Tensor::cat(&[low, high, size, area], 2)
 }
 
 impl Generator {
@@ -110,6 +145,9 @@ impl Generator {
             config: config.clone(),
             feature_size,
             image_projection: Linear::kaiming_uniform("image_projection", feature_size, image_size, weights),
+            geometry_projection: config
+                .geometry
+                .then(|| Linear::new("geometry_projection", GEOMETRY as usize, image_size, weights)),
             attention: (config.pooling == Pooling::Attention).then(|| Attention {
                 query: Linear::new("attention.query", hidden_size, image_size, weights),
                 score: Linear::new("attention.score", image_size, 1, weights),
@@ -174,8 +212,8 @@ impl Generator {
                 let mut contexts = Vec::with_capacity(captions.steps.len());
                 let hidden = self.recurrent.forward_with(&word_gates, &captions.steps, |gates, state| {
                     let active = state.hidden.size()[0];
-                    let (image_gates, context) = self.look(&rows.map(|part| part.narrow(0, 0, active)), state);
-                    contexts.extend(context);
+                    let (image_gates, attended) = self.look(&rows.map(|part| part.narrow(0, 0, active)), state);
+                    contexts.extend(attended.map(|attended| attended.context));
                     gates + image_gates
                 });
                 Tensor::cat(&[hidden, Tensor::cat(&contexts, 0)], 1)
@@ -201,29 +239,50 @@ impl Generator {
         Ok(-self.log_probabilities(features, captions, random)?.mean(Kind::Float))
     }
 
-    /// Captions as ids of words, without specials: one for each picture.
+    /// Captions of each picture, the best first: as many as [`Decoding::best`] says, where there are as many.
     ///
     /// `first` is the number of the first picture among all that are captioned with these settings: each draws its words from its
     /// own random sequence, so a caption does not depend on what else is in the batch.
     ///
     /// # Errors
     /// [`Error::Config`] when a setting is out of its range, [`Error::Argument`] when the features have another dimension.
+    pub fn decode(&self, features: &FeatureBatch, decoding: &Decoding, first: usize) -> Result<Vec<Vec<Hypothesis>>> {
+        decode(Predictor::new(vec![(self, self.initial_state(features)?)]), decoding, first)
+    }
+
+    /// The best caption of each picture, as ids of words without specials.
+    ///
+    /// # Errors
+    /// As [`Generator::decode`].
     pub fn generate(&self, features: &FeatureBatch, decoding: &Decoding, first: usize) -> Result<Vec<Vec<i64>>> {
-        decoding.validate()?;
-        tch::no_grad(|| {
-            let state = self.initial_state(features)?;
-            match decoding.beam {
-                1 => sample(self, state, decoding, first),
-                _ => beam_search(self, state, decoding),
-            }
-        })
+        let best = |hypotheses: Vec<Hypothesis>| hypotheses.into_iter().next().map_or_else(Vec::new, |best| best.words);
+        Ok(self.decode(features, decoding, first)?.into_iter().map(best).collect())
+    }
+
+    /// What the generator thinks of a caption of one picture: a step for each word, and one for the end.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the features have another dimension.
+    pub(super) fn explain(&self, features: &FeatureBatch, words: &[i64]) -> Result<Vec<ExplainedStep>> {
+        let mut state = self.initial_state(features)?;
+        let mut steps = Vec::with_capacity(words.len() + 1);
+        for (step, &word) in [Vocabulary::START].iter().chain(words).enumerate() {
+            let log_probabilities = self.step(&mut state, &[word], step).f_log_softmax(1, Kind::Double)?;
+            let attention = match &state.attention {
+                Some(weights) => Vec::try_from(weights.f_flatten(0, 1)?.f_to_device(Device::Cpu)?)?,
+                None => Vec::new(),
+            };
+            let log_probabilities = Vec::try_from(log_probabilities.f_flatten(0, 1)?.f_to_device(Device::Cpu)?)?;
+            steps.push(ExplainedStep { log_probabilities, attention });
+        }
+        Ok(steps)
     }
 
     /// What of the pictures goes into the gates: a ReLU layer on the features of each region, pooled over the regions; `drop` is
     /// dropout.
     fn image(
         &self,
-        FeatureBatch { features, mask, .. }: &FeatureBatch,
+        FeatureBatch { features, mask, boxes, .. }: &FeatureBatch,
         drop: impl FnOnce(Tensor) -> Tensor,
     ) -> Result<Image> {
         let size = features.size();
@@ -244,28 +303,34 @@ impl Generator {
             }
             false => features.shallow_clone(),
         };
-        let vectors = |features: &Tensor| self.image_projection.forward(features).relu();
-        let masked = || vectors(features) * mask.unsqueeze(2);
+        let projected = self.image_projection.forward(features);
+        let vectors = match &self.geometry_projection {
+            Some(projection) => projected + projection.forward(&geometry(boxes)),
+            None => projected,
+        }
+        .relu();
+        let masked = || &vectors * mask.unsqueeze(2);
         let sum = |tensor: &Tensor, keep: bool| tensor.sum_dim_intlist([1i64].as_slice(), keep, Kind::Float);
         let vector = match self.config.pooling {
-            Pooling::WholePicture => vectors(&features.select(1, 0)),
+            Pooling::WholePicture => vectors.select(1, 0),
             Pooling::Mean => sum(&masked(), false) / sum(mask, true),
             // After a ReLU, 0 is the least there is: a row without a region never wins.
             Pooling::Max => masked().amax([1], false),
             Pooling::Attention => {
-                return Ok(Image::Regions { vectors: drop(vectors(features)), mask: mask.shallow_clone() });
+                return Ok(Image::Regions { vectors: drop(vectors), mask: mask.shallow_clone() });
             }
         };
         Ok(Image::Gates(self.image_gates(&drop(vector))))
     }
 
     /// The share of the picture in the gates of a step, and with attention what was attended to.
-    fn look(&self, image: &Image, state: &RecurrentState) -> (Tensor, Option<Tensor>) {
+    fn look(&self, image: &Image, state: &RecurrentState) -> (Tensor, Option<Attended>) {
         match (image, &self.attention) {
             (Image::Gates(gates), _) => (gates.shallow_clone(), None),
             (Image::Regions { vectors, mask }, Some(attention)) => {
-                let context = attention.context(vectors, mask, &state.hidden);
-                (self.image_gates(&context), Some(context))
+                let weights = attention.weights(vectors, mask, &state.hidden);
+                let context = weights.unsqueeze(1).bmm(vectors).squeeze_dim(1);
+                (self.image_gates(&context), Some(Attended { weights, context }))
             }
             (Image::Regions { .. }, None) => unreachable!("regions are kept for attention alone"),
         }
@@ -280,25 +345,32 @@ impl Generator {
         image.linear(&self.recurrent.weight_ih.narrow(1, word_size as i64, image_size as i64), None::<&Tensor>)
     }
 
-    fn initial_state(&self, features: &FeatureBatch) -> Result<DecoderState> {
-        Ok(DecoderState {
-            image: self.image(features, |vector| vector)?,
-            bias: self.recurrent.bias(),
-            word_weight: self.word_weight(),
-            recurrent: self.recurrent.initial_state(features.features.size()[0]),
+    pub(super) fn initial_state(&self, features: &FeatureBatch) -> Result<DecoderState> {
+        tch::no_grad(|| {
+            Ok(DecoderState {
+                image: self.image(features, |vector| vector)?,
+                bias: self.recurrent.bias(),
+                word_weight: self.word_weight(),
+                recurrent: self.recurrent.initial_state(features.features.size()[0]),
+                attention: None,
+            })
         })
     }
 
     /// Reads `words`, one a row, and returns the logits of the words that may follow, `[rows, vocabulary]`.
     pub(super) fn step(&self, state: &mut DecoderState, words: &[i64], step: usize) -> Tensor {
+        tch::no_grad(|| self.step_with(state, words, step))
+    }
+
+    fn step_with(&self, state: &mut DecoderState, words: &[i64], step: usize) -> Tensor {
         let words = Tensor::from_slice(words).to_device(self.word_embedding.device());
         let vectors = self.word_embedding.index_select(0, &words);
         let mut gates = vectors.linear(&state.word_weight, Some(&state.bias));
         let mut context = None;
         if step == 0 || self.config.injection == ImageInjection::EveryStep {
-            let (image_gates, seen) = self.look(&state.image, &state.recurrent);
+            let (image_gates, attended) = self.look(&state.image, &state.recurrent);
             gates += image_gates;
-            context = seen;
+            (state.attention, context) = attended.map(|attended| (attended.weights, attended.context)).unzip();
         }
         state.recurrent = self.recurrent.step(&gates, &state.recurrent);
         let hidden = state.recurrent.hidden.shallow_clone();
@@ -317,7 +389,7 @@ impl Generator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use crate::caption::decode::beam_search;
 
     fn small(injection: ImageInjection) -> (Weights, Generator) {
         let config = CaptionerConfig {
@@ -495,8 +567,10 @@ mod tests {
             assert_eq!(together, alone.collect::<Vec<_>>(), "width {width}");
         }
         let state = generator.initial_state(&features).unwrap();
-        let one = tch::no_grad(|| beam_search(&generator, state, &Decoding::greedy())).unwrap();
-        assert_eq!(one, generate(&features, &Decoding::greedy()));
+        let predictor = Predictor::new(vec![(&generator, state)]);
+        let one = tch::no_grad(|| beam_search(predictor, &Decoding::greedy())).unwrap();
+        let words: Vec<Vec<i64>> = one.into_iter().map(|mut best| best.remove(0).words).collect();
+        assert_eq!(words, generate(&features, &Decoding::greedy()));
     }
 
     #[test]

@@ -16,14 +16,18 @@
 mod captioner;
 mod config;
 mod decode;
+mod ensemble;
 mod evaluation;
+mod explanation;
 mod generator;
 mod packed;
 mod training;
 
-pub use captioner::{Captioner, Captions};
+pub use captioner::{Caption, Captioner, Captions};
 pub use config::{CaptionTraining, CaptionerConfig, ImageInjection, Pooling};
-pub use decode::Decoding;
+pub use decode::{Decoding, Hypothesis};
+pub use ensemble::Ensemble;
 pub use evaluation::{CaptionEvaluation, SceneTruth, Truth, evaluate};
+pub use explanation::{ExplainedWord, Explanation};
 pub use generator::Generator;
 pub use packed::PackedCaptions;

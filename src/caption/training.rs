@@ -234,9 +234,9 @@ mod tests {
         let evaluation = saved.evaluate(&dataset, Split::Test).unwrap();
         let truth = evaluation.scenes.as_ref().unwrap().truth;
         assert_eq!((evaluation.pictures, evaluation.unreadable.len()), (6, 0));
-        assert!((0.0..=1.0).contains(&truth.claim_precision) && evaluation.cider_d >= 0.0, "{evaluation}");
+        assert!((0.0..=1.0).contains(&truth.claims_precision) && evaluation.cider_d >= 0.0, "{evaluation}");
         let json = serde_json::to_value(&evaluation).unwrap();
-        assert!(json["claim_precision"].is_number() && json["baseline"]["claim_recall"].is_number(), "{json}");
+        assert!(json["claims_precision"].is_number() && json["baseline"]["claims_recall"].is_number(), "{json}");
     }
 
     #[test]

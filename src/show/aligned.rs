@@ -5,6 +5,7 @@ use super::figure::Figure;
 use super::heat_map::{HeatMap, heat_map};
 use super::retrieval::{RetrievalRow, RetrievedImage, retrieval};
 use crate::align::{Align, Alignment};
+use crate::caption::{ExplainedWord, Explanation};
 use crate::data::Example;
 use crate::vision::FeatureCache;
 use crate::{Error, Result};
@@ -28,6 +29,28 @@ impl AlignedImage {
             boxes: alignment.boxes.clone(),
             words: alignment.words.iter().enumerate().map(word).collect(),
             note: None,
+        }
+    }
+}
+
+impl AlignedImage {
+    /// A picture with each word of a caption at the region that its captioner attended to most; the score is the attention's weight.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the captioner has no attention, and for a caption without words.
+    pub fn explained(image: image::RgbImage, explanation: &Explanation) -> Result<Self> {
+        let word = |word: &ExplainedWord| {
+            let region = word.region()?;
+            Some(AlignedWord { word: word.word.clone(), region: Some(region), score: word.attention[region] })
+        };
+        let words: Option<Vec<AlignedWord>> = explanation.said().iter().map(word).collect();
+        match words {
+            Some(words) if !words.is_empty() => Ok(Self { image, boxes: explanation.boxes.clone(), words, note: None }),
+            Some(_) => Err(Error::argument("the caption has no words", "Let it have some, with `min_words`.")),
+            None => Err(Error::argument(
+                "the captioner does not attend to regions",
+                "Take one that was trained with the pooling `attention`.",
+            )),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line of captionlab.
 
 mod align;
+mod caption;
 mod data;
 mod detect;
 mod download;
@@ -33,6 +34,8 @@ enum Command {
     Eval(eval::EvalOptions),
     /// Finds the things of pictures, prints them, and draws them into copies of the pictures.
     Detect(detect::DetectOptions),
+    /// Writes sentences about pictures.
+    Caption(caption::CaptionOptions),
     /// Finds the region of a picture that each word of a sentence speaks of, prints them, and draws them.
     Align(align::AlignOptions),
     /// Computes the features of all pictures of a data set, once: what is there already is found, not computed.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Train(options) => train::run(options),
         Command::Eval(options) => eval::run(&options),
         Command::Detect(options) => detect::run(&options),
+        Command::Caption(options) => caption::run(&options),
         Command::Align(options) => align::run(&options),
         Command::Extract(options) => extract::run(options),
         Command::Download(options) => download::run(&options),

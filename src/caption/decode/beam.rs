@@ -1,99 +1,152 @@
 //! Beam search, all pictures at a time.
 
+use std::collections::HashMap;
+
 use tch::{Device, Kind};
 
-use super::Decoding;
+use super::{Decoding, Hypothesis, Predictor};
 use crate::Result;
-use crate::caption::generator::{DecoderState, Generator};
 use crate::data::Vocabulary;
 
-/// The words of a caption until now, and the sum of their log probabilities.
-#[derive(Clone)]
-struct Hypothesis {
-    words: Vec<i64>,
-    log_probability: f64,
-}
-
-/// The search for the caption of one picture.
+/// The search of a group of hypotheses for captions of one picture.
 struct Search {
     active: Vec<Hypothesis>,
-    /// The most probable hypothesis that has ended.
-    best: Option<Hypothesis>,
+    /// The best hypotheses that have ended, the best first.
+    ended: Vec<Hypothesis>,
+    /// Those that could neither go on nor end.
+    stuck: Vec<Hypothesis>,
+}
+
+/// The most probable next words of hypotheses, `each` of every hypothesis.
+struct Candidates<'a> {
+    words: &'a [i64],
+    log_probabilities: &'a [f64],
+    each: usize,
 }
 
 impl Search {
-    /// Extends the active hypotheses by their most probable next words. Returns which of the active hypotheses each new one extends.
-    fn extend(&mut self, width: usize, words: &[i64], log_probabilities: &[f64], each: usize) -> Vec<usize> {
-        let mut next: Vec<(usize, i64, f64)> = (0..words.len())
+    /// Extends the active hypotheses by their most probable next words; `taken` are words that other groups have taken at this step,
+    /// and how often. Returns which of the active hypotheses each new one extends.
+    fn extend(
+        &mut self,
+        candidates: &Candidates<'_>,
+        taken: &mut HashMap<i64, usize>,
+        decoding: &Decoding,
+    ) -> Vec<usize> {
+        let width = decoding.beam / decoding.groups;
+        let mut next: Vec<(usize, i64, f64)> = (0..candidates.words.len())
             .map(|place| {
-                let row = place / each;
-                (row, words[place], self.active[row].log_probability + log_probabilities[place])
+                let row = place / candidates.each;
+                let log_probability = self.active[row].log_probability + candidates.log_probabilities[place];
+                (row, candidates.words[place], log_probability)
             })
             .collect();
-        // Specials that no caption says are impossible, and not only improbable.
+        // What must not be said is impossible, and not only improbable.
         next.retain(|(_, _, log_probability)| log_probability.is_finite());
-        next.sort_by(|one, other| other.2.total_cmp(&one.2));
+        if next.is_empty() {
+            self.stuck.append(&mut self.active);
+            return Vec::new();
+        }
+        let lost = |word: &i64| decoding.diversity * taken.get(word).copied().unwrap_or(0) as f64;
+        let mut next: Vec<(usize, i64, f64, f64)> =
+            next.into_iter().map(|(row, word, sum)| (row, word, sum, sum - lost(&word))).collect();
+        next.sort_by(|one, other| other.3.total_cmp(&one.3));
         next.truncate(width);
         let (mut rows, mut extended) = (Vec::with_capacity(width), Vec::with_capacity(width));
-        for (row, word, log_probability) in next {
+        for (row, word, log_probability, _) in next {
+            *taken.entry(word).or_default() += 1;
             let words = &self.active[row].words;
-            if word != Vocabulary::END {
-                let words = words.iter().copied().chain([word]).collect();
-                extended.push(Hypothesis { words, log_probability });
-                rows.push(row);
-            } else if self.best.as_ref().is_none_or(|best| log_probability > best.log_probability) {
-                self.best = Some(Hypothesis { words: words.clone(), log_probability });
+            match word == Vocabulary::END {
+                true => self.ended.push(Hypothesis { words: words.clone(), log_probability, ended: true }),
+                false => {
+                    let words = words.iter().copied().chain([word]).collect();
+                    extended.push(Hypothesis { words, log_probability, ended: false });
+                    rows.push(row);
+                }
             }
         }
-        // A longer hypothesis is never more probable than what it extends.
-        let may_win = |best: &Hypothesis| extended.iter().any(|one| one.log_probability > best.log_probability);
-        if self.best.as_ref().is_some_and(|best| !may_win(best)) {
+        sort(&mut self.ended, decoding);
+        self.ended.truncate(decoding.best);
+        // A longer hypothesis is never more probable than what it extends, and never counts by less than at its most words.
+        let at_best = |one: &Hypothesis| decoding.score(one.log_probability, decoding.max_words);
+        if let Some(last) = self.ended.get(decoding.best - 1)
+            && extended.iter().all(|one| at_best(one) <= decoding.score(last.log_probability, last.words.len()))
+        {
             (rows, extended) = (Vec::new(), Vec::new());
         }
         self.active = extended;
         rows
     }
-
-    /// The best hypothesis that has ended, or else the best unfinished one.
-    fn result(self) -> Vec<i64> {
-        let found = self.best.or_else(|| self.active.into_iter().next());
-        found.map(|hypothesis| hypothesis.words).unwrap_or_default()
-    }
 }
 
-/// The most probable caption of each picture that a beam search finds, as ids of words without specials.
-///
-/// A caption's score is the sum of its words' log probabilities, as in the paper's own code: it does not favour long captions.
+/// The best hypotheses first; of equally good ones the earlier.
+fn sort(hypotheses: &mut [Hypothesis], decoding: &Decoding) {
+    let score = |one: &Hypothesis| decoding.score(one.log_probability, one.words.len());
+    hypotheses.sort_by(|one, other| score(other).total_cmp(&score(one)));
+}
+
+/// The best captions of the groups of a picture: those that have ended, and after them unfinished ones.
+fn best_of(groups: Vec<Search>, decoding: &Decoding) -> Vec<Hypothesis> {
+    let (mut ended, mut unfinished) = (Vec::new(), Vec::new());
+    for search in groups {
+        ended.extend(search.ended);
+        unfinished.extend(search.active);
+        unfinished.extend(search.stuck);
+    }
+    sort(&mut ended, decoding);
+    sort(&mut unfinished, decoding);
+    let mut best: Vec<Hypothesis> = Vec::with_capacity(decoding.best);
+    for hypothesis in ended.into_iter().chain(unfinished) {
+        if best.len() < decoding.best && best.iter().all(|other| other.words != hypothesis.words) {
+            best.push(hypothesis);
+        }
+    }
+    best
+}
+
+/// The captions of each picture that a beam search finds, the best first.
 pub(in crate::caption) fn beam_search(
-    generator: &Generator,
-    mut state: DecoderState,
+    mut predictor: Predictor<'_>,
     decoding: &Decoding,
-) -> Result<Vec<Vec<i64>>> {
-    let start = Hypothesis { words: Vec::new(), log_probability: 0.0 };
-    let mut searches: Vec<Search> =
-        (0..state.rows()).map(|_| Search { active: vec![start.clone()], best: None }).collect();
+) -> Result<Vec<Vec<Hypothesis>>> {
+    let start = Hypothesis { words: Vec::new(), log_probability: 0.0, ended: false };
+    let search = || Search { active: vec![start.clone()], ended: Vec::new(), stuck: Vec::new() };
+    // The groups of the first picture, then those of the second, and so on; so are the rows of the predictor.
+    let pictures = predictor.rows();
+    let mut searches: Vec<Search> = (0..pictures * decoding.groups).map(|_| search()).collect();
+    if decoding.groups > 1 {
+        predictor.select(&(0..searches.len()).map(|group| group / decoding.groups).collect::<Vec<_>>());
+    }
     for step in 0..decoding.max_words {
-        // The rows of the state are the active hypotheses of all pictures, one picture after the other.
-        let last = |hypothesis: &Hypothesis| *hypothesis.words.last().unwrap_or(&Vocabulary::START);
-        let words: Vec<i64> = searches.iter().flat_map(|search| search.active.iter().map(last)).collect();
-        if words.is_empty() {
+        let hypotheses: Vec<&[i64]> =
+            searches.iter().flat_map(|search| &search.active).map(|one| one.words.as_slice()).collect();
+        if hypotheses.is_empty() {
             break;
         }
-        let log_probabilities = generator.step(&mut state, &words, step).f_log_softmax(1, Kind::Double)?;
-        let each = log_probabilities.size()[1].min(decoding.beam as i64);
+        let words: Vec<i64> = hypotheses.iter().map(|words| *words.last().unwrap_or(&Vocabulary::START)).collect();
+        let log_probabilities = predictor.read(&words, step, Kind::Double)?;
+        decoding.constrain(&log_probabilities, &hypotheses)?;
+        // Groups may have to do without the words of all others.
+        let enough = if decoding.groups > 1 { 2 * decoding.beam } else { decoding.beam };
+        let each = log_probabilities.size()[1].min(enough as i64);
         let (log_probabilities, words) = log_probabilities.f_topk(each, 1, true, true)?;
         let log_probabilities: Vec<f64> = Vec::try_from(log_probabilities.f_flatten(0, 1)?.f_to_device(Device::Cpu)?)?;
         let words: Vec<i64> = Vec::try_from(words.f_flatten(0, 1)?.f_to_device(Device::Cpu)?)?;
         let each = each as usize;
         let (mut first, mut rows) = (0, Vec::new());
-        for search in &mut searches {
-            let count = search.active.len();
-            let part = first * each..(first + count) * each;
-            let extended = search.extend(decoding.beam, &words[part.clone()], &log_probabilities[part], each);
-            rows.extend(extended.into_iter().map(|row| first + row));
-            first += count;
+        for groups in searches.chunks_mut(decoding.groups) {
+            let mut taken = HashMap::new();
+            for search in groups {
+                let count = search.active.len();
+                let part = first * each..(first + count) * each;
+                let candidates =
+                    Candidates { words: &words[part.clone()], log_probabilities: &log_probabilities[part], each };
+                rows.extend(search.extend(&candidates, &mut taken, decoding).into_iter().map(|row| first + row));
+                first += count;
+            }
         }
-        state.select(&rows);
+        predictor.select(&rows);
     }
-    Ok(searches.into_iter().map(Search::result).collect())
+    let mut searches = searches.into_iter();
+    Ok((0..pictures).map(|_| best_of(searches.by_ref().take(decoding.groups).collect(), decoding)).collect())
 }

@@ -323,6 +323,14 @@ pub struct ClaimScore {
     pub coloured_true: usize,
     /// Number of distinct (kind, colour) pairs in the scenes, summed over the captions.
     pub present: usize,
+    /// Number of claims that something does something, [`Claim::Acts`].
+    pub acting: usize,
+    /// Number of such claims that are true.
+    pub acting_true: usize,
+    /// Number of claims that something is in a relation to something, [`Claim::Related`].
+    pub related: usize,
+    /// Number of such claims that are true.
+    pub related_true: usize,
     /// Number of claims of any sort, including (kind, colour).
     pub all: usize,
     /// Number of true claims of any sort.
@@ -356,10 +364,14 @@ impl ClaimScore {
             let is_true = usize::from(scene.is_true(&claim));
             self.all += 1;
             self.all_true += is_true;
-            if matches!(claim, Claim::Coloured(..)) {
-                self.coloured += 1;
-                self.coloured_true += is_true;
-            }
+            let (made, made_true) = match claim {
+                Claim::Coloured(..) => (&mut self.coloured, &mut self.coloured_true),
+                Claim::Acts(..) => (&mut self.acting, &mut self.acting_true),
+                Claim::Related(..) => (&mut self.related, &mut self.related_true),
+                _ => continue,
+            };
+            *made += 1;
+            *made_true += is_true;
         }
     }
 
@@ -376,6 +388,16 @@ impl ClaimScore {
     /// Number of (kind, colour) claims per caption.
     pub fn per_caption(&self) -> f64 {
         share(self.coloured, self.captions)
+    }
+
+    /// Share of the claims of actions that are true, in `0.0..=1.0`; 0 without claims.
+    pub fn precision_of_actions(&self) -> f64 {
+        share(self.acting_true, self.acting)
+    }
+
+    /// Share of the claims of relations that are true, in `0.0..=1.0`; 0 without claims.
+    pub fn precision_of_relations(&self) -> f64 {
+        share(self.related_true, self.related)
     }
 
     /// Share of all claims that are true, in `0.0..=1.0`; 0 without claims.
