@@ -128,6 +128,41 @@ fn one_picture_that_cannot_be_read_does_not_end_the_others_work() {
 }
 
 #[test]
+fn pictures_are_captioned_by_the_shipped_model_in_every_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (name, index) in [("a.png", 900_001), ("b.png", 900_002)] {
+        Scene::generate(1, index).draw().save(path(name)).unwrap();
+    }
+    let (a, b) = (path("a.png"), path("b.png"));
+    let caption = succeeds(&["caption", &a]);
+    assert!(caption.split_whitespace().count() > 2 && caption.lines().count() == 1, "{caption}");
+    let said = succeeds(&["caption", &a, &b, "--beam", "4", "--best", "3", "--json"]);
+    for line in said.lines() {
+        let found: serde_json::Value = serde_json::from_str(line).unwrap();
+        let captions = found["captions"].as_array().unwrap();
+        assert_eq!(captions.len(), 3, "{line}");
+        assert!(captions[0]["log_probability"].as_f64() >= captions[1]["log_probability"].as_f64(), "{line}");
+    }
+    // The same captioner twice says the same.
+    let model = "saved_models/captioner-tiny";
+    assert_eq!(succeeds(&["caption", &a, "--run", model, "--run", model]), caption);
+    succeeds(&["caption", &a, "--attention", "--out", &folder.path().display().to_string()]);
+    assert!(image::open(path("a.attention.png")).unwrap().width() > 300);
+    for (arguments, problem) in [
+        (&["caption", &a, "--beam", "0"][..], "decoding.beam = 0"),
+        (&["caption", &a, "--temperature", "-1"], "decoding.temperature = -1"),
+        (&["caption", &a, "--nucleus", "2"], "decoding.nucleus = 2"),
+        (&["caption", &a, "--run", "saved_models/align-tiny"], "these are of the kind `align`"),
+        (&["caption", &a, "--run", model, "--run", model, "--attention"], "the attention of several captioners"),
+        (&["caption", &path("nowhere.png"), &b], "1 of 2 pictures could not be read"),
+    ] {
+        let output = captionlab(arguments);
+        assert!(!output.status.success() && text(&output).contains(problem), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[test]
 fn a_sentence_is_aligned_with_a_picture_by_the_shipped_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

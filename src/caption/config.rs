@@ -57,6 +57,10 @@ pub struct CaptionerConfig {
     /// Whether the generator also reads where each region is and how large. Default: false, as in every captioner of before there was a
     /// choice.
     pub geometry: bool,
+    /// Whether each region's vector also holds what is around it: a ReLU layer on it, each other region, and where the other is relative to
+    /// it, of which the largest values are added (after Santoro et al. 2017, *A simple neural network module for relational reasoning*).
+    /// Default: false, as in every captioner of before there was a choice.
+    pub relations: bool,
     /// How regions become one vector. Default: the whole picture alone, as in every captioner of before there was a choice.
     pub pooling: Pooling,
     /// Dropout probability of the numbers of word vectors, in `0..1`. Default: 0.1.
@@ -77,6 +81,7 @@ impl Default for CaptionerConfig {
             injection: ImageInjection::EveryStep,
             normalise: false,
             geometry: false,
+            relations: false,
             pooling: Pooling::WholePicture,
             word_dropout: 0.1,
             image_dropout: 0.1,
@@ -118,6 +123,7 @@ impl CaptionerConfig {
             hidden_size: 256,
             normalise: true,
             geometry: true,
+            relations: true,
             pooling: Pooling::Attention,
             image_dropout: 0.3,
             output_dropout: 0.3,

@@ -19,13 +19,41 @@ pub struct Generator {
     feature_size: usize,
     image_projection: Linear,
     geometry_projection: Option<Linear>,
+    relations: Option<Relations>,
     attention: Option<Attention>,
     word_embedding: Tensor,
     recurrent: Recurrent,
     output: Linear,
 }
 
-network!(Generator { image_projection, geometry_projection, attention, word_embedding, recurrent, output; config, feature_size });
+network!(Generator { image_projection, geometry_projection, relations, attention, word_embedding, recurrent, output; config, feature_size });
+
+/// What is around each region: a ReLU layer on pairs of regions.
+#[derive(Debug)]
+struct Relations {
+    own: Linear,
+    other: Linear,
+    displacement: Linear,
+}
+
+network!(Relations { own, other, displacement });
+
+impl Relations {
+    /// The largest values over all other regions.
+    ///
+    /// # Shapes
+    /// - `vectors`: `[pictures, regions, image_size]`
+    /// - `geometry`: `[pictures, regions, 7]`
+    /// - `mask`: `[pictures, regions]`
+    /// - result: `[pictures, regions, image_size]`
+    fn around(&self, vectors: &Tensor, geometry: &Tensor, mask: &Tensor) -> Tensor {
+        let own = self.own.forward(vectors).unsqueeze(2);
+        let other = self.other.forward(vectors).unsqueeze(1);
+        let displacement = self.displacement.forward(&(geometry.unsqueeze(1) - geometry.unsqueeze(2)));
+        // After a ReLU, 0 is the least there is: a region that is not there never wins.
+        ((own + other + displacement).relu() * mask.unsqueeze(1).unsqueeze(3)).amax([2], false)
+    }
+}
 
 /// Additive attention: region `i` scores `wᵀ tanh(v_i + W_q h)`, and the weights are the softmax of the scores over the regions.
 #[derive(Debug)]
@@ -148,6 +176,11 @@ impl Generator {
             geometry_projection: config
                 .geometry
                 .then(|| Linear::new("geometry_projection", GEOMETRY as usize, image_size, weights)),
+            relations: config.relations.then(|| Relations {
+                own: Linear::new("relations.own", image_size, image_size, weights),
+                other: Linear::new("relations.other", image_size, image_size, weights),
+                displacement: Linear::new("relations.displacement", GEOMETRY as usize, image_size, weights),
+            }),
             attention: (config.pooling == Pooling::Attention).then(|| Attention {
                 query: Linear::new("attention.query", hidden_size, image_size, weights),
                 score: Linear::new("attention.score", image_size, 1, weights),
@@ -309,6 +342,10 @@ impl Generator {
             None => projected,
         }
         .relu();
+        let vectors = match &self.relations {
+            Some(relations) => &vectors + relations.around(&vectors, &geometry(boxes), mask),
+            None => vectors,
+        };
         let masked = || &vectors * mask.unsqueeze(2);
         let sum = |tensor: &Tensor, keep: bool| tensor.sum_dim_intlist([1i64].as_slice(), keep, Kind::Float);
         let vector = match self.config.pooling {
@@ -574,6 +611,123 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_cut_off_by_the_whole_nucleus_and_all_but_the_best_by_a_small_one() {
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let features = features(5);
+        let generate = |decoding: &Decoding| generator.generate(&features, decoding, 0).unwrap();
+        let (plain, greedy) = (generate(&Decoding::temperature(1.0, 3)), generate(&Decoding::greedy()));
+        assert_eq!(generate(&Decoding::nucleus(1.0, 3)), plain);
+        assert_eq!(generate(&Decoding { top_k: Some(12), ..Decoding::temperature(1.0, 3) }), plain);
+        assert_eq!(generate(&Decoding::nucleus(1e-9, 3)), greedy);
+        assert_eq!(generate(&Decoding { top_k: Some(1), ..Decoding::temperature(1.0, 3) }), greedy);
+        assert_ne!(generate(&Decoding::nucleus(0.5, 3)), plain);
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_scoring_the_caption_again() {
+        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+            let (_weights, generator) = small(injection);
+            let features = features(4);
+            for decoding in [
+                Decoding::greedy(),
+                Decoding::temperature(2.0, 1),
+                Decoding { top_k: Some(3), no_repeat_ngram: Some(1), ..Decoding::temperature(1.0, 1) },
+                Decoding { best: 4, length_penalty: 1.0, ..Decoding::beam(5) },
+                Decoding { best: 6, groups: 3, min_words: 2, ..Decoding::beam(6) },
+            ] {
+                let decoding = Decoding { max_words: 6, ..decoding };
+                for (picture, best) in generator.decode(&features, &decoding, 0).unwrap().into_iter().enumerate() {
+                    assert!(!best.is_empty() && best.len() <= decoding.best, "{decoding:?}");
+                    for Hypothesis { words, log_probability, ended } in best {
+                        assert!(words.len() >= decoding.min_words && words.len() <= 6, "{decoding:?}");
+                        let one = narrow(&features, picture as i64, 1);
+                        let steps = generator.explain(&one, &words).unwrap();
+                        let said = words.iter().copied().chain(ended.then_some(Vocabulary::END));
+                        let again: f64 = said.zip(steps).map(|(id, step)| step.log_probabilities[id as usize]).sum();
+                        assert!((again - log_probability).abs() < 1e-4, "{decoding:?}: {again} {log_probability}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hypotheses_are_ranked_and_different_and_a_length_penalty_makes_them_longer() {
+        let (_weights, mut generator) = small(ImageInjection::EveryStep);
+        // One word is likely, and the end less so.
+        generator.init_output_bias(&[0, 0, 250, 0, 700, 8, 7, 7, 7, 7, 7, 7]).unwrap();
+        let features = features(5);
+        let decode = |decoding: Decoding| generator.decode(&features, &decoding, 0).unwrap();
+        let lengths = |length_penalty| -> usize {
+            let best = decode(Decoding { length_penalty, max_words: 8, ..Decoding::beam(8) });
+            best.iter().map(|best| best[0].words.len()).sum()
+        };
+        assert!(lengths(0.0) < lengths(2.0));
+        for best in decode(Decoding { best: 8, max_words: 8, ..Decoding::beam(8) }) {
+            assert_eq!(best.len(), 8);
+            let ended = best.iter().take_while(|one| one.ended).count();
+            assert!(best[ended..].iter().all(|one| !one.ended));
+            assert!(best[..ended].is_sorted_by(|a, b| a.log_probability >= b.log_probability), "{best:?}");
+            let different: std::collections::BTreeSet<&Vec<i64>> = best.iter().map(|one| &one.words).collect();
+            assert_eq!(different.len(), 8);
+        }
+    }
+
+    #[test]
+    fn groups_of_a_beam_begin_with_different_words() {
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let features = features(5);
+        let firsts = |diversity| -> usize {
+            let decoding = Decoding { groups: 4, diversity, best: 4, max_words: 4, min_words: 1, ..Decoding::beam(4) };
+            let decoded = generator.decode(&features, &decoding, 0).unwrap();
+            let first =
+                |best: &Vec<Hypothesis>| best.iter().map(|one| one.words[0]).collect::<std::collections::BTreeSet<_>>();
+            decoded.iter().map(|best| first(best).len()).sum()
+        };
+        // Groups that do not avoid each other are one beam of width 1, four times.
+        assert_eq!((firsts(0.0), firsts(1e6)), (5, 20));
+    }
+
+    #[test]
+    fn no_sequence_stands_twice_where_that_is_forbidden_and_no_caption_is_too_short() {
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let features = features(5);
+        for length in [1, 2, 3] {
+            for decoding in [Decoding::greedy(), Decoding::temperature(1.0, 1), Decoding::beam(4)] {
+                let decoding = Decoding { no_repeat_ngram: Some(length), min_words: 5, max_words: 20, ..decoding };
+                for words in generator.generate(&features, &decoding, 0).unwrap() {
+                    let windows: Vec<&[i64]> = words.windows(length).collect();
+                    let different: std::collections::BTreeSet<&&[i64]> = windows.iter().collect();
+                    assert_eq!(different.len(), windows.len(), "{length} {words:?}");
+                    assert!(words.len() >= 5, "{length} {words:?}");
+                }
+            }
+        }
+        // There are 8 words to say: a caption that may not repeat one of them cannot have 9.
+        for decoding in [Decoding::greedy(), Decoding::beam(2)] {
+            let decoding = Decoding { no_repeat_ngram: Some(1), min_words: 9, ..decoding };
+            for best in generator.decode(&features, &decoding, 0).unwrap() {
+                assert!(best[0].words.len() == 8 && !best[0].ended, "{best:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ensemble_of_one_twice_is_that_one() {
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let features = features(3);
+        let member = || (&generator, generator.initial_state(&features).unwrap());
+        for decoding in [Decoding::greedy(), Decoding::beam(3)] {
+            let alone = decode(Predictor::new(vec![member()]), &decoding, 0).unwrap();
+            let twice = decode(Predictor::new(vec![member(), member()]), &decoding, 0).unwrap();
+            for (alone, twice) in alone.concat().iter().zip(twice.concat()) {
+                assert_eq!(alone.words, twice.words);
+                assert!((alone.log_probability - twice.log_probability).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
     fn temperatures_at_the_ends_of_their_range_still_make_captions() {
         let (_weights, generator) = small(ImageInjection::EveryStep);
         let features = features(5);
@@ -650,12 +804,36 @@ mod tests {
     }
 
     #[test]
+    fn where_regions_are_matters_to_geometry_and_relations_and_not_where_padding_is() {
+        let features = Weights::new(8, Device::Cpu).uniform("features", &[1, 3, 7], 2.0).detach();
+        let mask = Tensor::from_slice2(&[[1f32, 1.0, 0.0]]);
+        let boxes = Tensor::from_slice2(&[[0f32, 0.0, 100.0, 50.0], [10.0, 5.0, 60.0, 30.0], [0.0; 4]]).unsqueeze(0);
+        assert_eq!(Vec::<f32>::try_from(geometry(&boxes).get(0).get(1)).unwrap(), [0.1, 0.1, 0.6, 0.6, 0.5, 0.5, 0.25]);
+        for (geometry, relations) in [(false, false), (true, false), (false, true)] {
+            let config =
+                CaptionerConfig { image_size: 5, hidden_size: 8, geometry, relations, ..CaptionerConfig::scenes() };
+            let mut weights = Weights::new(4, Device::Cpu);
+            let generator = Generator::new(&config, 7, 12, &mut weights).unwrap();
+            let packed = PackedCaptions::new(&[(0, &[4, 5, 6])], 40);
+            let score = |boxes: &Tensor| {
+                let batch = FeatureBatch::new(features.copy(), mask.copy(), boxes.copy());
+                generator.log_probabilities(&batch, &packed, None).unwrap().sum(Kind::Float).double_value(&[])
+            };
+            let (moved, padding) = (boxes.copy(), boxes.copy());
+            let _ = moved.get(0).get(1).fill_(40.0);
+            let _ = padding.get(0).get(2).fill_(40.0);
+            assert_eq!(score(&moved) != score(&boxes), geometry || relations);
+            assert_eq!(score(&padding), score(&boxes));
+        }
+    }
+
+    #[test]
     fn regions_are_pooled_without_those_that_are_not_there() {
         let features = Weights::new(8, Device::Cpu).uniform("features", &[2, 4, 7], 2.0).detach();
         let mask = Tensor::from_slice2(&[[1f32, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]]);
         let boxes = Tensor::zeros([2, 4, 4], (Kind::Float, Device::Cpu));
         for pooling in [Pooling::WholePicture, Pooling::Mean, Pooling::Max] {
-            let config = CaptionerConfig { image_size: 5, pooling, normalise: false, ..CaptionerConfig::scenes() };
+            let config = CaptionerConfig { image_size: 5, pooling, ..CaptionerConfig::default() };
             let mut weights = Weights::new(4, Device::Cpu);
             let generator = Generator::new(&config, 7, 12, &mut weights).unwrap();
             let batch = FeatureBatch::new(features.copy(), mask.copy(), boxes.copy());
@@ -686,6 +864,19 @@ mod tests {
             (Decoding { temperature: -1.0, ..Decoding::greedy() }, "decoding.temperature"),
             (Decoding { temperature: f64::NAN, ..Decoding::greedy() }, "decoding.temperature"),
             (Decoding { max_words: 0, ..Decoding::greedy() }, "decoding.max_words"),
+            (Decoding { min_words: 31, ..Decoding::greedy() }, "decoding.min_words"),
+            (Decoding { top_k: Some(0), ..Decoding::temperature(1.0, 1) }, "decoding.top_k"),
+            (Decoding::nucleus(0.0, 1), "decoding.nucleus"),
+            (Decoding::nucleus(1.1, 1), "decoding.nucleus"),
+            (Decoding::nucleus(f64::NAN, 1), "decoding.nucleus"),
+            (Decoding { no_repeat_ngram: Some(0), ..Decoding::greedy() }, "decoding.no_repeat_ngram"),
+            (Decoding::beam(0), "decoding.beam"),
+            (Decoding { length_penalty: -1.0, ..Decoding::beam(3) }, "decoding.length_penalty"),
+            (Decoding { groups: 2, ..Decoding::beam(3) }, "decoding.groups"),
+            (Decoding { groups: 0, ..Decoding::beam(3) }, "decoding.groups"),
+            (Decoding { diversity: f64::INFINITY, ..Decoding::beam(3) }, "decoding.diversity"),
+            (Decoding { best: 4, ..Decoding::beam(3) }, "decoding.best"),
+            (Decoding { temperature: 1.0, ..Decoding::beam(3) }, "decoding.beam"),
         ] {
             let error = generator.generate(&features(1), &decoding, 0).unwrap_err().to_string();
             assert!(error.starts_with(field), "{error}");

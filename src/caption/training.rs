@@ -162,7 +162,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::caption::CaptionerConfig;
+    use crate::caption::{CaptionerConfig, Ensemble};
     use crate::data::ImageSource;
     use crate::data::scenes::ScenesConfig;
     use crate::train::{Model, Run, save_model};
@@ -227,6 +227,25 @@ mod tests {
             let captions = captioner.caption(&test, &decoding).unwrap();
             assert_eq!(*captions, captioner.caption_cached(&cache, &names, &decoding).unwrap());
         }
+
+        // What is thought of a caption word by word is what it was chosen by.
+        let picture = test[0].picture().unwrap();
+        let best =
+            captioner.hypotheses(std::slice::from_ref(&picture), &Decoding { best: 2, ..Decoding::beam(3) }).unwrap();
+        let caption = &best[0][0];
+        let explanation = captioner.explain(&picture, &caption.text, 3).unwrap();
+        assert!(!caption.ended || (explanation.log_probability() - caption.log_probability).abs() < 1e-3);
+        assert_eq!(explanation.words.len(), Vocabulary::words(&caption.text).len() + 1);
+        for word in &explanation.words {
+            assert!((word.attention.iter().sum::<f32>() - 1.0).abs() < 1e-4);
+            assert!(word.attention.len() == explanation.boxes.len() && word.most_probable.len() == 3);
+            assert!(word.most_probable[0].1 >= word.probability);
+        }
+        let error = captioner.explain(&picture, "a qwertz", 1).unwrap_err().to_string();
+        assert!(error.contains("\"qwertz\""), "{error}");
+        let two = Ensemble::new(vec![captioner, other]).unwrap();
+        assert_eq!(two.hypotheses(std::slice::from_ref(&picture), &Decoding::greedy()).unwrap()[0].len(), 1);
+        let captioner: Captioner = whole.model().unwrap();
 
         save_model(whole.folder(), folder.path().join("saved")).unwrap();
         let saved = <Captioner as Model>::load(&folder.path().join("saved")).unwrap();
