@@ -132,7 +132,7 @@ pub mod prelude {
     };
     pub use crate::data::{
         Dataset, Example, ImageLoader, ImageSource, Layout, LoaderConfig, Preprocess, Random, Split, Vocabulary,
-        VocabularyConfig, pad,
+        VocabularyConfig, own_image, pad,
     };
     pub use crate::metrics::{self, BleuCounts, CaptionToScore, Cider, Ranks};
     #[cfg(feature = "scores")]

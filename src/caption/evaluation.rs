@@ -139,6 +139,19 @@ impl fmt::Display for CaptionEvaluation {
 /// # Errors
 /// [`Error::Argument`] when the split has no pictures with captions, or none of them can be read.
 pub fn evaluate(captioner: &Captioner, dataset: &Dataset, split: Split) -> Result<CaptionEvaluation> {
+    evaluate_decoding(captioner, dataset, split, &Decoding::greedy())
+}
+
+/// As [`evaluate`], of captions that are chosen in another way.
+///
+/// # Errors
+/// As [`evaluate`]; [`Error::Config`] for a setting of the decoding out of its range.
+pub fn evaluate_decoding(
+    captioner: &Captioner,
+    dataset: &Dataset,
+    split: Split,
+    decoding: &Decoding,
+) -> Result<CaptionEvaluation> {
     let examples: Vec<Example> = examples_of(dataset, split).into_iter().cloned().collect();
     if examples.is_empty() {
         return Err(Error::argument(
@@ -146,7 +159,7 @@ pub fn evaluate(captioner: &Captioner, dataset: &Dataset, split: Split) -> Resul
             format!("Give its examples splits: {HOW_TO_SPLIT}."),
         ));
     }
-    let captions = captioner.caption(&examples, &Decoding::greedy())?;
+    let captions = captioner.caption(&examples, decoding)?;
     check_any_readable(captions.readable().len(), captions.unreadable())?;
     let examples: Vec<&Example> = captions.readable().iter().map(|&index| &examples[index]).collect();
     let said: Vec<&str> = captions.readable().iter().map(|&index| captions[index].as_str()).collect();
@@ -174,6 +187,46 @@ pub fn evaluate(captioner: &Captioner, dataset: &Dataset, split: Split) -> Resul
         pictures: examples.len(),
         unreadable: captions.unreadable().to_vec(),
     })
+}
+
+/// The examples with their captions, the most like those of people first, by CIDEr-D against the example's own captions. Examples
+/// without a caption of either sort are left out.
+///
+/// # Errors
+/// [`Error::Argument`] if the numbers of captions and examples differ.
+pub fn ranked<S: AsRef<str>>(examples: &[Example], captions: &[S]) -> Result<Vec<RankedCaption>> {
+    if examples.len() != captions.len() {
+        let problem = format!("{} pictures and {} captions", examples.len(), captions.len());
+        return Err(Error::argument(problem, "Give one caption for each picture."));
+    }
+    let words = |caption: &str| Vocabulary::words(caption).iter().map(ToString::to_string).collect::<Vec<String>>();
+    let both: Vec<(&Example, &str)> = examples
+        .iter()
+        .zip(captions.iter().map(AsRef::as_ref))
+        .filter(|(example, caption)| !example.captions.is_empty() && !caption.is_empty())
+        .collect();
+    let references: Vec<Vec<Vec<String>>> =
+        both.iter().map(|(example, _)| example.captions.iter().map(|caption| words(caption)).collect()).collect();
+    let cider = Cider::new(&references);
+    let rank = |(index, (example, caption)): (usize, &(&Example, &str))| RankedCaption {
+        example: (*example).clone(),
+        caption: (*caption).to_string(),
+        cider_d: cider.cider_d(index, &words(caption)),
+    };
+    let mut ranked: Vec<RankedCaption> = both.iter().enumerate().map(rank).collect();
+    ranked.sort_by(|one, other| other.cider_d.total_cmp(&one.cider_d));
+    Ok(ranked)
+}
+
+/// An example with a caption of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedCaption {
+    /// The example.
+    pub example: Example,
+    /// The caption of the model.
+    pub caption: String,
+    /// CIDEr-D of that, against the example's own captions.
+    pub cider_d: f64,
 }
 
 /// CIDEr-D of the first caption of each picture that has two or more, against its others.

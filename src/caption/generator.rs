@@ -138,8 +138,8 @@ pub(super) struct ExplainedStep {
 /// Numbers that say where a region is.
 const GEOMETRY: i64 = 7;
 
-/// Where regions are and how large, as shares of the picture, which is the first region: left, top, right, bottom, width, height, area
-/// (Chen et al. 2020, *UNITER*, section 3.1).
+/// Where regions are and how large, in quarters of the picture, which is the first region, so that they vary as much as features do:
+/// left, top, right, bottom, width, height, area (Chen et al. 2020, *UNITER*, section 3.1).
 ///
 /// # Shapes
 /// - `boxes`: `[pictures, regions, 4]`
@@ -149,7 +149,7 @@ fn geometry(boxes: &Tensor) -> Tensor {
     let (low, high) = (boxes.narrow(2, 0, 2) / &whole, boxes.narrow(2, 2, 2) / &whole);
     let size = &high - &low;
     let area = size.prod_dim_int(2, true, Kind::Float);
-    Tensor::cat(&[low, high, size, area], 2)
+    Tensor::cat(&[low, high, size, area], 2) * 4.0
 }
 
 impl Generator {
@@ -808,7 +808,7 @@ mod tests {
         let features = Weights::new(8, Device::Cpu).uniform("features", &[1, 3, 7], 2.0).detach();
         let mask = Tensor::from_slice2(&[[1f32, 1.0, 0.0]]);
         let boxes = Tensor::from_slice2(&[[0f32, 0.0, 100.0, 50.0], [10.0, 5.0, 60.0, 30.0], [0.0; 4]]).unsqueeze(0);
-        assert_eq!(Vec::<f32>::try_from(geometry(&boxes).get(0).get(1)).unwrap(), [0.1, 0.1, 0.6, 0.6, 0.5, 0.5, 0.25]);
+        assert_eq!(Vec::<f32>::try_from(geometry(&boxes).get(0).get(1)).unwrap(), [0.4, 0.4, 2.4, 2.4, 2.0, 2.0, 1.0]);
         for (geometry, relations) in [(false, false), (true, false), (false, true)] {
             let config =
                 CaptionerConfig { image_size: 5, hidden_size: 8, geometry, relations, ..CaptionerConfig::scenes() };

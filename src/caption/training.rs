@@ -228,6 +228,14 @@ mod tests {
             assert_eq!(*captions, captioner.caption_cached(&cache, &names, &decoding).unwrap());
         }
 
+        let said = captioner.caption(&test, &Decoding::greedy()).unwrap();
+        let ranked = crate::caption::ranked(&test, &said).unwrap();
+        assert!(ranked.is_sorted_by(|a, b| a.cider_d >= b.cider_d) && ranked.len() <= 6);
+        let mean = ranked.iter().map(|one| one.cider_d).sum::<f64>() / 6.0;
+        let found = captioner.evaluate(&dataset, Split::Test).unwrap();
+        assert!((found.cider_d - mean).abs() < 1e-9, "{found}");
+        assert!(crate::caption::ranked(&test, &said[..2]).is_err());
+
         // What is thought of a caption word by word is what it was chosen by.
         let picture = test[0].picture().unwrap();
         let best =

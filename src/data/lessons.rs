@@ -2,6 +2,8 @@
 
 use std::env;
 
+use image::RgbImage;
+
 use super::Dataset;
 use super::scenes::ScenesConfig;
 use crate::Result;
@@ -13,6 +15,17 @@ const FEW: [usize; 3] = [160, 40, 40];
 /// data.
 pub fn lessons_are_small() -> bool {
     env::var_os("CAPTIONLAB_SMALL").is_some_and(|value| !value.is_empty())
+}
+
+/// The reader's own picture: the file that the environment variable `CAPTIONLAB_IMAGE` names; `None` where it names none.
+///
+/// # Errors
+/// As [`decode`](super::images::decode).
+pub fn own_image() -> Result<Option<RgbImage>> {
+    match env::var_os("CAPTIONLAB_IMAGE").filter(|path| !path.is_empty()) {
+        Some(path) => super::images::decode(&path).map(Some),
+        None => Ok(None),
+    }
 }
 
 impl Dataset {

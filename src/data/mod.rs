@@ -31,7 +31,7 @@ pub use dataset::{Dataset, Layout, captions_of};
 pub(crate) use dataset::{Tally, counted};
 pub use images::Preprocess;
 pub(crate) use layouts::{captions_by_name, is_captions_of_images};
-pub use lessons::lessons_are_small;
+pub use lessons::{lessons_are_small, own_image};
 #[cfg(feature = "tensors")]
 pub use loader::{Batch, ImageLoader, LoadSummary, LoaderConfig, Skipped};
 pub(crate) use names::Id;

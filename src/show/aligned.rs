@@ -3,6 +3,7 @@
 use super::alignments::{AlignedImage, AlignedWord, alignments};
 use super::figure::Figure;
 use super::heat_map::{HeatMap, heat_map};
+use super::probabilities::{ChosenWord, word_probabilities};
 use super::retrieval::{RetrievalRow, RetrievedImage, retrieval};
 use crate::align::{Align, Alignment};
 use crate::caption::{ExplainedWord, Explanation};
@@ -47,12 +48,45 @@ impl AlignedImage {
         match words {
             Some(words) if !words.is_empty() => Ok(Self { image, boxes: explanation.boxes.clone(), words, note: None }),
             Some(_) => Err(Error::argument("the caption has no words", "Let it have some, with `min_words`.")),
-            None => Err(Error::argument(
-                "the captioner does not attend to regions",
-                "Take one that was trained with the pooling `attention`.",
-            )),
+            None => Err(no_attention()),
         }
     }
+}
+
+/// Draws the words of a caption with their probabilities, and those of its runners-up; see [`word_probabilities`].
+///
+/// # Errors
+/// Those of [`word_probabilities`].
+pub fn explained_words(title: &str, explanation: &Explanation) -> Result<Figure> {
+    let chosen = |word: &ExplainedWord| ChosenWord {
+        word: word.word.clone(),
+        probability: word.probability,
+        others: word.most_probable.iter().filter(|(other, _)| *other != word.word).cloned().collect(),
+    };
+    word_probabilities(title, &explanation.words.iter().map(chosen).collect::<Vec<_>>())
+}
+
+/// Draws how much each word of a caption attended to each region, as a heat map; the most attended region of each word is marked.
+///
+/// # Errors
+/// [`Error::Argument`] when the captioner has no attention; those of [`heat_map`].
+pub fn attention(title: &str, explanation: &Explanation) -> Result<Figure> {
+    let marked: Option<Vec<usize>> = explanation.said().iter().map(ExplainedWord::region).collect();
+    let Some(marked) = marked else { return Err(no_attention()) };
+    let map = HeatMap {
+        rows: explanation.said().iter().map(|word| word.word.clone()).collect(),
+        columns: (0..explanation.boxes.len()).map(region_name).collect(),
+        values: explanation.said().iter().map(|word| word.attention.clone()).collect(),
+        marked: marked.into_iter().enumerate().collect(),
+    };
+    heat_map(title, &map)
+}
+
+fn no_attention() -> Error {
+    Error::argument(
+        "the captioner does not attend to regions",
+        "Take one that was trained with the pooling `attention`.",
+    )
 }
 
 /// Draws pictures with their first caption, each word in the colour of its region; see [`alignments`] and [`Alignment::smoothed`].

@@ -29,6 +29,19 @@ fn captioned(example: &Example, captions: impl Iterator<Item = String>) -> Capti
     }
 }
 
+/// Draws captions of a model that were [ranked](crate::caption::ranked), each with its CIDEr-D.
+///
+/// # Errors
+/// As [`captioned_examples`].
+#[cfg(feature = "tensors")]
+pub fn ranked_captions(ranked: &[crate::caption::RankedCaption]) -> Result<Figure> {
+    let image = |one: &crate::caption::RankedCaption| {
+        let image = captioned(&one.example, std::iter::once(one.caption.clone()));
+        if image.title.is_some() { image } else { image.with_title(format!("CIDEr-D {:.2}", one.cider_d)) }
+    };
+    captioned_grid(&ranked.iter().map(image).collect::<Vec<_>>(), &GridConfig::default())
+}
+
 /// Draws examples, each with the caption that a model generated for it.
 ///
 /// # Errors

@@ -50,6 +50,7 @@ mod histogram;
 #[cfg(feature = "tensors")]
 mod learning;
 mod palette;
+mod probabilities;
 #[cfg(feature = "tensors")]
 mod regions;
 mod retrieval;
@@ -58,12 +59,13 @@ mod scores;
 mod style;
 mod table;
 mod text;
+mod tree;
 mod words;
 
 #[cfg(feature = "clip-text")]
 pub use aligned::grounded_texts;
 #[cfg(feature = "tensors")]
-pub use aligned::{aligned_examples, retrieved_examples, similarities};
+pub use aligned::{aligned_examples, attention, explained_words, retrieved_examples, similarities};
 pub use alignments::{AlignedImage, AlignedWord, alignments};
 pub use animation::Animation;
 pub use answers::answers;
@@ -72,6 +74,8 @@ pub use boxes::{BoxedImage, boxed_images};
 pub use curves::{CurvesConfig, Scale, Series, curves, curves_with};
 #[cfg(feature = "tables")]
 pub use data_frame::{data_frame, data_frame_rows};
+#[cfg(feature = "tensors")]
+pub use examples::ranked_captions;
 pub use examples::{captioned_examples, written_captions};
 pub use figure::Figure;
 pub use grid::{CaptionedImage, GridConfig, captioned_grid};
@@ -79,10 +83,12 @@ pub use heat_map::{HeatMap, heat_map};
 pub use histogram::histogram;
 #[cfg(feature = "tensors")]
 pub use learning::learning_curves;
+pub use probabilities::{ChosenWord, word_probabilities};
 #[cfg(feature = "tensors")]
 pub use regions::regions;
 pub use retrieval::{RetrievalRow, RetrievedImage, retrieval};
 #[cfg(feature = "scores")]
 pub use scores::{matched_ngrams, meteor_alignment, score_curves};
 pub use table::Table;
+pub use tree::hypothesis_tree;
 pub use words::{HighlightedWords, WordLink, highlighted_words, word_alignment};
