@@ -125,7 +125,7 @@ impl CaptionerConfig {
             geometry: true,
             relations: true,
             pooling: Pooling::Attention,
-            image_dropout: 0.3,
+            image_dropout: 0.2,
             output_dropout: 0.3,
             ..Self::default()
         }
@@ -219,7 +219,7 @@ impl CaptionTraining {
             vocabulary: VocabularyConfig { min_count: 2, max_size: None },
             captions_per_picture: 5,
             run: RunSettings {
-                epochs: 12,
+                epochs: 16,
                 batch_size: 64,
                 workers: 2,
                 optimiser: OptimiserConfig::adam(3e-3),
