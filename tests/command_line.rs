@@ -67,6 +67,12 @@ fn every_kind_is_trained_resumed_saved_and_measured_by_the_same_words() {
         let said = text(&captionlab(&["train", kind, "--data", &data, "--out", &data, "--epochs", "1"]));
         assert!(said.contains("is not empty"), "{kind}: {said}");
     }
+    let drawn = path("comparison.png");
+    let said =
+        succeeds(&["compare", &path("captioner"), &path("align"), "--metric", "validation_loss", "--out", &drawn]);
+    assert!(said.contains("captioner") && said.contains("cider_d") && image::open(&drawn).is_ok(), "{said}");
+    let said = text(&captionlab(&["compare", &path("nowhere")]));
+    assert!(said.contains("config.json"), "{said}");
     let said = text(&captionlab(&["train", "eye", "--data", &data, "--resume", &path("captioner")]));
     assert!(said.contains("is a run of the kind `captioner`, not `eye`"), "{said}");
 }

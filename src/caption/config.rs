@@ -174,6 +174,10 @@ pub struct CaptionTraining {
     pub max_words: usize,
     /// How many of a picture's captions are learnt in a step, drawn anew in each epoch, in `1..=1000`. Default: 5.
     pub captions_per_picture: usize,
+    /// Self-critical sequence training (Rennie et al. 2017): instead of the true words it learns what raises CIDEr-D, from captions that it
+    /// draws itself, each compared with the greedy one. It needs a captioner that speaks already ([`RunSettings::start_from`]) and a
+    /// small learning rate. Default: false.
+    pub self_critical: bool,
     /// Default: Adam with a cosine schedule, for Scenes.
     pub run: RunSettings,
     /// Where features are cached; `None` for `cached_features` of the project.
@@ -196,6 +200,7 @@ impl CaptionTraining {
             vocabulary: VocabularyConfig { min_count: 1, max_size: Some(5000) },
             max_words: 40,
             captions_per_picture: 1,
+            self_critical: false,
             run: RunSettings::default(),
             cache: None,
         }

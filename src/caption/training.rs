@@ -1,11 +1,12 @@
 //! Training a captioner on the features of a data set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use super::{CaptionTraining, Captioner, Decoding, Generator, PackedCaptions};
+use super::{CaptionTraining, Captioner, Decoding, Generator, Hypothesis, PackedCaptions};
 use crate::data::{Dataset, Example, Random, Split, Vocabulary};
 use crate::metrics::Cider;
 use crate::nn::{Network, Weights};
@@ -58,9 +59,18 @@ impl Trainable for CaptionTraining {
             }
         };
         let vocabulary = captioner.vocabulary().clone();
-        let target = |example: &Example| Ok(example.captions.iter().map(|text| vocabulary.encode(text)).collect());
+        let encoded =
+            |example: &Example| example.captions.iter().map(|text| vocabulary.encode(text)).collect::<Vec<_>>();
+        let numbers: HashMap<&str, usize> = train.iter().map(|example| example.name.as_str()).zip(0..).collect();
+        let target = |example: &Example| {
+            Ok(Captions { words: encoded(example), number: numbers.get(example.name.as_str()).copied() })
+        };
+        let rewards = self.self_critical.then(|| {
+            let with_ends = |example: &&Example| encoded(example).into_iter().map(with_end).collect::<Vec<_>>();
+            Arc::new(Cider::of_ids(&train.iter().map(with_ends).collect::<Vec<_>>()))
+        });
         let features = FeatureLoading { encoder, cache: self.cache.clone(), data: FeatureLoading::place_of(dataset) };
-        let objective = CaptionObjective { training: self.clone(), captioner, features };
+        let objective = CaptionObjective { training: self.clone(), captioner, features, rewards };
         Ok(Box::new(Supervised::new(objective, &self.run, &train, &validation, target)?))
     }
 }
@@ -70,16 +80,76 @@ struct CaptionObjective {
     training: CaptionTraining,
     captioner: Captioner,
     features: FeatureLoading,
+    /// What scores captions that are drawn, in self-critical training.
+    rewards: Option<Arc<Cider>>,
 }
 
-/// The captions of a picture, as ids of words.
-type Captions = Vec<Vec<i64>>;
+/// The captions of a picture.
+#[derive(Clone)]
+struct Captions {
+    /// Ids of the words of each.
+    words: Vec<Vec<i64>>,
+    /// The number of the picture among those that are learnt from.
+    number: Option<usize>,
+}
+
+/// What is learnt of a batch.
+struct Drawn {
+    captions: PackedCaptions,
+    /// The number of each picture of the batch.
+    numbers: Vec<Option<usize>>,
+}
+
+/// The generator and, in self-critical training, what scores its captions.
+struct Handle {
+    generator: Generator,
+    rewards: Option<Arc<Cider>>,
+    max_words: usize,
+}
+
+/// The words of a caption and its end: a caption that stops in the middle of a phrase shall not score as one that ends there.
+fn with_end(mut words: Vec<i64>) -> Vec<i64> {
+    words.push(Vocabulary::END);
+    words
+}
+
+impl Handle {
+    /// The loss whose gradient is that of the expected reward (Rennie et al. 2017, equation 8), per word: captions that are drawn become
+    /// more probable where they score higher than the greedy ones.
+    fn self_critical_loss(
+        &self,
+        features: &FeatureBatch,
+        numbers: &[Option<usize>],
+        cider: &Cider,
+        random: &mut Random,
+    ) -> Result<Tensor> {
+        let decode = |decoding: Decoding| -> Result<Vec<Hypothesis>> {
+            let decoding = Decoding { max_words: self.max_words, ..decoding };
+            Ok(self.generator.decode(features, &decoding, 0)?.into_iter().flatten().collect())
+        };
+        let (drawn, greedy) = (decode(Decoding::temperature(1.0, random.next_u64()))?, decode(Decoding::greedy())?);
+        let reward = |number: &Option<usize>, caption: &Hypothesis| match (number, caption.ended) {
+            (None, _) => 0.0,
+            (Some(number), true) => cider.cider_d_of_ids(*number, &with_end(caption.words.clone())),
+            (Some(number), false) => cider.cider_d_of_ids(*number, &caption.words),
+        };
+        let both = numbers.iter().zip(drawn.iter().zip(&greedy));
+        let advantages: Vec<f32> =
+            both.map(|(number, (drawn, greedy))| (reward(number, drawn) - reward(number, greedy)) as f32).collect();
+        let captions: Vec<(usize, &[i64])> = drawn.iter().map(|caption| caption.words.as_slice()).enumerate().collect();
+        let packed = PackedCaptions::new(&captions, self.max_words);
+        let log_probabilities = self.generator.log_probabilities(features, &packed, None)?;
+        let device = log_probabilities.device();
+        let advantages = Tensor::from_slice(&advantages).f_index_select(0, &packed.pictures)?.f_to_device(device)?;
+        Ok(-(log_probabilities * advantages).f_mean(Kind::Float)?)
+    }
+}
 
 impl Objective for CaptionObjective {
     type Target = Captions;
     type Inputs = FeatureInputs;
-    type Draw = PackedCaptions;
-    type Handle = Generator;
+    type Draw = Drawn;
+    type Handle = Handle;
 
     const ITEMS: &'static str = "pairs";
 
@@ -99,43 +169,49 @@ impl Objective for CaptionObjective {
         load_features(parts, &self.features, &self.training.run, progress)
     }
 
-    fn draw(&self, targets: &[&Captions], mut random: Option<&mut Random>) -> PackedCaptions {
+    fn draw(&self, targets: &[&Captions], mut random: Option<&mut Random>) -> Drawn {
         let mut captions: Vec<(usize, &[i64])> = Vec::new();
         for (row, of_picture) in targets.iter().enumerate() {
-            let mut of_picture: Vec<&[i64]> = of_picture.iter().map(Vec::as_slice).collect();
+            let mut of_picture: Vec<&[i64]> = of_picture.words.iter().map(Vec::as_slice).collect();
             if let Some(random) = &mut random {
                 random.shuffle(&mut of_picture);
                 of_picture.truncate(self.training.captions_per_picture);
             }
             captions.extend(of_picture.into_iter().map(|words| (row, words)));
         }
-        PackedCaptions::new(&captions, self.training.max_words)
+        let numbers = targets.iter().map(|of_picture| of_picture.number).collect();
+        Drawn { captions: PackedCaptions::new(&captions, self.training.max_words), numbers }
     }
 
-    fn items(&self, captions: &PackedCaptions) -> usize {
-        captions.captions()
+    fn items(&self, drawn: &Drawn) -> usize {
+        if self.rewards.is_some() { drawn.numbers.len() } else { drawn.captions.captions() }
     }
 
-    fn weight(&self, captions: &PackedCaptions) -> f64 {
-        captions.tokens() as f64
+    fn weight(&self, drawn: &Drawn) -> f64 {
+        drawn.captions.tokens() as f64
     }
 
-    fn handle(&self, update_statistics: bool) -> Generator {
-        self.captioner.generator.worker_handle(update_statistics)
+    fn handle(&self, update_statistics: bool) -> Handle {
+        Handle {
+            generator: self.captioner.generator.worker_handle(update_statistics),
+            rewards: self.rewards.clone(),
+            max_words: self.training.max_words,
+        }
     }
 
-    fn loss(
-        generator: &Generator,
-        features: &FeatureBatch,
-        captions: &PackedCaptions,
-        random: Option<&mut Random>,
-    ) -> Result<Tensor> {
-        generator.loss(features, captions, random)
+    /// In self-critical training too, the loss of validation pictures is the cross entropy of their captions.
+    fn loss(handle: &Handle, features: &FeatureBatch, drawn: &Drawn, random: Option<&mut Random>) -> Result<Tensor> {
+        match (&handle.rewards, random) {
+            (Some(cider), Some(random)) => handle.self_critical_loss(features, &drawn.numbers, cider, random),
+            (_, random) => handle.generator.loss(features, &drawn.captions, random),
+        }
     }
 
     /// CIDEr-D of the greedy captions, on words as the vocabulary splits them.
     fn metrics(&self, validation: &SplitExamples<Captions, FeatureInputs>) -> Result<BTreeMap<String, f64>> {
-        let cider = Cider::of_ids(&validation.targets);
+        let references: Vec<&[Vec<i64>]> =
+            validation.targets.iter().map(|captions| captions.words.as_slice()).collect();
+        let cider = Cider::of_ids(&references);
         let mut sum = 0.0;
         let indices: Vec<usize> = (0..validation.len()).collect();
         for part in indices.chunks(self.training.run.batch_size) {
@@ -165,7 +241,7 @@ mod tests {
     use crate::caption::{CaptionerConfig, Ensemble};
     use crate::data::ImageSource;
     use crate::data::scenes::ScenesConfig;
-    use crate::train::{Model, Run, save_model};
+    use crate::train::{Model, OptimiserConfig, Run, StartFrom, save_model};
     use crate::vision::word_detector::SmallCnnConfig;
     use crate::vision::{EncoderConfig, ExtractConfig, Extraction, FeatureCache, StorageDtype, WordDetectorTraining};
 
@@ -264,6 +340,55 @@ mod tests {
         assert!((0.0..=1.0).contains(&truth.claims_precision) && evaluation.cider_d >= 0.0, "{evaluation}");
         let json = serde_json::to_value(&evaluation).unwrap();
         assert!(json["claims_precision"].is_number() && json["baseline"]["claims_recall"].is_number(), "{json}");
+    }
+
+    #[test]
+    fn self_critical_training_raises_the_reward_and_resumes_to_the_same_bits() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        let spoken = CaptionTraining {
+            run: RunSettings { epochs: 12, ..small(folder.path(), "spoken").run },
+            ..small(folder.path(), "spoken")
+        };
+        let mut spoken = Run::start(&spoken, &dataset).unwrap();
+        spoken.wait().unwrap();
+        let critical = |name: &str| {
+            let preset = small(folder.path(), name);
+            CaptionTraining {
+                self_critical: true,
+                run: RunSettings {
+                    start_from: vec![StartFrom { path: spoken.folder().to_path_buf(), prefix: String::new() }],
+                    optimiser: OptimiserConfig::adam(2e-3),
+                    epochs: 8,
+                    ..preset.run
+                },
+                ..preset
+            }
+        };
+        let mut whole = Run::start(&critical("whole"), &dataset).unwrap();
+        whole.wait().unwrap();
+        // On the pictures that it learns from.
+        let train = dataset.split(Split::Train);
+        let reward = |run: &Run| {
+            let captioner: Captioner = run.model().unwrap();
+            let said = captioner.caption(&train, &Decoding::greedy()).unwrap();
+            crate::caption::ranked(&train, &said).unwrap().iter().map(|one| one.cider_d).sum::<f64>()
+        };
+        let (before, after) = (reward(&spoken), reward(&whole));
+        assert!(after > 1.05 * before, "{before} {after}");
+
+        let mut stopped = Run::start(&critical("stopped"), &dataset).unwrap();
+        while stopped.status().step == 0 && stopped.status().epoch < 2 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        stopped.stop().unwrap();
+        let place = stopped.folder().to_path_buf();
+        drop(stopped);
+        let mut resumed = Run::resume::<CaptionTraining>(&place, &dataset).unwrap();
+        resumed.wait().unwrap();
+        let weights = |run: &Run| run.model::<Captioner>().unwrap().weights.named();
+        for ((name, weight), (_, other)) in weights(&whole).iter().zip(weights(&resumed)) {
+            assert_eq!(weight, &other, "{name}");
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ mod bars;
 mod boxes;
 mod canvas;
 mod chart;
+#[cfg(feature = "tensors")]
+mod comparison;
 mod curves;
 #[cfg(feature = "tables")]
 mod data_frame;
@@ -71,6 +73,8 @@ pub use animation::Animation;
 pub use answers::answers;
 pub use bars::{bar_chart, grouped_bar_chart};
 pub use boxes::{BoxedImage, boxed_images};
+#[cfg(feature = "tensors")]
+pub use comparison::{compared_curves, compared_runs};
 pub use curves::{CurvesConfig, Scale, Series, curves, curves_with};
 #[cfg(feature = "tables")]
 pub use data_frame::{data_frame, data_frame_rows};

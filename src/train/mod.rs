@@ -17,6 +17,7 @@
 //! What is trained is a [`Trainable`] configuration, from which comes a [`Model`].
 
 mod checkpoint;
+mod comparison;
 pub(crate) mod device;
 pub(crate) mod examples;
 mod folder;
@@ -35,8 +36,12 @@ mod trainable;
 mod trainer;
 mod workers;
 
+/// The configuration of a run, to read.
+const CONFIG_FILE: &str = "config.json";
+
 pub(crate) use checkpoint::read_model;
 pub use checkpoint::{BEST_FILE, CHECKPOINT_FILE, Checkpoint, Position, TOKENIZER_FILE, save_model, weights_file};
+pub use comparison::{ComparedRun, Comparison};
 pub use device::{check_device, device_from_name, device_name};
 pub use folder::{newest_run, next_folder, runs_folder};
 pub use log::{EpochSamples, Sample};

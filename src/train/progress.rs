@@ -108,19 +108,13 @@ impl State {
 
     /// Takes an entry of the log into what can be watched.
     pub(super) fn record(&mut self, entry: Entry) {
+        self.curves.add(&entry);
         match entry {
-            Entry::Step { epochs, loss, .. } => {
+            Entry::Step { loss, .. } => {
                 self.status.loss = Some(self.status.loss.map_or(loss, |smooth| smooth + 0.05 * (loss - smooth)));
-                self.curves.training_loss.push((epochs, loss));
             }
-            Entry::Epoch { epoch, validation_loss, metrics, samples } => {
-                if let Some(loss) = validation_loss {
-                    self.status.validation_loss = Some(loss);
-                    self.curves.validation_loss.push((epoch as f64, loss));
-                }
-                for (name, value) in metrics {
-                    self.curves.metrics.entry(name).or_default().push((epoch as f64, value));
-                }
+            Entry::Epoch { epoch, validation_loss, samples, .. } => {
+                self.status.validation_loss = validation_loss.or(self.status.validation_loss);
                 self.samples.push(EpochSamples { epoch, samples });
             }
         }

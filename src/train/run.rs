@@ -130,7 +130,7 @@ impl Run {
         }
         let trainer = Trainer::start(&folder, lock, task, settings, description)?;
         let text = format!("{:#}\n", trainer.description());
-        write_whole(&folder.join("config.json"), "write the configuration", text.as_bytes())?;
+        write_whole(&folder.join(super::CONFIG_FILE), "write the configuration", text.as_bytes())?;
         Self::spawn(trainer)
     }
 

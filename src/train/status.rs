@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::log::Entry;
+
 /// What a run is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,6 +102,21 @@ pub struct Curves {
     pub validation_loss: Vec<(f64, f64)>,
     /// The metrics by name, a point an epoch.
     pub metrics: BTreeMap<String, Vec<(f64, f64)>>,
+}
+
+impl Curves {
+    /// Adds what an entry of the log says.
+    pub(super) fn add(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Step { epochs, loss, .. } => self.training_loss.push((*epochs, *loss)),
+            Entry::Epoch { epoch, validation_loss, metrics, .. } => {
+                self.validation_loss.extend(validation_loss.map(|loss| (*epoch as f64, loss)));
+                for (name, value) in metrics {
+                    self.metrics.entry(name.clone()).or_default().push((*epoch as f64, *value));
+                }
+            }
+        }
+    }
 }
 
 crate::in_cells::shown_in_cells!(Status);

@@ -2,6 +2,7 @@
 
 mod align;
 mod caption;
+mod compare;
 mod data;
 mod detect;
 mod download;
@@ -32,6 +33,8 @@ enum Command {
     Train(train::TrainOptions),
     /// Measures a model on pictures that it has not seen.
     Eval(eval::EvalOptions),
+    /// Compares runs: the settings in which they differ, and how their losses and metrics came out.
+    Compare(compare::CompareOptions),
     /// Finds the things of pictures, prints them, and draws them into copies of the pictures.
     Detect(detect::DetectOptions),
     /// Writes sentences about pictures.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Train(options) => train::run(options),
         Command::Eval(options) => eval::run(&options),
+        Command::Compare(options) => compare::run(&options),
         Command::Detect(options) => detect::run(&options),
         Command::Caption(options) => caption::run(&options),
         Command::Align(options) => align::run(&options),
