@@ -11,7 +11,7 @@ use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
 use crate::vision::EncoderConfig;
 use crate::{Error, Result};
 
-/// At which steps the image vector is an input of the recurrent layer.
+/// Where the image vector enters the recurrent layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageInjection {
@@ -19,6 +19,8 @@ pub enum ImageInjection {
     FirstStep,
     /// Beside every word, as in the course.
     EveryStep,
+    /// Not beside words: the state before the first word is computed from it, by a layer with a tanh for each part of the state.
+    InitialState,
 }
 
 /// How the features of a picture's regions become one image vector.
@@ -48,7 +50,7 @@ pub struct CaptionerConfig {
     pub hidden_size: usize,
     /// The recurrent cell. Default: an LSTM.
     pub cell: Cell,
-    /// At which steps the image vector is an input. Default: at every step.
+    /// Where the image vector enters. Default: at every step.
     #[serde(alias = "image_entry")]
     pub injection: ImageInjection,
     /// Scales the features of each region to the length √dimension first, so that encoders of any scale are alike. Default: false, as
@@ -142,9 +144,14 @@ impl CaptionerConfig {
         check_below_one("word_dropout", self.word_dropout)?;
         check_below_one("image_dropout", self.image_dropout)?;
         check_below_one("output_dropout", self.output_dropout)?;
-        match (self.pooling, self.injection) {
-            (Pooling::Attention, ImageInjection::FirstStep) => {
-                Err(Error::config("injection", "first_step", "must be every_step where pooling is attention"))
+        let injection = match self.injection {
+            ImageInjection::EveryStep => return Ok(()),
+            ImageInjection::FirstStep => "first_step",
+            ImageInjection::InitialState => "initial_state",
+        };
+        match self.pooling {
+            Pooling::Attention => {
+                Err(Error::config("injection", injection, "must be every_step where pooling is attention"))
             }
             _ => Ok(()),
         }
@@ -240,6 +247,10 @@ impl CaptionTraining {
         self.encoder.validate().within("encoder")?;
         check_range("max_words", self.max_words, 1..=1000)?;
         check_range("captions_per_picture", self.captions_per_picture, 1..=1000)?;
+        if self.self_critical && self.run.start_from.is_empty() {
+            let expected = "needs a captioner that speaks already: name its run in run.start_from";
+            return Err(Error::config("self_critical", true, expected));
+        }
         self.run.validate().within("run")
     }
 }
@@ -274,6 +285,7 @@ mod tests {
             ),
             (CaptionTraining { max_words: 0, ..good() }, "max_words"),
             (CaptionTraining { captions_per_picture: 0, ..good() }, "captions_per_picture"),
+            (CaptionTraining { self_critical: true, ..good() }, "self_critical"),
             (CaptionTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "run.workers"),
         ] {
             let error = training.validate().expect_err(field).to_string();

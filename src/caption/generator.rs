@@ -21,12 +21,28 @@ pub struct Generator {
     geometry_projection: Option<Linear>,
     relations: Option<Relations>,
     attention: Option<Attention>,
+    initial: Option<Initial>,
     word_embedding: Tensor,
     recurrent: Recurrent,
     output: Linear,
 }
 
-network!(Generator { image_projection, geometry_projection, relations, attention, word_embedding, recurrent, output; config, feature_size });
+network!(Generator { image_projection, geometry_projection, relations, attention, initial, word_embedding, recurrent, output; config, feature_size });
+
+/// The state before the first word, from the image vector.
+#[derive(Debug)]
+struct Initial {
+    hidden: Linear,
+    cell: Linear,
+}
+
+network!(Initial { hidden, cell });
+
+impl Initial {
+    fn state(&self, vector: &Tensor) -> RecurrentState {
+        RecurrentState { hidden: self.hidden.forward(vector).tanh(), cell: self.cell.forward(vector).tanh() }
+    }
+}
 
 /// What is around each region: a ReLU layer on pairs of regions.
 #[derive(Debug)]
@@ -86,8 +102,10 @@ struct Attended {
     context: Tensor,
 }
 
-/// What of a picture goes into the gates.
+/// What of a picture goes into the recurrent layer.
 enum Image {
+    /// The state before the first word is computed from this, `[rows, image_size]`.
+    Initial(Tensor),
     /// One vector at all steps: its share of the gates, `[rows, gates · hidden]`.
     Gates(Tensor),
     /// The vectors of the regions, `[rows, regions, image_size]`, and which there are, `[rows, regions]`.
@@ -97,6 +115,7 @@ enum Image {
 impl Image {
     fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
         match self {
+            Self::Initial(vector) => Self::Initial(change(vector)),
             Self::Gates(gates) => Self::Gates(change(gates)),
             Self::Regions { vectors, mask } => Self::Regions { vectors: change(vectors), mask: change(mask) },
         }
@@ -167,6 +186,8 @@ impl Generator {
         let CaptionerConfig { word_size, image_size, hidden_size, cell, .. } = *config;
         // With attention, words are predicted from what was attended to as well.
         let outputs = hidden_size + if config.pooling == Pooling::Attention { image_size } else { 0 };
+        let from_state = config.injection == ImageInjection::InitialState;
+        let inputs = word_size + if from_state { 0 } else { image_size };
         // As PyTorch's Linear.
         let output_bound = 1.0 / (hidden_size as f64).sqrt();
         Ok(Self {
@@ -185,8 +206,12 @@ impl Generator {
                 query: Linear::new("attention.query", hidden_size, image_size, weights),
                 score: Linear::new("attention.score", image_size, 1, weights),
             }),
+            initial: from_state.then(|| Initial {
+                hidden: Linear::new("initial_hidden", image_size, hidden_size, weights),
+                cell: Linear::new("initial_cell", image_size, hidden_size, weights),
+            }),
             word_embedding: weights.uniform("word_embedding.weight", &[vocabulary_size as i64, word_size as i64], 1.0),
-            recurrent: Recurrent::new(cell, word_size + image_size, hidden_size, "lstm", weights),
+            recurrent: Recurrent::new(cell, inputs, hidden_size, "lstm", weights),
             output: Linear::within("output", outputs, vocabulary_size, output_bound, weights),
         })
     }
@@ -229,21 +254,27 @@ impl Generator {
         let words = dropout(words, word_dropout, random.as_deref_mut());
         let word_gates = words.linear(&self.word_weight(), Some(&self.recurrent.bias()));
         let first = captions.captions() as i64;
+        // The captions that are active at a step are the first ones.
+        let pictures_of_captions = pictures.narrow(0, 0, first);
         let hidden = match (&image, injection) {
-            (Image::Gates(gates), ImageInjection::EveryStep) => {
-                self.recurrent.forward(&(word_gates + gates.index_select(0, &pictures)), &captions.steps)
+            (Image::Initial(vector), _) => {
+                let state = self.start(&vector.index_select(0, &pictures_of_captions));
+                self.recurrent.forward_with(&word_gates, &captions.steps, state, |gates, _| gates)
             }
             (Image::Gates(gates), ImageInjection::FirstStep) => {
                 let rest = captions.tokens() as i64 - first;
-                let seen = word_gates.narrow(0, 0, first) + gates.index_select(0, &pictures.narrow(0, 0, first));
+                let seen = word_gates.narrow(0, 0, first) + gates.index_select(0, &pictures_of_captions);
                 let gates = Tensor::cat(&[seen, word_gates.narrow(0, first, rest)], 0);
                 self.recurrent.forward(&gates, &captions.steps)
             }
+            (Image::Gates(gates), _) => {
+                self.recurrent.forward(&(word_gates + gates.index_select(0, &pictures)), &captions.steps)
+            }
             (Image::Regions { .. }, _) => {
-                // The captions that are active at a step are the first ones.
-                let rows = image.map(|part| part.index_select(0, &pictures.narrow(0, 0, first)));
+                let rows = image.map(|part| part.index_select(0, &pictures_of_captions));
                 let mut contexts = Vec::with_capacity(captions.steps.len());
-                let hidden = self.recurrent.forward_with(&word_gates, &captions.steps, |gates, state| {
+                let start = self.recurrent.initial_state(first);
+                let hidden = self.recurrent.forward_with(&word_gates, &captions.steps, start, |gates, state| {
                     let active = state.hidden.size()[0];
                     let (image_gates, attended) = self.look(&rows.map(|part| part.narrow(0, 0, active)), state);
                     contexts.extend(attended.map(|attended| attended.context));
@@ -357,7 +388,19 @@ impl Generator {
                 return Ok(Image::Regions { vectors: drop(vectors), mask: mask.shallow_clone() });
             }
         };
-        Ok(Image::Gates(self.image_gates(&drop(vector))))
+        let vector = drop(vector);
+        Ok(match self.initial {
+            Some(_) => Image::Initial(vector),
+            None => Image::Gates(self.image_gates(&vector)),
+        })
+    }
+
+    /// The state before the first word where the image vector decides it.
+    fn start(&self, vector: &Tensor) -> RecurrentState {
+        match &self.initial {
+            Some(initial) => initial.state(vector),
+            None => self.recurrent.initial_state(vector.size()[0]),
+        }
     }
 
     /// The share of the picture in the gates of a step, and with attention what was attended to.
@@ -369,7 +412,9 @@ impl Generator {
                 let context = weights.unsqueeze(1).bmm(vectors).squeeze_dim(1);
                 (self.image_gates(&context), Some(Attended { weights, context }))
             }
-            (Image::Regions { .. }, None) => unreachable!("regions are kept for attention alone"),
+            (Image::Initial(_), _) | (Image::Regions { .. }, None) => {
+                unreachable!("regions are kept for attention alone, and a vector for the first state")
+            }
         }
     }
 
@@ -384,13 +429,13 @@ impl Generator {
 
     pub(super) fn initial_state(&self, features: &FeatureBatch) -> Result<DecoderState> {
         tch::no_grad(|| {
-            Ok(DecoderState {
-                image: self.image(features, |vector| vector)?,
-                bias: self.recurrent.bias(),
-                word_weight: self.word_weight(),
-                recurrent: self.recurrent.initial_state(features.features.size()[0]),
-                attention: None,
-            })
+            let image = self.image(features, |vector| vector)?;
+            let recurrent = match &image {
+                Image::Initial(vector) => self.start(vector),
+                _ => self.recurrent.initial_state(features.features.size()[0]),
+            };
+            let (bias, word_weight) = (self.recurrent.bias(), self.word_weight());
+            Ok(DecoderState { image, bias, word_weight, recurrent, attention: None })
         })
     }
 
@@ -404,7 +449,12 @@ impl Generator {
         let vectors = self.word_embedding.index_select(0, &words);
         let mut gates = vectors.linear(&state.word_weight, Some(&state.bias));
         let mut context = None;
-        if step == 0 || self.config.injection == ImageInjection::EveryStep {
+        let is_seen = match self.config.injection {
+            ImageInjection::EveryStep => true,
+            ImageInjection::FirstStep => step == 0,
+            ImageInjection::InitialState => false,
+        };
+        if is_seen {
             let (image_gates, attended) = self.look(&state.image, &state.recurrent);
             gates += image_gates;
             (state.attention, context) = attended.map(|attended| (attended.weights, attended.context)).unzip();
@@ -427,6 +477,9 @@ impl Generator {
 mod tests {
     use super::*;
     use crate::caption::decode::beam_search;
+
+    const INJECTIONS: [ImageInjection; 3] =
+        [ImageInjection::EveryStep, ImageInjection::FirstStep, ImageInjection::InitialState];
 
     fn small(injection: ImageInjection) -> (Weights, Generator) {
         let config = CaptionerConfig {
@@ -466,14 +519,23 @@ mod tests {
             let features = narrow(features, *picture as i64, 1).features.select(1, 0);
             let image = generator.image_projection.forward(&features).relu();
             let images = image.repeat([inputs.len() as i64, 1]);
-            if generator.config.injection == ImageInjection::FirstStep {
-                let _ = images.narrow(0, 1, words.len() as i64).zero_();
-            }
-            let input = Tensor::cat(&[vectors, images], 1).unsqueeze(1);
             let zeros = Tensor::zeros([1, 1, 8], (Kind::Float, Device::Cpu));
+            let (mut input, mut state) = (Tensor::cat(&[&vectors, &images], 1), [zeros.copy(), zeros]);
+            match generator.config.injection {
+                ImageInjection::EveryStep => {}
+                ImageInjection::FirstStep => drop(input.narrow(1, 6, 5).narrow(0, 1, words.len() as i64).zero_()),
+                ImageInjection::InitialState => {
+                    let part = |name: &str| {
+                        let parameter = |part: &str| weights.get(&format!("initial_{name}.{part}")).unwrap();
+                        image.linear(parameter("weight"), Some(parameter("bias"))).tanh().unsqueeze(0)
+                    };
+                    (input, state) = (vectors, [part("hidden"), part("cell")]);
+                }
+            }
+            let input = input.unsqueeze(1);
             let parameters = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
             let parameters = parameters.map(|name| weights.get(&format!("lstm.{name}_l0")).unwrap());
-            let (output, ..) = input.lstm(&[&zeros, &zeros], &parameters, true, 1, 0.0, false, false, false);
+            let (output, ..) = input.lstm(&[&state[0], &state[1]], &parameters, true, 1, 0.0, false, false, false);
             let scores = generator.output.forward(&output.squeeze_dim(1));
             let loss = scores.cross_entropy_for_logits(&Tensor::from_slice(&targets));
             sum += loss.double_value(&[]) * targets.len() as f64;
@@ -484,7 +546,7 @@ mod tests {
 
     #[test]
     fn the_loss_is_that_of_libtorchs_lstm_fed_with_word_and_image() {
-        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+        for injection in INJECTIONS {
             let (weights, generator) = small(injection);
             let captions: [(usize, &[i64]); 4] = [(0, &[4, 5, 6]), (1, &[7]), (0, &[]), (2, &[8, 9, 10, 11, 4])];
             let expected = tch::no_grad(|| loss_by_the_kernel(&weights, &generator, &features(3), &captions));
@@ -496,7 +558,7 @@ mod tests {
 
     #[test]
     fn a_wide_beam_finds_the_most_probable_caption_of_all() {
-        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+        for injection in INJECTIONS {
             let (_weights, generator) = small(injection);
             let features = features(3);
             let words: Vec<i64> = (4..12).collect();
@@ -534,7 +596,7 @@ mod tests {
 
     #[test]
     fn a_greedy_caption_is_word_by_word_the_least_surprising() {
-        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+        for injection in INJECTIONS {
             let (_weights, generator) = small(injection);
             let features = features(3);
             let decoding = Decoding { max_words: 4, ..Decoding::greedy() };
@@ -625,7 +687,7 @@ mod tests {
 
     #[test]
     fn log_probabilities_are_those_of_scoring_the_caption_again() {
-        for injection in [ImageInjection::EveryStep, ImageInjection::FirstStep] {
+        for injection in INJECTIONS {
             let (_weights, generator) = small(injection);
             let features = features(4);
             for decoding in [

@@ -56,7 +56,7 @@ network!(Recurrent { weight_ih, weight_hh, bias_ih, bias_hh; cell, hidden_size }
 pub(crate) struct RecurrentState {
     pub(crate) hidden: Tensor,
     /// The cell of an LSTM; the hidden state itself in a ReLU RNN, which has none.
-    cell: Tensor,
+    pub(crate) cell: Tensor,
 }
 
 impl RecurrentState {
@@ -137,17 +137,18 @@ impl Recurrent {
     /// - `steps`: number of active sequences at each step
     /// - result: hidden states, `[tokens, hidden]`, packed alike
     pub(crate) fn forward(&self, input_gates: &Tensor, steps: &[i64]) -> Tensor {
-        self.forward_with(input_gates, steps, |gates, _| gates)
+        self.forward_with(input_gates, steps, self.initial_state(steps.first().copied().unwrap_or(0)), |gates, _| gates)
     }
 
-    /// As [`Recurrent::forward`], where `add` may add to the gates of a step what depends on the state before it.
+    /// As [`Recurrent::forward`], from a state of the sequences in packed order; `add` may add to the gates of a step what depends on the
+    /// state before it.
     pub(crate) fn forward_with(
         &self,
         input_gates: &Tensor,
         steps: &[i64],
+        mut state: RecurrentState,
         mut add: impl FnMut(Tensor, &RecurrentState) -> Tensor,
     ) -> Tensor {
-        let mut state = self.initial_state(steps.first().copied().unwrap_or(0));
         let mut outputs = Vec::with_capacity(steps.len());
         for (gates, &batch) in input_gates.split_with_sizes(steps, 0).into_iter().zip(steps) {
             if batch < state.hidden.size()[0] {
