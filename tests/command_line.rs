@@ -155,6 +155,13 @@ fn pictures_are_captioned_by_the_shipped_model_in_every_way() {
     assert_eq!(succeeds(&["caption", &a, "--run", model, "--run", model]), caption);
     succeeds(&["caption", &a, "--attention", "--out", &folder.path().display().to_string()]);
     assert!(image::open(path("a.attention.png")).unwrap().width() > 300);
+    // Two pictures of one name have two drawings, in a folder that is made.
+    std::fs::create_dir(path("other")).unwrap();
+    std::fs::copy(&b, path("other/a.png")).unwrap();
+    let out = path("drawn");
+    succeeds(&["caption", &a, &path("other/a.png"), "--attention", "--out", &out]);
+    let drawn = |name: &str| std::fs::read(folder.path().join("drawn").join(name)).unwrap();
+    assert_ne!(drawn("a.attention.png"), drawn("a-2.attention.png"));
     for (arguments, problem) in [
         (&["caption", &a, "--beam", "0"][..], "decoding.beam = 0"),
         (&["caption", &a, "--temperature", "-1"], "decoding.temperature = -1"),
@@ -189,11 +196,12 @@ fn a_sentence_is_aligned_with_a_picture_by_the_shipped_model() {
     }
     // CLIP as it is takes the same sentences, and knows all words.
     let said = succeeds(&["align", &picture, "qwertz", "--zero-shot", "word", "--out", &out]);
-    assert!(said.starts_with("score ") && said.contains("qwertz"), "{said}");
+    assert!(said.starts_with("score ") && said.contains("qwertz") && !said.contains("whole picture"), "{said}");
     for (arguments, problem) in [
         (&["align", &picture, sentence, "--zero-shot", "letter"][..], "word, chunk, sentence"),
         (&["align", &picture, sentence, "--zero-shot", "word", "--encoder", "tiny"], "tiny-clip or clip"),
         (&["align", &picture, sentence, "--encoder", "clip"], "--zero-shot"),
+        (&["align", &picture, sentence, "--zero-shot", "word", "--smoothing", "1"], "cannot be used with"),
         (&["eval", "detector", "--zero-shot", "word"], "not as the kind `detector`"),
     ] {
         let output = captionlab(arguments);

@@ -44,17 +44,11 @@ impl Alignment {
         Ok(Self { regions: smooth(&self.similarities, smoothing)?, ..self.clone() })
     }
 
-    /// The same sentence and picture with the words choosing among the boxes alone, each by itself, as in [`Alignment::ground`]: the
-    /// whole picture stays only where there is nothing else. The score is that of all regions.
+    /// The same sentence and picture with each word choosing by itself, as [`Alignment::ground`] does: the whole picture only where there
+    /// is nothing else.
     pub fn among_boxes(&self) -> Self {
-        if self.boxes.len() < 2 {
-            return self.clone();
-        }
-        let similarities: Vec<Vec<f32>> = self.similarities.iter().map(|row| row[1..].to_vec()).collect();
-        // As without smoothing: of equally good regions the first.
-        let best = |row: &Vec<f32>| (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
-        let regions = similarities.iter().map(best).collect();
-        Self { boxes: self.boxes[1..].to_vec(), similarities, regions, ..self.clone() }
+        let best = |row: &Vec<f32>| ground(std::slice::from_ref(row));
+        Self { regions: self.similarities.iter().map(best).collect(), ..self.clone() }
     }
 
     /// The runs of words on one region, in the order of the sentence.
@@ -131,14 +125,16 @@ mod tests {
     #[test]
     fn among_boxes_the_whole_picture_is_not_chosen() {
         let (all, boxes) = (alignment(), alignment().among_boxes());
-        assert_eq!(boxes.boxes, all.boxes[1..]);
-        for ((row, all), region) in boxes.similarities.iter().zip(&all.similarities).zip(&boxes.regions) {
-            assert_eq!(row, &all[1..]);
-            assert!(row.iter().all(|similarity| *similarity <= row[*region]));
+        assert!(all.regions.contains(&0));
+        for (row, &region) in all.similarities.iter().zip(&boxes.regions) {
+            assert!(region > 0 && row[1..].iter().all(|similarity| *similarity <= row[region]));
         }
+        // Everything else stays, so that region 0 is the whole picture still.
+        assert_eq!(Alignment { regions: all.regions.clone(), ..boxes }, all);
         let mut alone = alignment();
         alone.boxes.truncate(1);
-        assert_eq!(alone.among_boxes(), alone);
+        alone.similarities.iter_mut().for_each(|row| row.truncate(1));
+        assert_eq!(alone.among_boxes().regions, vec![0; alone.words.len()]);
     }
 
     #[test]

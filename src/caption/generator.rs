@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Puts the features of a picture into words. What made the features is of no concern to it.
 ///
 /// Its weights are named as PyTorch modules name theirs: `image_projection.weight`, `word_embedding.weight`,
-/// `lstm.weight_ih_l0` (whose input is the word vector, then the image vector), `output.weight`.
+/// `lstm.weight_ih_l0` (whose input is the word vector, then the image vector where it is an input), `output.weight`.
 #[derive(Debug)]
 pub struct Generator {
     config: CaptionerConfig,

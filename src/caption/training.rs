@@ -259,6 +259,20 @@ mod tests {
         }
     }
 
+    /// A run that was stopped in its first epoch, and resumed to its end.
+    fn stopped_and_resumed(training: &CaptionTraining, dataset: &Dataset) -> Run {
+        let mut run = Run::start(training, dataset).unwrap();
+        while run.status().step == 0 && run.status().epoch < 2 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        run.stop().unwrap();
+        let place = run.folder().to_path_buf();
+        drop(run);
+        let mut run = Run::resume::<CaptionTraining>(&place, dataset).unwrap();
+        run.wait().unwrap();
+        run
+    }
+
     /// Replaces the picture of an example by a file that is none.
     fn spoil(example: &mut Example, folder: &Path) {
         let broken = folder.join("broken.jpg");
@@ -276,15 +290,7 @@ mod tests {
         assert_eq!(curves.metrics["cider_d"].len(), 2);
         assert_eq!(whole.samples()[1].samples.len(), 8);
 
-        let mut stopped = Run::start(&small(folder.path(), "stopped"), &dataset).unwrap();
-        while stopped.status().step == 0 && stopped.status().epoch < 2 {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        stopped.stop().unwrap();
-        let place = stopped.folder().to_path_buf();
-        drop(stopped);
-        let mut resumed = Run::resume::<CaptionTraining>(&place, &dataset).unwrap();
-        resumed.wait().unwrap();
+        let resumed = stopped_and_resumed(&small(folder.path(), "stopped"), &dataset);
         let captioner: Captioner = whole.model().unwrap();
         let other: Captioner = resumed.model().unwrap();
         for ((name, weight), (_, other)) in captioner.weights.named().iter().zip(other.weights.named()) {
@@ -337,6 +343,10 @@ mod tests {
         let evaluation = saved.evaluate(&dataset, Split::Test).unwrap();
         let truth = evaluation.scenes.as_ref().unwrap().truth;
         assert_eq!((evaluation.pictures, evaluation.unreadable.len()), (6, 0));
+        // What people say of scenes is true.
+        assert_eq!(evaluation.scenes.as_ref().unwrap().person.all_claims_precision, 1.0);
+        assert!((0.0..=1.0).contains(&evaluation.in_training) && (0.0..=1.0).contains(&evaluation.distinct));
+        assert!(evaluation.person_cider_d.is_some_and(|person| person > 0.5), "{evaluation}");
         assert!((0.0..=1.0).contains(&truth.claims_precision) && evaluation.cider_d >= 0.0, "{evaluation}");
         let json = serde_json::to_value(&evaluation).unwrap();
         assert!(json["claims_precision"].is_number() && json["baseline"]["claims_recall"].is_number(), "{json}");
@@ -376,15 +386,7 @@ mod tests {
         let (before, after) = (reward(&spoken), reward(&whole));
         assert!(after > 1.05 * before, "{before} {after}");
 
-        let mut stopped = Run::start(&critical("stopped"), &dataset).unwrap();
-        while stopped.status().step == 0 && stopped.status().epoch < 2 {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        stopped.stop().unwrap();
-        let place = stopped.folder().to_path_buf();
-        drop(stopped);
-        let mut resumed = Run::resume::<CaptionTraining>(&place, &dataset).unwrap();
-        resumed.wait().unwrap();
+        let resumed = stopped_and_resumed(&critical("stopped"), &dataset);
         let weights = |run: &Run| run.model::<Captioner>().unwrap().weights.named();
         for ((name, weight), (_, other)) in weights(&whole).iter().zip(weights(&resumed)) {
             assert_eq!(weight, &other, "{name}");

@@ -260,9 +260,9 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
     }
     let seed = paths.seed(&format!("kernel-seed-{}", key(build_profile().as_bytes())), libtorch)?;
     let name = if seed.exists() || warmed.exists() {
-        "Kernel's build folder, compiled for this checkout (about 3 minutes)"
+        "Kernel's build folder, compiled for this checkout (about 4 minutes)"
     } else {
-        "Kernel's build folder, compiled for the first time (about 12 minutes)"
+        "Kernel's build folder, compiled for the first time (about 14 minutes)"
     };
     step(name, || {
         let _ = fs::remove_file(warmed.join("warmed-for"));

@@ -26,7 +26,13 @@ pub struct AlignOptions {
     #[command(flatten)]
     zero_shot: ZeroShotOptions,
     /// How strongly neighbouring words keep to one region, 0 or more; 0 aligns each word by itself.
-    #[arg(long, value_name = "BETA", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "BETA",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        conflicts_with = "zero_shot"
+    )]
     smoothing: f64,
     /// Where the drawn alignment goes; NAME.alignment.png in this folder when left out.
     #[arg(long, value_name = "FILE")]
@@ -38,11 +44,13 @@ pub fn run(options: &AlignOptions) -> Result<()> {
     let image = images::decode(&options.picture)?;
     let kind = Kind::named(Aligner::KIND)?;
     let alignment = match (options.zero_shot.aligner(kind)?, &options.run) {
-        (Some(clip), _) => clip.align(&image, &options.sentence)?,
-        (None, Some(path)) => Aligner::load(path)?.align(&image, &options.sentence)?,
-        (None, None) => Aligner::load(kind.usual_model()?)?.align(&image, &options.sentence)?,
-    }
-    .smoothed(options.smoothing)?;
+        // CLIP was trained on whole pictures, and left to itself takes little else.
+        (Some(clip), _) => clip.align(&image, &options.sentence)?.among_boxes(),
+        (None, Some(path)) => Aligner::load(path)?.align(&image, &options.sentence)?.smoothed(options.smoothing)?,
+        (None, None) => {
+            Aligner::load(kind.usual_model()?)?.align(&image, &options.sentence)?.smoothed(options.smoothing)?
+        }
+    };
     say(format_args!("score {:.2}", alignment.score))?;
     for snippet in alignment.snippets() {
         let region = alignment.boxes[snippet.region];

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use captionlab::caption::{Caption, Captioner, Decoding, Ensemble};
-use captionlab::data::images;
 use captionlab::show::{self, AlignedImage};
 use captionlab::train::Model;
 use captionlab::{Error, Kind, Result};
@@ -11,10 +10,8 @@ use clap::Args;
 use image::RgbImage;
 use serde_json::json;
 
+use crate::pictures::{self, Drawings};
 use crate::terminal::{say, warn};
-
-/// Pictures that are in memory at a time.
-const TOGETHER: usize = 64;
 
 #[derive(Args)]
 pub struct CaptionOptions {
@@ -58,12 +55,13 @@ pub struct CaptionOptions {
     /// No sequence of so many words stands twice in a caption.
     #[arg(long, value_name = "COUNT")]
     no_repeat_ngram: Option<usize>,
-    /// Draws which region each word was written for, into NAME.attention.png; for one captioner, which has to have attention.
+    /// Draws which region each word was written for; for one captioner, which has to have attention.
     #[arg(long)]
     attention: bool,
-    /// Where drawings go; this folder when left out.
-    #[arg(long, value_name = "DIR", requires = "attention")]
-    out: Option<PathBuf>,
+    /// Where drawings go, as NAME.attention.png, or NAME-2.attention.png for the second of that name; the folder is made where it is
+    /// missing.
+    #[arg(long, value_name = "DIR", default_value = ".", requires = "attention")]
+    out: PathBuf,
     /// Prints a line of JSON for each picture.
     #[arg(long)]
     json: bool,
@@ -98,38 +96,26 @@ pub fn run(options: &CaptionOptions) -> Result<()> {
         ));
     }
     let ensemble = Ensemble::new(captioners)?;
-    let mut unreadable = 0;
-    for paths in options.pictures.chunks(TOGETHER) {
-        let (mut read, mut images) = (Vec::new(), Vec::new());
-        for path in paths {
-            match images::decode(path) {
-                Ok(image) => {
-                    read.push(path);
-                    images.push(image);
-                }
-                Err(error) => {
-                    warn(format_args!("skipped: {error}"));
-                    unreadable += 1;
-                }
-            }
-        }
+    let mut drawings = match options.attention {
+        true => Some(Drawings::new(&options.out, "attention")?),
+        false => None,
+    };
+    let mut done = 0;
+    pictures::for_some(&options.pictures, |paths, images| {
+        // Each part draws words of its own.
+        let decoding = Decoding { seed: decoding.seed.wrapping_add(done), ..decoding };
+        done += images.len() as u64;
         let captions = ensemble.hypotheses(&images, &decoding)?;
-        for ((path, image), captions) in read.into_iter().zip(images).zip(captions) {
+        for ((path, image), captions) in paths.iter().zip(images).zip(captions) {
             print(path, &captions, options)?;
-            if options.attention
-                && let (Some(captioner), Some(caption)) = (ensemble.captioners().first(), captions.first())
+            if let (Some(drawings), Some(captioner), Some(caption)) =
+                (&mut drawings, ensemble.captioners().first(), captions.first())
             {
-                draw(captioner, path, image, caption, options)?;
+                draw(captioner, image, caption, &drawings.next(path), options)?;
             }
         }
-    }
-    match unreadable {
-        0 => Ok(()),
-        _ => Err(Error::argument(
-            format!("{unreadable} of {} pictures could not be read", options.pictures.len()),
-            "The others are done; the lines above say what is wrong with these.",
-        )),
-    }
+        Ok(())
+    })
 }
 
 fn print(path: &Path, captions: &[Caption], options: &CaptionOptions) -> Result<()> {
@@ -144,17 +130,13 @@ fn print(path: &Path, captions: &[Caption], options: &CaptionOptions) -> Result<
 }
 
 /// Draws each word in the colour of the region that it was written for.
-fn draw(
-    captioner: &Captioner,
-    path: &Path,
-    image: RgbImage,
-    caption: &Caption,
-    options: &CaptionOptions,
-) -> Result<()> {
+fn draw(captioner: &Captioner, image: RgbImage, caption: &Caption, out: &Path, options: &CaptionOptions) -> Result<()> {
+    if caption.text.is_empty() {
+        warn(format_args!("{} is not drawn: the caption has no words", out.display()));
+        return Ok(());
+    }
     let explanation = captioner.explain(&image, &caption.text, 1)?;
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let out = options.out.clone().unwrap_or_default().join(format!("{stem}.attention.png"));
-    show::alignments("", &[AlignedImage::explained(image, &explanation)?], 1)?.save(&out)?;
+    show::alignments("", &[AlignedImage::explained(image, &explanation)?], 1)?.save(out)?;
     match options.json {
         true => Ok(()),
         false => say(format_args!("  drawn in {}", out.display())),

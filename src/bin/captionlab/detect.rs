@@ -1,19 +1,17 @@
 //! `captionlab detect`.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use captionlab::data::{BoundingBox, images};
+use captionlab::data::BoundingBox;
 use captionlab::show::{self, BoxedImage, GridConfig};
 use captionlab::train::Model;
 use captionlab::vision::{Detections, FasterRcnn};
 use captionlab::{Error, Kind, Result};
 use clap::Args;
+use image::RgbImage;
 
-use crate::terminal::{say, warn};
-
-/// Pictures that are in memory at a time.
-const TOGETHER: usize = 32;
+use crate::pictures::{self, Drawings};
+use crate::terminal::say;
 
 #[derive(Args)]
 pub struct DetectOptions {
@@ -43,51 +41,29 @@ pub fn run(options: &DetectOptions) -> Result<()> {
         None => Kind::named(FasterRcnn::KIND)?.usual_model()?,
     };
     let detector = <FasterRcnn as Model>::load(&weights)?;
-    std::fs::create_dir_all(&options.out)
-        .map_err(|source| Error::file(&options.out, "create the folder", source, "Name another with --out."))?;
-    let mut names = BTreeSet::new();
-    let mut unreadable = 0;
-    for paths in options.pictures.chunks(TOGETHER) {
-        let (mut read, mut images) = (Vec::new(), Vec::new());
-        for path in paths {
-            match images::decode(path) {
-                Ok(image) => {
-                    read.push(path);
-                    images.push(image);
-                }
-                Err(error) => {
-                    warn(format_args!("skipped: {error}"));
-                    unreadable += 1;
-                }
-            }
-        }
+    let mut drawings = Drawings::new(&options.out, "detections")?;
+    pictures::for_some(&options.pictures, |paths, images| {
         let found = detector.detect_each(&images)?;
-        for ((path, image), found) in read.into_iter().zip(images).zip(found) {
-            show_one(&detector, path, image, &found, options, &mut names)?;
+        for ((path, image), found) in paths.iter().zip(images).zip(found) {
+            show_one(&detector, path, image, &found, &drawings.next(path), options.score)?;
         }
-    }
-    match unreadable {
-        0 => Ok(()),
-        _ => Err(Error::argument(
-            format!("{unreadable} of {} pictures could not be read", options.pictures.len()),
-            "The others are done; the lines above say what is wrong with these.",
-        )),
-    }
+        Ok(())
+    })
 }
 
 /// Prints and draws what was found in a picture.
 fn show_one(
     detector: &FasterRcnn,
     path: &Path,
-    image: ::image::RgbImage,
+    image: RgbImage,
     found: &Detections,
-    options: &DetectOptions,
-    names: &mut BTreeSet<String>,
+    out: &Path,
+    least_score: f32,
 ) -> Result<()> {
     say(path.display())?;
     let mut boxes = Vec::new();
     for ((bounds, &label), &score) in found.boxes.iter().zip(&found.labels).zip(&found.scores) {
-        if score <= options.score {
+        if score <= least_score {
             continue;
         }
         let name = format!("{} {:.0} %", detector.class_name(label), 100.0 * score);
@@ -95,13 +71,8 @@ fn show_one(
         say(format_args!("  {name:<20} from ({left:.0}, {top:.0}) to ({right:.0}, {bottom:.0})"))?;
         boxes.push((*bounds, name));
     }
-    // Some disks take `Dog` and `dog` for one name.
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let numbered = (2..).map(|number| format!("{stem}-{number}"));
-    let name = std::iter::once(stem.to_string()).chain(numbered).find(|name| names.insert(name.to_lowercase()));
-    let out = options.out.join(format!("{}.detections.png", name.unwrap_or_default()));
     let config =
         GridConfig { image_width: image.width().max(image.height()).clamp(256, 1024), ..GridConfig::default() };
-    show::boxed_images(&[BoxedImage { image, boxes, title: None }], &config)?.save(&out)?;
+    show::boxed_images(&[BoxedImage { image, boxes, title: None }], &config)?.save(out)?;
     say(format_args!("  drawn in {}", out.display()))
 }

@@ -8,6 +8,7 @@ mod detect;
 mod download;
 mod eval;
 mod extract;
+mod pictures;
 mod progress;
 mod scenes;
 mod score;

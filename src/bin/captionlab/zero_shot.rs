@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 /// A CLIP in place of an aligner.
 #[derive(Args)]
 pub struct ZeroShotOptions {
-    /// Takes CLIP as it is instead of an aligner, and says what it reads at a time.
+    /// Takes CLIP as it is instead of an aligner, and says what it reads at a time. Drawn are the best boxes, not the whole picture.
     #[arg(long, value_name = "UNIT", value_parser = PossibleValuesParser::new(TextUnit::NAMES.iter().map(|(name, _)| *name)), conflicts_with = "run")]
     zero_shot: Option<String>,
     /// Whose CLIP: tiny-clip, for scenes, or clip, for photographs.
