@@ -166,7 +166,6 @@ pub fn evaluate_decoding(
 
     let frequent = most_frequent_captions(dataset);
     let baseline_caption = frequent.first().cloned().unwrap_or_default();
-    let words = |caption: &str| Vocabulary::words(caption).iter().map(ToString::to_string).collect::<Vec<String>>();
     let references: Vec<Vec<Vec<String>>> =
         examples.iter().map(|example| example.captions.iter().map(|caption| words(caption)).collect()).collect();
     let cider = Cider::new(&references);
@@ -199,7 +198,6 @@ pub fn ranked<S: AsRef<str>>(examples: &[Example], captions: &[S]) -> Result<Vec
         let problem = format!("{} pictures and {} captions", examples.len(), captions.len());
         return Err(Error::argument(problem, "Give one caption for each picture."));
     }
-    let words = |caption: &str| Vocabulary::words(caption).iter().map(ToString::to_string).collect::<Vec<String>>();
     let both: Vec<(&Example, &str)> = examples
         .iter()
         .zip(captions.iter().map(AsRef::as_ref))
@@ -227,6 +225,11 @@ pub struct RankedCaption {
     pub caption: String,
     /// CIDEr-D of that, against the example's own captions.
     pub cider_d: f64,
+}
+
+/// The words of a caption, as they are scored.
+fn words(caption: &str) -> Vec<String> {
+    Vocabulary::words(caption).iter().map(ToString::to_string).collect()
 }
 
 /// CIDEr-D of the first caption of each picture that has two or more, against its others.

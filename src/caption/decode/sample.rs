@@ -27,7 +27,7 @@ pub(super) fn sample(mut predictor: Predictor<'_>, decoding: &Decoding, first: u
         let before: Vec<&[i64]> = active.iter().map(|&row| captions[row].words.as_slice()).collect();
         decoding.constrain(&allowed, &before)?;
         let chosen = choose(&allowed, decoding, &active, &mut randoms)?;
-        // A word that is chosen though none is possible stands for that.
+        // Where no word is possible, the one that was chosen is impossible too.
         let places = Tensor::from_slice(&chosen).to_device(own.device()).unsqueeze(1);
         let log_probabilities = own.f_gather(1, &places, false)?.f_squeeze_dim(1)?;
         let possible: Vec<f64> = Vec::try_from(
