@@ -54,4 +54,4 @@ pub use status::{Curves, Phase, Status};
 pub use task::{EpochEnd, Task};
 pub use trainable::{Model, Resumed, Trainable};
 pub use workers::StepPart;
-pub(crate) use workers::{set_own_threads, share};
+pub(crate) use workers::{image_threads, set_own_threads, share};

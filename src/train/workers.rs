@@ -30,17 +30,23 @@ pub(crate) fn set_own_threads(count: usize) {
     });
 }
 
-/// What `work` makes of each item, in order, with a handle for each thread.
+/// The number of threads that share many images: one more than there are processors, so that none is idle while a thread reads a
+/// file, and another program that computes on every processor takes less than half of the time.
+pub(crate) fn image_threads() -> usize {
+    available_parallelism().map_or(1, usize::from) + 1
+}
+
+/// What `work` makes of each item, in order, with a handle for each of the [`image_threads`].
 ///
-/// There is a thread for each processor, which uses one thread of libtorch: for small images that is faster than libtorch's parallelism
-/// within each, and beside another program that computes much faster, as no thread waits for another.
+/// Each uses one thread of libtorch: for small images that is faster than libtorch's parallelism within each, and beside another
+/// program that computes much faster, as no thread waits for another.
 pub(crate) fn share<T: Sync, H: Send, R: Send>(
     items: &[T],
     handle: impl Fn() -> H,
     work: impl Fn(&H, &T) -> R + Sync,
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let threads = available_parallelism().map_or(1, usize::from).min(items.len());
+    let threads = image_threads().min(items.len());
     let mut made: Vec<(usize, R)> = std::thread::scope(|scope| {
         let start = |handle: H| {
             let (next, work) = (&next, &work);

@@ -15,7 +15,7 @@ use super::stale::{lock_shard, pictures_here, sweep};
 use crate::data::{Dataset, Example};
 use crate::error::check_range;
 use crate::files::project_folder;
-use crate::train::set_own_threads;
+use crate::train::{image_threads, set_own_threads};
 use crate::{Error, Result};
 
 /// Settings of an extraction, which do not affect the features.
@@ -28,7 +28,7 @@ pub struct ExtractConfig {
     pub part: (usize, usize),
     /// Images per shard, in `1..=1000000`; a kill loses at most one shard. Default: 512.
     pub shard_pictures: usize,
-    /// Worker threads, each with one image and one thread of libtorch, in `1..=1024`. Default: one per processor.
+    /// Worker threads, each with one image and one thread of libtorch, in `1..=1024`. Default: one more than there are processors.
     pub threads: usize,
     /// Whether to verify all images and features by reading them, instead of trusting file sizes and modification times. Default: false.
     pub verify: bool,
@@ -36,13 +36,7 @@ pub struct ExtractConfig {
 
 impl Default for ExtractConfig {
     fn default() -> Self {
-        Self {
-            folder: None,
-            part: (0, 1),
-            shard_pictures: 512,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            verify: false,
-        }
+        Self { folder: None, part: (0, 1), shard_pictures: 512, threads: image_threads(), verify: false }
     }
 }
 
