@@ -53,14 +53,7 @@ impl Alignment {
 
     /// The runs of words on one region, in the order of the sentence.
     pub fn snippets(&self) -> Vec<Snippet> {
-        let mut snippets = Vec::new();
-        let mut first = 0;
-        for run in self.regions.chunk_by(|a, b| a == b) {
-            let words = first..first + run.len();
-            snippets.push(Snippet { text: self.words[words.clone()].join(" "), region: run[0], words });
-            first += run.len();
-        }
-        snippets
+        snippets(&self.words, &self.regions)
     }
 
     /// The region that fits a phrase best: the one with the largest sum of similarities over its words. The whole picture is chosen only
@@ -70,6 +63,19 @@ impl Alignment {
     pub fn ground(&self, phrase: Range<usize>) -> usize {
         ground(&self.similarities[phrase])
     }
+}
+
+/// The runs of words on one region; `regions` has one for each of `words`.
+pub(super) fn snippets(words: &[impl AsRef<str>], regions: &[usize]) -> Vec<Snippet> {
+    let mut snippets = Vec::new();
+    let mut first = 0;
+    for run in regions.chunk_by(|a, b| a == b) {
+        let place = first..first + run.len();
+        let text = words[place.clone()].iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" ");
+        snippets.push(Snippet { text, region: run[0], words: place });
+        first += run.len();
+    }
+    snippets
 }
 
 /// As [`Alignment::ground`].

@@ -3,8 +3,9 @@
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
-use super::{Alignment, PackedSentences, smooth};
-use crate::data::{BoundingBox, Vocabulary};
+use super::alignment::snippets;
+use super::{Alignment, PackedSentences, Snippet, smooth};
+use crate::data::{BoundingBox, Example, Vocabulary};
 use crate::vision::{FeatureBatch, FeatureCache, NamedEncoder, PictureFeatures};
 use crate::{Error, Result};
 
@@ -132,6 +133,42 @@ pub trait Align: Embed + Sized {
             cache.batch(&names)
         })?;
         rows(&scores_of(self, &pictures, &sentences)?)
+    }
+
+    /// The snippets of the captions of examples, each with the box of its region: what the regions of a picture are called
+    /// (Karpathy & Fei-Fei 2015, section 3.1.4). `smoothing` as of [`smooth`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the cache is another encoder's, or lacks the features of a picture; [`Error::Config`] when `smoothing` is
+    /// negative or not finite; [`Error::Argument`] for features that are not finite.
+    fn snippets(
+        &self,
+        cache: &FeatureCache,
+        examples: &[Example],
+        smoothing: f64,
+    ) -> Result<Vec<Vec<(BoundingBox, Snippet)>>> {
+        self.named_encoder().check_cache(cache)?;
+        let mut found = Vec::with_capacity(examples.len());
+        for part in examples.chunks(BATCH) {
+            let pictures = EmbeddedPictures::of(self, part.len(), |indices| {
+                let names: Vec<&str> = indices.iter().map(|&index| part[index].name.as_str()).collect();
+                cache.batch(&names)
+            })?;
+            for (picture, example) in part.iter().enumerate() {
+                let captions = example.captions.iter().map(|caption| (Vocabulary::words(caption), self.ids(caption)));
+                let (words, ids): (Vec<_>, Vec<_>) = captions.filter(|(words, _)| !words.is_empty()).unzip();
+                let mut of_picture = Vec::new();
+                for (words, embedded) in words.iter().zip(embedded_words(self, &ids)?) {
+                    let similarities = pictures.similarities(picture, &embedded)?;
+                    check_finite(&similarities, &example.name)?;
+                    let snippets = snippets(words, &smooth(&similarities, smoothing)?);
+                    let boxes = &pictures.boxes[picture];
+                    of_picture.extend(snippets.into_iter().map(|snippet| (boxes[snippet.region], snippet)));
+                }
+                found.push(of_picture);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -45,6 +45,7 @@ pub use aligner::Aligner;
 pub use alignment::{Alignment, Snippet};
 pub use config::{AlignmentConfig, AlignmentTraining, Directions, Negatives, RegionScore, Similarity, WordVectors};
 pub use embedding::Align;
+pub(crate) use embedding::Embed;
 pub use evaluation::{AlignmentEvaluation, Grounding, evaluate};
 pub use network::{AlignmentNetwork, PackedSentences};
 pub use smoothing::smooth;

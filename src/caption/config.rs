@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::VocabularyConfig;
 use crate::error::{Within, check_below_one, check_range};
 use crate::nn::Cell;
-use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule};
+use crate::train::{GradientClipping, OptimiserConfig, RunSettings, Schedule, StartFrom};
 use crate::vision::EncoderConfig;
 use crate::{Error, Result};
 
@@ -65,6 +65,9 @@ pub struct CaptionerConfig {
     pub relations: bool,
     /// How regions become one vector. Default: the whole picture alone, as in every captioner of before there was a choice.
     pub pooling: Pooling,
+    /// Predicts words by the vectors that stand for them in the input (Press & Wolf 2017, *Using the output embedding to improve language
+    /// models*), after a layer that brings the output to their dimension. Default: false.
+    pub tied_embeddings: bool,
     /// Dropout probability of the numbers of word vectors, in `0..1`. Default: 0.1.
     pub word_dropout: f64,
     /// Dropout probability of the numbers of the image vector, in `0..1`. Default: 0.1.
@@ -85,6 +88,7 @@ impl Default for CaptionerConfig {
             geometry: false,
             relations: false,
             pooling: Pooling::WholePicture,
+            tied_embeddings: false,
             word_dropout: 0.1,
             image_dropout: 0.1,
             output_dropout: 0.1,
@@ -158,6 +162,23 @@ impl CaptionerConfig {
     }
 }
 
+/// Where the snippets of regions come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SnippetConfig {
+    /// The aligner that finds them in the captions: a file of weights, or the folder of a run or a model; `None` for the one that ships
+    /// with the project. Default: `None`.
+    pub aligner: Option<PathBuf>,
+    /// How much the words of a caption stay on one region, as of [`smooth`](crate::align::smooth). Default: 0.1.
+    pub smoothing: f64,
+}
+
+impl Default for SnippetConfig {
+    fn default() -> Self {
+        Self { aligner: None, smoothing: 0.1 }
+    }
+}
+
 /// How a captioner is trained: on features of an encoder, which are computed where they are not in the cache.
 ///
 /// ```
@@ -181,6 +202,12 @@ pub struct CaptionTraining {
     pub max_words: usize,
     /// How many of a picture's captions are learnt in a step, drawn anew in each epoch, in `1..=1000`. Default: 5.
     pub captions_per_picture: usize,
+    /// Share of the words read in training that the captioner draws itself, instead of the true ones, in `0..=1` (scheduled sampling,
+    /// Bengio et al. 2015). They are drawn in one pass over the true words, before the step (Mihaylova & Martins 2019). Default: 0.
+    pub scheduled_sampling: f64,
+    /// Learns what single regions are called instead of what is said of pictures: the first of the course's two stages. What it has
+    /// learnt is carried over to the second by [`CaptionTraining::carry_over`]. Default: `None`.
+    pub snippets: Option<SnippetConfig>,
     /// Self-critical sequence training (Rennie et al. 2017): instead of the true words it learns what raises CIDEr-D, from captions that it
     /// draws itself, each compared with the greedy one. It needs a captioner that speaks already ([`RunSettings::start_from`]) and a
     /// small learning rate. Default: false.
@@ -207,6 +234,8 @@ impl CaptionTraining {
             vocabulary: VocabularyConfig { min_count: 1, max_size: Some(5000) },
             max_words: 40,
             captions_per_picture: 1,
+            scheduled_sampling: 0.0,
+            snippets: None,
             self_critical: false,
             run: RunSettings::default(),
             cache: None,
@@ -242,11 +271,31 @@ impl CaptionTraining {
         }
     }
 
+    /// Starts from what a run learnt in the first stage, with [`CaptionTraining::snippets`]: all weights but those that look at pictures.
+    #[must_use]
+    pub fn carry_over(mut self, folder: impl Into<PathBuf>) -> Self {
+        let path = folder.into();
+        let attention = (self.captioner.pooling == Pooling::Attention).then_some("attention.");
+        let prefixes = ["word_embedding.", "lstm.", "output"].into_iter().chain(attention);
+        let start = |prefix: &str| StartFrom { path: path.clone(), prefix: prefix.to_string() };
+        self.run.start_from = prefixes.map(start).collect();
+        self.snippets = None;
+        self
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         self.captioner.validate().within("captioner")?;
         self.encoder.validate().within("encoder")?;
         check_range("max_words", self.max_words, 1..=1000)?;
         check_range("captions_per_picture", self.captions_per_picture, 1..=1000)?;
+        check_range("scheduled_sampling", self.scheduled_sampling, 0.0..=1.0)?;
+        if let Some(snippets) = &self.snippets {
+            check_range("snippets.smoothing", snippets.smoothing, 0.0..=f64::MAX)?;
+        }
+        let of_its_own = [("scheduled_sampling", self.scheduled_sampling > 0.0), ("snippets", self.snippets.is_some())];
+        if let Some((field, _)) = of_its_own.iter().find(|(_, set)| self.self_critical && *set) {
+            return Err(Error::config("self_critical", true, format!("cannot be combined with {field}")));
+        }
         if self.self_critical && self.run.start_from.is_empty() {
             let expected = "needs a captioner that speaks already: name its run in run.start_from";
             return Err(Error::config("self_critical", true, expected));
@@ -286,6 +335,18 @@ mod tests {
             (CaptionTraining { max_words: 0, ..good() }, "max_words"),
             (CaptionTraining { captions_per_picture: 0, ..good() }, "captions_per_picture"),
             (CaptionTraining { self_critical: true, ..good() }, "self_critical"),
+            (
+                CaptionTraining { self_critical: true, snippets: Some(SnippetConfig::default()), ..good() },
+                "self_critical",
+            ),
+            (CaptionTraining { scheduled_sampling: 1.5, ..good() }, "scheduled_sampling"),
+            (
+                CaptionTraining {
+                    snippets: Some(SnippetConfig { smoothing: -0.1, ..SnippetConfig::default() }),
+                    ..good()
+                },
+                "snippets.smoothing",
+            ),
             (CaptionTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "run.workers"),
         ] {
             let error = training.validate().expect_err(field).to_string();

@@ -11,6 +11,8 @@ use crate::data::scenes::{ClaimScore, Scene};
 use crate::data::{Dataset, Example, HOW_TO_SPLIT, Split, Vocabulary};
 use crate::metrics::Cider;
 use crate::train::examples::examples_of;
+use crate::vision::features::{PlaceOfData, extract_examples};
+use crate::vision::{Encoder, ExtractConfig, FeatureCache};
 use crate::{Error, Result};
 
 /// How true captions are of their scenes. Shares are in `0.0..=1.0`, and 0 where nothing is claimed.
@@ -77,6 +79,9 @@ pub struct CaptionEvaluation {
     pub cider_d: f64,
     /// CIDEr-D of always saying what is said most often of the training pictures.
     pub most_frequent_cider_d: f64,
+    /// CIDEr-D of saying the first caption of the training picture that is most alike; `None` where the features of the training pictures
+    /// are not in the cache.
+    pub nearest_neighbour_cider_d: Option<f64>,
     /// CIDEr-D of a person: the first caption of each picture against its others; `None` where no picture has two.
     pub person_cider_d: Option<f64>,
     /// Share of the captions that stand word by word among those of the training pictures, in `0.0..=1.0`.
@@ -99,6 +104,8 @@ pub struct SceneTruth {
     pub truth: Truth,
     /// A person: the first caption of each picture.
     pub person: Truth,
+    /// The first caption of the training picture that is most alike, where the features of the training pictures are in the cache.
+    pub nearest_neighbour: Option<Truth>,
     /// Always saying what is said most often of the training pictures.
     pub baseline: Truth,
     /// The caption that this is.
@@ -115,6 +122,9 @@ impl fmt::Display for CaptionEvaluation {
         if let Some(scenes) = &self.scenes {
             writeln!(formatter, "captioner:       {}", scenes.truth)?;
             writeln!(formatter, "a person:        {}", scenes.person)?;
+            if let Some(nearest) = &scenes.nearest_neighbour {
+                writeln!(formatter, "caption of the nearest training picture: {nearest}")?;
+            }
             writeln!(formatter, "always the same: {} (\"{}\")", scenes.baseline, scenes.baseline_caption)?;
             if scenes.claiming_baseline_caption != scenes.baseline_caption {
                 let SceneTruth { claiming_baseline, claiming_baseline_caption, .. } = scenes;
@@ -122,6 +132,9 @@ impl fmt::Display for CaptionEvaluation {
             }
         }
         write!(formatter, "CIDEr-D {:.3}, always the same {:.3}", self.cider_d, self.most_frequent_cider_d)?;
+        if let Some(nearest) = self.nearest_neighbour_cider_d {
+            write!(formatter, ", of the nearest training picture {nearest:.3}")?;
+        }
         if let Some(person) = self.person_cider_d {
             write!(formatter, ", a person against the others {person:.3}")?;
         }
@@ -174,11 +187,14 @@ pub fn evaluate_decoding(
     };
     let scenes: Option<Vec<Scene>> = examples.iter().map(|example| Scene::of(example)).collect();
     let known: HashSet<&String> = frequent.iter().collect();
+    let nearest = nearest_captions(captioner, dataset, &examples, &ExtractConfig::default())?;
+    let nearest = nearest.as_deref();
     let spoken: Vec<String> = said.iter().map(|caption| words(caption).join(" ")).collect();
     Ok(CaptionEvaluation {
-        scenes: scenes.map(|scenes| truth_of(&scenes, &examples, &said, &frequent)).transpose()?,
+        scenes: scenes.map(|scenes| truth_of(&scenes, &examples, &said, &frequent, nearest)).transpose()?,
         cider_d: mean(&|index| words(said[index])),
         most_frequent_cider_d: mean(&|_| words(&baseline_caption)),
+        nearest_neighbour_cider_d: nearest.map(|nearest| mean(&|index| words(nearest[index]))),
         person_cider_d: person_cider_d(&references),
         in_training: share_of(&spoken, |caption| known.contains(caption)),
         distinct: share_of(&spoken, |caption| spoken.iter().filter(|other| *other == caption).count() == 1),
@@ -227,6 +243,34 @@ pub struct RankedCaption {
     pub cider_d: f64,
 }
 
+/// For each example the first caption of the training picture that is most alike to the captioner's encoder, as Karpathy & Fei-Fei (2015,
+/// section 4.2) compare themselves with; `None` where the features of the training pictures are not in the cache.
+pub(super) fn nearest_captions<'a>(
+    captioner: &Captioner,
+    dataset: &'a Dataset,
+    examples: &[&Example],
+    config: &ExtractConfig,
+) -> Result<Option<Vec<&'a str>>> {
+    let train = examples_of(dataset, Split::Train);
+    let nearest = |encoder: &Encoder| {
+        let folder = config.folder_of(dataset, encoder);
+        let has_all = |cache: FeatureCache| train.iter().all(|example| cache.contains(&example.name));
+        if train.is_empty() || !folder.is_dir() || !FeatureCache::open(&folder).is_ok_and(has_all) {
+            return Ok(None);
+        }
+        let cache = extract_examples(examples, &PlaceOfData::of(dataset), encoder, config, |_| true)?.open()?;
+        let names = |examples: &[&'a Example]| examples.iter().map(|example| example.name.as_str()).collect::<Vec<_>>();
+        let of: Vec<&str> = examples.iter().map(|example| example.name.as_str()).collect();
+        let nearest = cache.nearest(&of, &names(&train), 1)?;
+        let caption = |found: &Vec<(usize, f32)>| {
+            let example = found.first().map(|(index, _)| train[*index]);
+            example.and_then(|example| example.captions.first()).map_or("", String::as_str)
+        };
+        Ok(Some(nearest.iter().map(caption).collect()))
+    };
+    captioner.named_encoder().with_encoder(nearest)
+}
+
 /// The words of a caption, as they are scored.
 fn words(caption: &str) -> Vec<String> {
     Vocabulary::words(caption).iter().map(ToString::to_string).collect()
@@ -245,8 +289,15 @@ fn share_of(captions: &[String], test: impl Fn(&String) -> bool) -> f64 {
     captions.iter().filter(|caption| test(caption)).count() as f64 / captions.len().max(1) as f64
 }
 
-/// How true captions of scenes are; `frequent` are the captions of training pictures, the most frequent first.
-fn truth_of(scenes: &[Scene], examples: &[&Example], said: &[&str], frequent: &[String]) -> Result<SceneTruth> {
+/// How true captions of scenes are; `frequent` are the captions of training pictures, the most frequent first, and `nearest` those of
+/// the most alike ones.
+fn truth_of(
+    scenes: &[Scene],
+    examples: &[&Example],
+    said: &[&str],
+    frequent: &[String],
+    nearest: Option<&[&str]>,
+) -> Result<SceneTruth> {
     let first: Vec<&str> = examples.iter().map(|example| example.captions.first().map_or("", String::as_str)).collect();
     let always = |caption: &str| -> Result<Truth> { Ok(ClaimScore::of(scenes, &vec![caption; scenes.len()])?.into()) };
     let makes_a_claim =
@@ -256,6 +307,7 @@ fn truth_of(scenes: &[Scene], examples: &[&Example], said: &[&str], frequent: &[
     Ok(SceneTruth {
         truth: ClaimScore::of(scenes, said)?.into(),
         person: ClaimScore::of(scenes, &first)?.into(),
+        nearest_neighbour: nearest.map(|nearest| ClaimScore::of(scenes, nearest)).transpose()?.map(Truth::from),
         baseline: always(&baseline_caption)?,
         baseline_caption,
         claiming_baseline: always(&claiming_baseline_caption)?,

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::decode::{Predictor, decode};
+use super::decode::{Predictor, decode, draw_word};
 use super::{CaptionerConfig, Decoding, Hypothesis, ImageInjection, PackedCaptions, Pooling};
 use crate::data::{Random, Vocabulary};
 use crate::nn::{Linear, Recurrent, RecurrentState, Weights, dropout, network};
@@ -24,10 +24,15 @@ pub struct Generator {
     initial: Option<Initial>,
     word_embedding: Tensor,
     recurrent: Recurrent,
+    /// Brings the output to the dimension of word vectors, where those predict words.
+    output_projection: Option<Linear>,
     output: Linear,
 }
 
-network!(Generator { image_projection, geometry_projection, relations, attention, initial, word_embedding, recurrent, output; config, feature_size });
+network!(Generator {
+    image_projection, geometry_projection, relations, attention, initial, word_embedding, recurrent, output_projection,
+    output; config, feature_size
+});
 
 /// The state before the first word, from the image vector.
 #[derive(Debug)]
@@ -157,14 +162,14 @@ pub(super) struct ExplainedStep {
 /// Numbers that say where a region is.
 const GEOMETRY: i64 = 7;
 
-/// Where regions are and how large, in quarters of the picture, which is the first region, so that they vary as much as features do:
+/// Where regions are and how large, in quarters of the picture, which is the largest region, so that they vary as much as features do:
 /// left, top, right, bottom, width, height, area (Chen et al. 2020, *UNITER*, section 3.1).
 ///
 /// # Shapes
 /// - `boxes`: `[pictures, regions, 4]`
 /// - result: `[pictures, regions, 7]`
 fn geometry(boxes: &Tensor) -> Tensor {
-    let whole = boxes.narrow(1, 0, 1).narrow(2, 2, 2).clamp_min(1.0);
+    let whole = boxes.narrow(2, 2, 2).amax([1], true).clamp_min(1.0);
     let (low, high) = (boxes.narrow(2, 0, 2) / &whole, boxes.narrow(2, 2, 2) / &whole);
     let size = &high - &low;
     let area = size.prod_dim_int(2, true, Kind::Float);
@@ -190,30 +195,56 @@ impl Generator {
         let inputs = word_size + if from_state { 0 } else { image_size };
         // As PyTorch's Linear.
         let output_bound = 1.0 / (hidden_size as f64).sqrt();
+        let image_projection = Linear::kaiming_uniform("image_projection", feature_size, image_size, weights);
+        let geometry_projection =
+            config.geometry.then(|| Linear::new("geometry_projection", GEOMETRY as usize, image_size, weights));
+        let relations = config.relations.then(|| Relations {
+            own: Linear::new("relations.own", image_size, image_size, weights),
+            other: Linear::new("relations.other", image_size, image_size, weights),
+            displacement: Linear::new("relations.displacement", GEOMETRY as usize, image_size, weights),
+        });
+        let attention = (config.pooling == Pooling::Attention).then(|| Attention {
+            query: Linear::new("attention.query", hidden_size, image_size, weights),
+            score: Linear::new("attention.score", image_size, 1, weights),
+        });
+        let initial = from_state.then(|| Initial {
+            hidden: Linear::new("initial_hidden", image_size, hidden_size, weights),
+            cell: Linear::new("initial_cell", image_size, hidden_size, weights),
+        });
+        // Vectors of words that also predict them are of length 1 or so, as the rows of a new output layer are.
+        let word_bound = if config.tied_embeddings { (3.0 / word_size as f64).sqrt() } else { 1.0 };
+        let words = [vocabulary_size as i64, word_size as i64];
+        let word_embedding = weights.uniform("word_embedding.weight", &words, word_bound);
+        let recurrent = Recurrent::new(cell, inputs, hidden_size, "lstm", weights);
+        let (output_projection, output) = match config.tied_embeddings {
+            false => (None, Linear::within("output", outputs, vocabulary_size, output_bound, weights)),
+            true => {
+                let projection = Linear::within("output_projection", outputs, word_size, output_bound, weights);
+                let bias = weights.constant("output.bias", &words[..1], 0.0, true);
+                (Some(projection), Linear { weight: word_embedding.shallow_clone(), bias: Some(bias) })
+            }
+        };
         Ok(Self {
             config: config.clone(),
             feature_size,
-            image_projection: Linear::kaiming_uniform("image_projection", feature_size, image_size, weights),
-            geometry_projection: config
-                .geometry
-                .then(|| Linear::new("geometry_projection", GEOMETRY as usize, image_size, weights)),
-            relations: config.relations.then(|| Relations {
-                own: Linear::new("relations.own", image_size, image_size, weights),
-                other: Linear::new("relations.other", image_size, image_size, weights),
-                displacement: Linear::new("relations.displacement", GEOMETRY as usize, image_size, weights),
-            }),
-            attention: (config.pooling == Pooling::Attention).then(|| Attention {
-                query: Linear::new("attention.query", hidden_size, image_size, weights),
-                score: Linear::new("attention.score", image_size, 1, weights),
-            }),
-            initial: from_state.then(|| Initial {
-                hidden: Linear::new("initial_hidden", image_size, hidden_size, weights),
-                cell: Linear::new("initial_cell", image_size, hidden_size, weights),
-            }),
-            word_embedding: weights.uniform("word_embedding.weight", &[vocabulary_size as i64, word_size as i64], 1.0),
-            recurrent: Recurrent::new(cell, inputs, hidden_size, "lstm", weights),
-            output: Linear::within("output", outputs, vocabulary_size, output_bound, weights),
+            image_projection,
+            geometry_projection,
+            relations,
+            attention,
+            initial,
+            word_embedding,
+            recurrent,
+            output_projection,
+            output,
         })
+    }
+
+    /// The logits of words, from the states and with attention what was attended to.
+    fn logits(&self, outputs: &Tensor) -> Tensor {
+        match &self.output_projection {
+            Some(projection) => self.output.forward(&projection.forward(outputs)),
+            None => self.output.forward(outputs),
+        }
     }
 
     /// Initialises the softmax bias with the log unigram probabilities of words, as in the paper, so that they need not be learnt.
@@ -241,6 +272,18 @@ impl Generator {
     /// # Errors
     /// [`Error::Argument`] when the features have another dimension.
     pub fn log_probabilities(
+        &self,
+        features: &FeatureBatch,
+        captions: &PackedCaptions,
+        random: Option<&mut Random>,
+    ) -> Result<Tensor> {
+        let log_probabilities = self.distributions(features, captions, random)?;
+        let targets = captions.targets.to_device(log_probabilities.device()).unsqueeze(1);
+        Ok(log_probabilities.f_gather(1, &targets, false)?.squeeze_dim(1))
+    }
+
+    /// As [`Generator::log_probabilities`], of every word at each token, `[tokens, vocabulary]`.
+    fn distributions(
         &self,
         features: &FeatureBatch,
         captions: &PackedCaptions,
@@ -284,9 +327,33 @@ impl Generator {
             }
         };
         let hidden = dropout(hidden, output_dropout, random);
-        let log_probabilities = self.output.forward(&hidden).f_log_softmax(1, Kind::Float)?;
-        let targets = captions.targets.to_device(device).unsqueeze(1);
-        Ok(log_probabilities.f_gather(1, &targets, false)?.squeeze_dim(1))
+        Ok(self.logits(&hidden).f_log_softmax(1, Kind::Float)?)
+    }
+
+    /// The captions with a share of the words that are read replaced by words that the generator draws itself, given the true words
+    /// before; what is to be predicted stays.
+    ///
+    /// # Errors
+    /// As [`Generator::log_probabilities`].
+    pub(super) fn sampled_inputs(
+        &self,
+        features: &FeatureBatch,
+        captions: &PackedCaptions,
+        share: f64,
+        random: &mut Random,
+    ) -> Result<PackedCaptions> {
+        let logs = tch::no_grad(|| self.distributions(features, captions, None))?.f_to_device(Device::Cpu)?;
+        let mut inputs = Vec::<i64>::try_from(&captions.inputs)?;
+        for (token, before) in captions.tokens_before() {
+            if f64::from(random.unit()) < share {
+                let probabilities: Vec<f64> =
+                    Vec::try_from(logs.f_get(before as i64)?.f_exp()?.f_to_kind(Kind::Double)?)?;
+                let drawn = draw_word(&probabilities, random);
+                // An end, or a word that no caption says, is not read on from.
+                inputs[token] = if drawn > Vocabulary::UNKNOWN { drawn } else { inputs[token] };
+            }
+        }
+        Ok(PackedCaptions { inputs: Tensor::from_slice(&inputs), ..captions.handle() })
     }
 
     /// The mean cross entropy of the captions' tokens, in nats, without dimensions: how surprised the generator is by the right
@@ -301,6 +368,11 @@ impl Generator {
         random: Option<&mut Random>,
     ) -> Result<Tensor> {
         Ok(-self.log_probabilities(features, captions, random)?.mean(Kind::Float))
+    }
+
+    /// A loss of 0, which the weights depend on.
+    pub(super) fn nothing(&self) -> Tensor {
+        self.word_embedding.sum(Kind::Float) * 0.0
     }
 
     /// Captions of each picture, the best first: as many as [`Decoding::best`] says, where there are as many.
@@ -461,7 +533,7 @@ impl Generator {
         }
         state.recurrent = self.recurrent.step(&gates, &state.recurrent);
         let hidden = state.recurrent.hidden.shallow_clone();
-        let logits = self.output.forward(&match context {
+        let logits = self.logits(&match context {
             Some(context) => Tensor::cat(&[hidden, context], 1),
             None => hidden,
         });
@@ -711,6 +783,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_share_of_the_words_that_are_read_is_drawn_and_what_is_predicted_stays() {
+        let (_weights, generator) = small(ImageInjection::EveryStep);
+        let captions: Vec<(usize, &[i64])> = (0..5).map(|picture| (picture, [4, 5, 6, 7, 4, 5].as_slice())).collect();
+        let packed = PackedCaptions::new(&captions, 40);
+        let drawn = |share: f64, seed: u64| {
+            generator.sampled_inputs(&features(5), &packed, share, &mut Random::new(seed)).unwrap()
+        };
+        assert_eq!(drawn(0.0, 1).inputs, packed.inputs);
+        let (all, again, other) = (drawn(1.0, 1), drawn(1.0, 1), drawn(1.0, 2));
+        assert_eq!(all.inputs, again.inputs);
+        assert_ne!(all.inputs, other.inputs);
+        assert_eq!((&all.targets, &all.pictures, &all.steps), (&packed.targets, &packed.pictures, &packed.steps));
+        let read = Vec::<i64>::try_from(&all.inputs).unwrap();
+        assert!(read[..5].iter().all(|&word| word == Vocabulary::START));
+        assert!(read[5..].iter().all(|&word| word > Vocabulary::UNKNOWN), "{read:?}");
+        let changed =
+            |captions: &PackedCaptions| captions.inputs.ne_tensor(&packed.inputs).sum(Kind::Int64).int64_value(&[]);
+        assert!(changed(&drawn(0.3, 1)) < changed(&all));
     }
 
     #[test]

@@ -38,6 +38,22 @@ impl PackedCaptions {
         Self { inputs: of_tokens(&input), targets: of_tokens(&target), pictures: of_tokens(&picture), steps }
     }
 
+    /// Where each token but the first of a caption stands, and the token before it in the caption.
+    pub(super) fn tokens_before(&self) -> impl Iterator<Item = (usize, usize)> {
+        let mut first = 0;
+        self.steps.windows(2).flat_map(move |steps| {
+            let (before, now) = (first, first + steps[0] as usize);
+            first = now;
+            (0..steps[1] as usize).map(move |row| (now + row, before + row))
+        })
+    }
+
+    /// A second handle to the same captions.
+    pub(super) fn handle(&self) -> Self {
+        let [inputs, targets, pictures] = [&self.inputs, &self.targets, &self.pictures].map(Tensor::shallow_clone);
+        Self { inputs, targets, pictures, steps: self.steps.clone() }
+    }
+
     /// How many captions there are.
     pub fn captions(&self) -> usize {
         self.steps.first().map_or(0, |&captions| captions as usize)
@@ -62,6 +78,7 @@ mod tests {
         assert_eq!(numbers(&packed.inputs), [1, 1, 1, 1, 20, 10, 30, 21]);
         assert_eq!(numbers(&packed.targets), [20, 10, 30, 2, 21, 2, 2, 2]);
         assert_eq!(numbers(&packed.pictures), [1, 0, 2, 1, 1, 0, 2, 1]);
+        assert_eq!(packed.tokens_before().collect::<Vec<_>>(), [(4, 0), (5, 1), (6, 2), (7, 4)]);
     }
 
     #[test]

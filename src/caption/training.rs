@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::{CaptionTraining, Captioner, Decoding, Generator, Hypothesis, PackedCaptions};
-use crate::data::{Dataset, Example, Random, Split, Vocabulary};
+use super::{CaptionTraining, Captioner, Decoding, Generator, Hypothesis, PackedCaptions, SnippetConfig};
+use crate::align::{Align, Aligner, Embed};
+use crate::data::{BoundingBox, Dataset, Example, Random, Split, Vocabulary};
 use crate::metrics::Cider;
-use crate::nn::{Network, Weights};
+use crate::nn::{Network, Weights, shipped};
 use crate::train::examples::{SplitExamples, examples_of, training_examples};
 use crate::train::supervised::{Inputs, Objective, Supervised};
-use crate::train::{CHECKPOINT_FILE, Progress, Resumed, RunSettings, Task, Trainable};
+use crate::train::{CHECKPOINT_FILE, Model, Progress, Resumed, RunSettings, Task, Trainable};
 use crate::vision::features::{FeatureInputs, FeatureLoading, load_features};
 use crate::vision::{FeatureBatch, NamedEncoder};
 use crate::{Error, Result};
@@ -63,14 +64,28 @@ impl Trainable for CaptionTraining {
             |example: &Example| example.captions.iter().map(|text| vocabulary.encode(text)).collect::<Vec<_>>();
         let numbers: HashMap<&str, usize> = train.iter().map(|example| example.name.as_str()).zip(0..).collect();
         let target = |example: &Example| {
-            Ok(Captions { words: encoded(example), number: numbers.get(example.name.as_str()).copied() })
+            let number = numbers.get(example.name.as_str()).copied();
+            Ok(Captions { words: encoded(example), number, snippets: Vec::new() })
         };
         let rewards = self.self_critical.then(|| {
             let with_ends = |example: &&Example| encoded(example).into_iter().map(with_end).collect::<Vec<_>>();
             Arc::new(Cider::of_ids(&train.iter().map(with_ends).collect::<Vec<_>>()))
         });
-        let features = FeatureLoading { encoder, cache: self.cache.clone(), data: FeatureLoading::place_of(dataset) };
-        let objective = CaptionObjective { training: self.clone(), captioner, features, rewards };
+        let loading = |encoder: NamedEncoder| FeatureLoading {
+            encoder,
+            cache: self.cache.clone(),
+            data: FeatureLoading::place_of(dataset),
+        };
+        let snippets = self.snippets.as_ref().map(|SnippetConfig { aligner, smoothing }| -> Result<Snippets> {
+            let aligner = match aligner {
+                Some(path) => Aligner::load(path)?,
+                None => Aligner::load(shipped(Aligner::SHIPPED.unwrap_or_default())?)?,
+            };
+            Ok(Snippets { features: loading(aligner.named_encoder().clone()), aligner, smoothing: *smoothing })
+        });
+        let snippets = snippets.transpose()?;
+        let features = loading(encoder);
+        let objective = CaptionObjective { training: self.clone(), captioner, features, rewards, snippets };
         Ok(Box::new(Supervised::new(objective, &self.run, &train, &validation, target)?))
     }
 }
@@ -82,7 +97,19 @@ struct CaptionObjective {
     features: FeatureLoading,
     /// What scores captions that are drawn, in self-critical training.
     rewards: Option<Arc<Cider>>,
+    /// What finds the snippets of regions, where those are learnt.
+    snippets: Option<Snippets>,
 }
+
+/// What finds the snippets of regions in the captions.
+struct Snippets {
+    aligner: Aligner,
+    features: FeatureLoading,
+    smoothing: f64,
+}
+
+/// IoU from which a region of the captioner's encoder is taken for one of the aligner's.
+const SAME_REGION: f64 = 0.5;
 
 /// The captions of a picture.
 #[derive(Clone)]
@@ -91,6 +118,8 @@ struct Captions {
     words: Vec<Vec<i64>>,
     /// The number of the picture among those that are learnt from.
     number: Option<usize>,
+    /// Numbers of regions, and ids of the words of a snippet for each; empty where captions are learnt.
+    snippets: Vec<(usize, Vec<i64>)>,
 }
 
 /// What is learnt of a batch.
@@ -98,6 +127,8 @@ struct Drawn {
     captions: PackedCaptions,
     /// The number of each picture of the batch.
     numbers: Vec<Option<usize>>,
+    /// Where snippets are learnt: the picture of the batch and the region that each is of.
+    regions: Option<Vec<(usize, usize)>>,
 }
 
 /// The generator and, in self-critical training, what scores its captions.
@@ -105,6 +136,34 @@ struct Handle {
     generator: Generator,
     rewards: Option<Arc<Cider>>,
     max_words: usize,
+    scheduled_sampling: f64,
+}
+
+impl CaptionObjective {
+    /// Finds the snippets of the regions of examples, and returns how many there are.
+    fn find_snippets(
+        &self,
+        Snippets { aligner, features, smoothing }: &Snippets,
+        part: &mut SplitExamples<Captions, FeatureInputs>,
+        progress: &Progress,
+    ) -> Result<usize> {
+        let Some((cache, _)) = features.open(&part.examples.iter().collect::<Vec<_>>(), progress)? else {
+            return Ok(0);
+        };
+        let vocabulary = self.captioner.vocabulary();
+        let mut count = 0;
+        for (index, snippets) in aligner.snippets(&cache, &part.examples, *smoothing)?.into_iter().enumerate() {
+            let boxes = part.inputs()?.boxes(index)?;
+            let overlap = |region: &usize, bounds: &BoundingBox| boxes[*region].iou(bounds);
+            for (bounds, snippet) in snippets {
+                let best = (0..boxes.len()).max_by(|a, b| overlap(a, &bounds).total_cmp(&overlap(b, &bounds)));
+                let same = best.filter(|region| overlap(region, &bounds) >= SAME_REGION);
+                part.targets[index].snippets.extend(same.map(|region| (region, vocabulary.encode(&snippet.text))));
+            }
+            count += part.targets[index].snippets.len();
+        }
+        Ok(count)
+    }
 }
 
 /// The words of a caption and its end: a caption that stops in the middle of a phrase shall not score as one that ends there.
@@ -166,21 +225,42 @@ impl Objective for CaptionObjective {
     }
 
     fn load(&self, parts: [&mut SplitExamples<Captions, FeatureInputs>; 3], progress: &Progress) -> Result<()> {
-        load_features(parts, &self.features, &self.training.run, progress)
+        let [train, validation, samples] = parts;
+        load_features([&mut *train, &mut *validation, samples], &self.features, &self.training.run, progress)?;
+        match &self.snippets {
+            Some(snippets) if !progress.should_stop() => {
+                let count = self.find_snippets(snippets, train, progress)?;
+                self.find_snippets(snippets, validation, progress)?;
+                if !progress.should_stop() {
+                    progress.note(format!("{count} snippets of regions to learn from"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn draw(&self, targets: &[&Captions], mut random: Option<&mut Random>) -> Drawn {
         let mut captions: Vec<(usize, &[i64])> = Vec::new();
+        let mut regions = Vec::new();
         for (row, of_picture) in targets.iter().enumerate() {
-            let mut of_picture: Vec<&[i64]> = of_picture.words.iter().map(Vec::as_slice).collect();
+            // A caption is of the whole picture, the first region.
+            let mut of_picture: Vec<(usize, &[i64])> = match &self.snippets {
+                Some(_) => of_picture.snippets.iter().map(|(region, words)| (*region, words.as_slice())).collect(),
+                None => of_picture.words.iter().map(|words| (0, words.as_slice())).collect(),
+            };
             if let Some(random) = &mut random {
                 random.shuffle(&mut of_picture);
                 of_picture.truncate(self.training.captions_per_picture);
             }
-            captions.extend(of_picture.into_iter().map(|words| (row, words)));
+            for (region, words) in of_picture {
+                captions.push((if self.snippets.is_some() { regions.len() } else { row }, words));
+                regions.push((row, region));
+            }
         }
         let numbers = targets.iter().map(|of_picture| of_picture.number).collect();
-        Drawn { captions: PackedCaptions::new(&captions, self.training.max_words), numbers }
+        let captions = PackedCaptions::new(&captions, self.training.max_words);
+        Drawn { captions, numbers, regions: self.snippets.is_some().then_some(regions) }
     }
 
     fn items(&self, drawn: &Drawn) -> usize {
@@ -196,19 +276,34 @@ impl Objective for CaptionObjective {
             generator: self.captioner.generator.worker_handle(update_statistics),
             rewards: self.rewards.clone(),
             max_words: self.training.max_words,
+            scheduled_sampling: self.training.scheduled_sampling,
         }
     }
 
     /// In self-critical training too, the loss of validation pictures is the cross entropy of their captions.
     fn loss(handle: &Handle, features: &FeatureBatch, drawn: &Drawn, random: Option<&mut Random>) -> Result<Tensor> {
+        if drawn.captions.captions() == 0 {
+            // Pictures without snippets teach nothing.
+            return Ok(handle.generator.nothing());
+        }
+        let of_regions = drawn.regions.as_ref().map(|regions| features.of_regions(regions)).transpose()?;
+        let features = of_regions.as_ref().unwrap_or(features);
         match (&handle.rewards, random) {
             (Some(cider), Some(random)) => handle.self_critical_loss(features, &drawn.numbers, cider, random),
+            (None, Some(random)) if handle.scheduled_sampling > 0.0 => {
+                let share = handle.scheduled_sampling;
+                let captions = handle.generator.sampled_inputs(features, &drawn.captions, share, random)?;
+                handle.generator.loss(features, &captions, Some(random))
+            }
             (_, random) => handle.generator.loss(features, &drawn.captions, random),
         }
     }
 
     /// CIDEr-D of the greedy captions, on words as the vocabulary splits them.
     fn metrics(&self, validation: &SplitExamples<Captions, FeatureInputs>) -> Result<BTreeMap<String, f64>> {
+        if self.snippets.is_some() {
+            return Ok(BTreeMap::new());
+        }
         let references: Vec<&[Vec<i64>]> =
             validation.targets.iter().map(|captions| captions.words.as_slice()).collect();
         let cider = Cider::of_ids(&references);
@@ -222,8 +317,18 @@ impl Objective for CaptionObjective {
         Ok([("cider_d".to_string(), sum / validation.len() as f64)].into())
     }
 
+    /// Captions; where snippets are learnt, what each region is called.
     fn texts(&self, samples: &SplitExamples<Captions, FeatureInputs>) -> Result<Vec<String>> {
         let indices: Vec<usize> = (0..samples.len()).collect();
+        if self.snippets.is_some() {
+            let of_picture = |&index: &usize| {
+                let inputs = samples.inputs()?;
+                let regions: Vec<(usize, usize)> = (0..inputs.boxes(index)?.len()).map(|region| (0, region)).collect();
+                let batch = inputs.batch(&[index], None)?.of_regions(&regions)?;
+                Ok(self.captioner.caption_features(&batch, &Decoding::greedy(), 0)?.join(" | "))
+            };
+            return indices.iter().map(of_picture).collect();
+        }
         let mut captions = Vec::with_capacity(indices.len());
         for part in indices.chunks(self.training.run.batch_size) {
             let batch = samples.inputs()?.batch(part, None)?;
@@ -238,7 +343,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::caption::{CaptionerConfig, Ensemble};
+    use crate::caption::evaluation::nearest_captions;
+    use crate::caption::{CaptionerConfig, Ensemble, Pooling};
     use crate::data::ImageSource;
     use crate::data::scenes::ScenesConfig;
     use crate::train::{Model, OptimiserConfig, Run, StartFrom, save_model};
@@ -271,6 +377,73 @@ mod tests {
         let mut run = Run::resume::<CaptionTraining>(&place, dataset).unwrap();
         run.wait().unwrap();
         run
+    }
+
+    #[test]
+    fn what_regions_are_called_is_learnt_first_and_carried_over_without_what_looks_at_pictures() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        for pooling in [Pooling::Attention, Pooling::Mean, Pooling::WholePicture] {
+            let name = format!("{pooling:?}");
+            let of_snippets = |name: String| {
+                let small = small(folder.path(), &name);
+                let captioner = CaptionerConfig { pooling, ..small.captioner.clone() };
+                CaptionTraining { captioner, snippets: Some(SnippetConfig::default()), ..small }
+            };
+            let mut first = Run::start(&of_snippets(format!("{name} whole")), &dataset).unwrap();
+            first.wait().unwrap();
+            let curves = first.curves();
+            assert!(curves.validation_loss[1].1 < curves.validation_loss[0].1, "{curves:?}");
+            let notes = first.notes();
+            assert!(notes.iter().any(|note| note.ends_with("snippets of regions to learn from")), "{notes:?}");
+            // A text for each region, the whole picture among them.
+            assert!(first.samples()[1].samples.iter().any(|sample| sample.text.contains(" | ")));
+            let resumed = stopped_and_resumed(&of_snippets(format!("{name} stopped")), &dataset);
+            let (learnt, other): (Captioner, Captioner) = (first.model().unwrap(), resumed.model().unwrap());
+            assert_eq!(learnt.weights.named(), other.weights.named());
+
+            let second = of_snippets(format!("{name} second")).carry_over(first.folder());
+            assert_eq!(second.snippets, None);
+            // With so small a learning rate it stays what it began with.
+            let run = RunSettings { epochs: 1, optimiser: OptimiserConfig::adam(1e-12), ..second.run.clone() };
+            let mut begun = Run::start(&CaptionTraining { run, ..second }, &dataset).unwrap();
+            begun.wait().unwrap();
+            let begun: Captioner = begun.model().unwrap();
+            for ((name, before), (_, after)) in learnt.weights.named().iter().zip(begun.weights.named()) {
+                let looks = ["image_", "geometry_", "relations."].iter().any(|prefix| name.starts_with(prefix));
+                let same = (before - after).abs().max().double_value(&[]) < 1e-6;
+                assert!(looks || same, "{name}");
+                assert!(name != "image_projection.weight" || !same);
+            }
+        }
+        let error = CaptionTraining {
+            snippets: Some(SnippetConfig { aligner: Some("nowhere".into()), smoothing: 0.1 }),
+            ..small(folder.path(), "none")
+        };
+        assert!(Run::start(&error, &dataset).unwrap_err().to_string().contains("nowhere"));
+    }
+
+    #[test]
+    fn words_of_its_own_are_read_in_training_and_tied_embeddings_predict_words() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        let small = |name: &str| {
+            let small = small(folder.path(), name);
+            let captioner = CaptionerConfig { tied_embeddings: true, ..small.captioner };
+            CaptionTraining { captioner, scheduled_sampling: 0.5, ..small }
+        };
+        let mut run = Run::start(&small("whole"), &dataset).unwrap();
+        run.wait().unwrap();
+        let loss = run.curves().validation_loss;
+        assert!(loss[1].1 < loss[0].1, "{loss:?}");
+        let (captioner, other): (Captioner, Captioner) =
+            (run.model().unwrap(), stopped_and_resumed(&small("stopped"), &dataset).model().unwrap());
+        assert_eq!(captioner.weights.named(), other.weights.named());
+        let names: Vec<String> = captioner.weights.named().into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"output_projection.weight".to_string()) && names.contains(&"output.bias".to_string()));
+        assert!(!names.contains(&"output.weight".to_string()), "{names:?}");
+        let test = dataset.split(Split::Test);
+        let loaded = Captioner::load(run.folder()).unwrap();
+        let said = captioner.caption(&test, &Decoding::beam(3)).unwrap();
+        assert_eq!(loaded.caption(&test, &Decoding::beam(3)).unwrap(), said);
     }
 
     /// Replaces the picture of an example by a file that is none.
@@ -317,6 +490,20 @@ mod tests {
         let found = captioner.evaluate(&dataset, Split::Test).unwrap();
         assert!((found.cider_d - mean).abs() < 1e-9, "{found}");
         assert!(crate::caption::ranked(&test, &said[..2]).is_err());
+
+        // Of the training pictures, whose features are here, the most alike one.
+        let of_test: Vec<&Example> = test.iter().collect();
+        let nearest = |config: &ExtractConfig| nearest_captions(&captioner, &dataset, &of_test, config).unwrap();
+        let train = dataset.split(Split::Train);
+        let train_names: Vec<&str> = train.iter().map(|example| example.name.as_str()).collect();
+        let alike = cache.nearest(&names, &train_names, 1).unwrap();
+        for (caption, alike) in nearest(&extract).unwrap().iter().zip(alike) {
+            let (index, similarity) = alike[0];
+            assert_eq!(*caption, train[index].captions[0]);
+            assert!(similarity > 0.0 && similarity <= 1.0 + 1e-5);
+        }
+        let elsewhere = ExtractConfig { folder: Some(folder.path().join("elsewhere")), ..extract.clone() };
+        assert_eq!(nearest(&elsewhere), None);
 
         // What is thought of a caption word by word is what it was chosen by.
         let picture = test[0].picture().unwrap();

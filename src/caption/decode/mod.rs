@@ -3,6 +3,8 @@
 mod beam;
 mod sample;
 
+pub(super) use sample::draw_word;
+
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 

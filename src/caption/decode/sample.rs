@@ -71,21 +71,25 @@ fn choose(log_probabilities: &Tensor, decoding: &Decoding, rows: &[usize], rando
     let mut flat: Vec<f64> = Vec::try_from(probabilities.f_flatten(0, 1)?)?;
     let draw = |(row, probabilities): (&usize, &mut [f64])| {
         truncate(probabilities, decoding);
-        let total: f64 = probabilities.iter().sum();
-        let mut left = f64::from(randoms[*row].unit()) * total;
-        let mut chosen = Vocabulary::END;
-        for (word, &probability) in (0..).zip(probabilities.iter()) {
-            if probability > 0.0 {
-                chosen = word;
-                left -= probability;
-                if left < 0.0 {
-                    break;
-                }
-            }
-        }
-        chosen
+        draw_word(probabilities, &mut randoms[*row])
     };
     Ok(rows.iter().zip(flat.chunks_exact_mut(width)).map(draw).collect())
+}
+
+/// A word drawn by probabilities, which need not add up to 1.
+pub(in crate::caption) fn draw_word(probabilities: &[f64], random: &mut Random) -> i64 {
+    let mut left = f64::from(random.unit()) * probabilities.iter().sum::<f64>();
+    let mut drawn = Vocabulary::END;
+    for (word, &probability) in (0..).zip(probabilities) {
+        if probability > 0.0 {
+            drawn = word;
+            left -= probability;
+            if left < 0.0 {
+                break;
+            }
+        }
+    }
+    drawn
 }
 
 /// Leaves the most probable words alone: at most [`Decoding::top_k`], and no more than reach [`Decoding::nucleus`]. Of equally

@@ -291,6 +291,41 @@ impl FeatureCache {
         Ok(batch)
     }
 
+    /// The images of `among` that are most like each of `names`, the most alike first: at most `count` of them, as indices of `among`,
+    /// with the cosine similarity of the features of the whole images. An image is not among those like itself.
+    ///
+    /// # Errors
+    /// As [`FeatureCache::batch`].
+    pub fn nearest<S: AsRef<str>, A: AsRef<str>>(
+        &self,
+        names: &[S],
+        among: &[A],
+        count: usize,
+    ) -> Result<Vec<Vec<(usize, f32)>>> {
+        let (of, all) = (self.whole_images(names)?, self.whole_images(among)?.f_tr()?);
+        let mut nearest = Vec::with_capacity(names.len());
+        for (name, row) in names.iter().zip(0..) {
+            let similarities: Vec<f32> =
+                Vec::try_from(of.f_get(row)?.f_unsqueeze(0)?.f_matmul(&all)?.f_flatten(0, 1)?)?;
+            let others = (0..among.len()).filter(|&other| among[other].as_ref() != name.as_ref());
+            let mut others: Vec<(usize, f32)> = others.map(|other| (other, similarities[other])).collect();
+            others.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+            others.truncate(count);
+            nearest.push(others);
+        }
+        Ok(nearest)
+    }
+
+    /// The features of whole images, of length 1, `[images, width]`.
+    fn whole_images<S: AsRef<str>>(&self, names: &[S]) -> Result<Tensor> {
+        let mut parts = vec![Tensor::f_empty([0, self.width() as i64], (Kind::Float, Device::Cpu))?];
+        for part in names.chunks(256) {
+            let features = self.batch(part)?.features.f_select(1, 0)?;
+            parts.push(&features / features.norm_scalaropt_dim(2.0, [1i64], true).clamp_min(1e-12));
+        }
+        Ok(Tensor::f_cat(&parts, 0)?)
+    }
+
     /// As [`FeatureCache::batch`], reusing the memory of a batch that is no longer needed. This is up to four times as fast, because
     /// allocating takes longer than reading. Other handles to the batch's tensors keep their values.
     ///

@@ -479,6 +479,25 @@ mod tests {
             expected.resize(4 * cache.most_regions(), 0.0);
             assert_eq!(corners, expected);
         }
+        // Whole pictures that are alike: never the picture itself.
+        let among: Vec<&str> = dataset.examples.iter().map(|example| example.name.as_str()).collect();
+        let whole = |name: &str| cache.get(name).unwrap().features.get(0);
+        for (name, nearest) in names.iter().zip(cache.nearest(&names, &among, 20).unwrap()) {
+            assert!(nearest.len() == 9 && nearest.iter().all(|(other, _)| among[*other] != *name));
+            assert!(nearest.is_sorted_by(|a, b| a.1 >= b.1));
+            let (other, similarity) = nearest[0];
+            let cosine = tch::Tensor::cosine_similarity(&whole(name), &whole(among[other]), 0, 1e-8).double_value(&[]);
+            assert!((cosine - f64::from(similarity)).abs() < 1e-5);
+        }
+        assert_eq!(cache.nearest(&names[..1], &[] as &[&str], 3).unwrap(), [vec![]]);
+        // Single regions, each before the whole picture, which is not there but for its box.
+        let regions = batch.of_regions(&[(0, 1), (3, 0), (1, 1)]).unwrap();
+        for (row, (picture, region)) in [(0, (0, 1)), (1, (3, 0)), (2, (1, 1))] {
+            assert_eq!(regions.features.get(row).get(0), batch.features.get(picture).get(region));
+            assert_eq!(regions.boxes.get(row).get(0), batch.boxes.get(picture).get(region));
+            assert_eq!(regions.boxes.get(row).get(1), batch.boxes.get(picture).get(0));
+            assert_eq!(regions.mask.get(row), tch::Tensor::from_slice(&[1f32, 0.0]));
+        }
         // What stood in memory that is used again is gone.
         let mut reused = cache.batch(&names).unwrap();
         let others: Vec<&str> = (0..4).map(|place: usize| dataset.examples[place + 4].name.as_str()).collect();

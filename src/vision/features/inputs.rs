@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{ExtractConfig, FeatureBatch, FeatureCache, NamedEncoder, PictureFeatures, PlaceOfData, extract_examples};
 use crate::Result;
-use crate::data::{Dataset, Example, Random};
+use crate::data::{BoundingBox, Dataset, Example, Random};
 use crate::train::examples::SplitExamples;
 use crate::train::supervised::Inputs;
 use crate::train::{Progress, RunSettings};
@@ -45,6 +45,43 @@ impl FeatureLoading {
     }
 }
 
+impl FeatureInputs {
+    /// The boxes of an example's regions.
+    ///
+    /// # Errors
+    /// Those of [`FeatureCache::get`].
+    pub(crate) fn boxes(&self, index: usize) -> Result<Vec<BoundingBox>> {
+        Ok(self.cache.get(&self.names[index])?.boxes)
+    }
+}
+
+impl FeatureLoading {
+    /// Opens the features of examples and computes missing ones, with a line for each image that cannot be read; `None` when the
+    /// training is to stop.
+    ///
+    /// # Errors
+    /// Those of [`extract`](super::extract) and [`FeatureCache::open`].
+    pub(crate) fn open(
+        &self,
+        examples: &[&Example],
+        progress: &Progress,
+    ) -> Result<Option<(FeatureCache, Vec<String>)>> {
+        let config = ExtractConfig { folder: self.cache.clone(), ..ExtractConfig::default() };
+        let report = self.encoder.with_encoder(|encoder| {
+            extract_examples(examples, &self.data, encoder, &config, |status| {
+                progress.preparing(status.done, status.total);
+                !progress.should_stop()
+            })
+        })?;
+        if report.stopped {
+            return Ok(None);
+        }
+        let cache = report.open()?;
+        self.encoder.check_cache(&cache)?;
+        Ok(Some((cache, report.skipped)))
+    }
+}
+
 /// Opens the features of all examples and computes missing ones. Examples whose images cannot be read are removed, with a note.
 ///
 /// # Errors
@@ -57,18 +94,8 @@ pub(crate) fn load_features<Target: Clone>(
 ) -> Result<()> {
     // Samples are examples of the other two splits.
     let examples: Vec<&Example> = parts[..2].iter().flat_map(|part| &part.examples).collect();
-    let config = ExtractConfig { folder: loading.cache.clone(), ..ExtractConfig::default() };
-    let report = loading.encoder.with_encoder(|encoder| {
-        extract_examples(&examples, &loading.data, encoder, &config, |status| {
-            progress.preparing(status.done, status.total);
-            !progress.should_stop()
-        })
-    })?;
-    if report.stopped {
-        return Ok(());
-    }
-    let cache = Arc::new(report.open()?);
-    loading.encoder.check_cache(&cache)?;
+    let Some((cache, skipped)) = loading.open(&examples, progress)? else { return Ok(()) };
+    let cache = Arc::new(cache);
     let mut left = Vec::new();
     for part in parts {
         let here: Vec<usize> = (0..part.len()).filter(|&index| cache.contains(&part.examples[index].name)).collect();
@@ -76,7 +103,7 @@ pub(crate) fn load_features<Target: Clone>(
         part.keep(&here, FeatureInputs { cache: Arc::clone(&cache), names, device: settings.device });
         left.push(part.len());
     }
-    progress.left_out(&report.skipped, left[0] == 0);
+    progress.left_out(&skipped, left[0] == 0);
     Ok(())
 }
 
@@ -86,6 +113,25 @@ impl FeatureBatch {
         let (pictures, device) = (features.size()[0], features.device());
         let mask = Tensor::ones([pictures, 1], (Kind::Float, device));
         Self::new(features.unsqueeze(1), mask, Tensor::zeros([pictures, 1, 4], (Kind::Float, device)))
+    }
+
+    /// Single regions as pictures of their own, given as (number of the picture, number of the region). Behind each stands the whole
+    /// picture as padding, from whose box its size is known.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`](crate::Error::Tensor) when a number is too large.
+    pub(crate) fn of_regions(&self, regions: &[(usize, usize)]) -> Result<Self> {
+        let most = self.mask.size()[1];
+        let number =
+            |&(picture, region): &(usize, usize)| [(picture as i64) * most + region as i64, picture as i64 * most];
+        let numbers: Vec<i64> = regions.iter().flat_map(number).collect();
+        let numbers = Tensor::from_slice(&numbers).f_to_device(self.features.device())?;
+        let pairs = [regions.len() as i64, 2, -1];
+        let select = |tensor: &Tensor| tensor.f_flatten(0, 1)?.f_index_select(0, &numbers)?.f_view(pairs);
+        let kind = (Kind::Float, self.features.device());
+        let mask =
+            Tensor::f_from_slice(&[1f32, 0.0])?.f_to_device(kind.1)?.f_expand([regions.len() as i64, 2], false)?;
+        Ok(Self::new(select(&self.features)?, mask.f_contiguous()?, select(&self.boxes)?))
     }
 
     /// Pads the features of several images to the most regions.
