@@ -54,6 +54,12 @@ pub struct Caption {
     pub ended: bool,
 }
 
+impl Caption {
+    fn new(vocabulary: &Vocabulary, Hypothesis { words, log_probability, ended }: Hypothesis) -> Self {
+        Self { text: vocabulary.decode(&words), log_probability, ended }
+    }
+}
+
 /// Displays its words.
 impl fmt::Display for Caption {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -299,6 +305,29 @@ impl Captioner {
         Ok(captions)
     }
 
+    /// What each region of the picture of that name is called, by its cached features: the best caption of each. A captioner that has
+    /// learnt from snippets ([`CaptionTraining::snippets`](super::CaptionTraining::snippets)) calls them by what people say of them.
+    ///
+    /// # Errors
+    /// As [`Captioner::caption_cached`].
+    pub fn caption_regions(&self, cache: &FeatureCache, name: &str, decoding: &Decoding) -> Result<Vec<Caption>> {
+        self.encoder.check_cache(cache)?;
+        self.caption_regions_of(&cache.batch(&[name])?, cache.get(name)?.boxes.len(), decoding)
+    }
+
+    /// As [`Captioner::caption_regions`], by the features of one picture with that many regions.
+    pub(super) fn caption_regions_of(
+        &self,
+        picture: &FeatureBatch,
+        regions: usize,
+        decoding: &Decoding,
+    ) -> Result<Vec<Caption>> {
+        let regions: Vec<(usize, usize)> = (0..regions).map(|region| (0, region)).collect();
+        let batch = picture.of_regions(&regions)?.to_device(self.weights.device())?;
+        let best = self.generator.decode(&batch, decoding, 0)?.into_iter().filter_map(|best| best.into_iter().next());
+        Ok(best.map(|hypothesis| Caption::new(&self.vocabulary, hypothesis)).collect())
+    }
+
     /// Captions pictures by their features; the first of them has the number `first` of all.
     ///
     /// # Errors
@@ -323,13 +352,9 @@ pub(super) fn hypotheses(
             let features = FeatureBatch::of(&captioner.encoder.encode(part)?)?.to_device(captioner.weights.device())?;
             members.push((&captioner.generator, captioner.generator.initial_state(&features)?));
         }
-        let vocabulary = captioners.first().map(|captioner| &captioner.vocabulary);
-        let caption = |Hypothesis { words, log_probability, ended }| Caption {
-            text: vocabulary.map_or_else(String::new, |vocabulary| vocabulary.decode(&words)),
-            log_probability,
-            ended,
-        };
+        let Some(first) = captioners.first() else { break };
         let decoded = decode(Predictor::new(members), decoding, captions.len())?;
+        let caption = |hypothesis| Caption::new(&first.vocabulary, hypothesis);
         captions.extend(decoded.into_iter().map(|best| best.into_iter().map(caption).collect()));
     }
     Ok(captions)

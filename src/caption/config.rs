@@ -162,23 +162,6 @@ impl CaptionerConfig {
     }
 }
 
-/// Where the snippets of regions come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SnippetConfig {
-    /// The aligner that finds them in the captions: a file of weights, or the folder of a run or a model; `None` for the one that ships
-    /// with the project. Default: `None`.
-    pub aligner: Option<PathBuf>,
-    /// How much the words of a caption stay on one region, as of [`smooth`](crate::align::smooth). Default: 0.1.
-    pub smoothing: f64,
-}
-
-impl Default for SnippetConfig {
-    fn default() -> Self {
-        Self { aligner: None, smoothing: 0.1 }
-    }
-}
-
 /// How a captioner is trained: on features of an encoder, which are computed where they are not in the cache.
 ///
 /// ```
@@ -205,9 +188,13 @@ pub struct CaptionTraining {
     /// Share of the words read in training that the captioner draws itself, instead of the true ones, in `0..=1` (scheduled sampling,
     /// Bengio et al. 2015). They are drawn in one pass over the true words, before the step (Mihaylova & Martins 2019). Default: 0.
     pub scheduled_sampling: f64,
-    /// Learns what single regions are called instead of what is said of pictures: the first of the course's two stages. What it has
-    /// learnt is carried over to the second by [`CaptionTraining::carry_over`]. Default: `None`.
-    pub snippets: Option<SnippetConfig>,
+    /// Learns what single regions are called instead of what is said of pictures: the first of the course's two stages. It is how much
+    /// the words of a caption stay on one region where the aligner looks for snippets, as of [`smooth`](crate::align::smooth). What is
+    /// learnt is carried over to the second stage by [`CaptionTraining::carry_over`]. Default: `None`.
+    pub snippets: Option<f64>,
+    /// The aligner that finds snippets: a file of weights, or the folder of a run or a model. Default: `None`, the one that ships with the
+    /// project.
+    pub aligner: Option<PathBuf>,
     /// Self-critical sequence training (Rennie et al. 2017): instead of the true words it learns what raises CIDEr-D, from captions that it
     /// draws itself, each compared with the greedy one. It needs a captioner that speaks already ([`RunSettings::start_from`]) and a
     /// small learning rate. Default: false.
@@ -236,6 +223,7 @@ impl CaptionTraining {
             captions_per_picture: 1,
             scheduled_sampling: 0.0,
             snippets: None,
+            aligner: None,
             self_critical: false,
             run: RunSettings::default(),
             cache: None,
@@ -289,9 +277,7 @@ impl CaptionTraining {
         check_range("max_words", self.max_words, 1..=1000)?;
         check_range("captions_per_picture", self.captions_per_picture, 1..=1000)?;
         check_range("scheduled_sampling", self.scheduled_sampling, 0.0..=1.0)?;
-        if let Some(snippets) = &self.snippets {
-            check_range("snippets.smoothing", snippets.smoothing, 0.0..=f64::MAX)?;
-        }
+        check_range("snippets", self.snippets.unwrap_or(0.0), 0.0..=f64::MAX)?;
         let of_its_own = [("scheduled_sampling", self.scheduled_sampling > 0.0), ("snippets", self.snippets.is_some())];
         if let Some((field, _)) = of_its_own.iter().find(|(_, set)| self.self_critical && *set) {
             return Err(Error::config("self_critical", true, format!("cannot be combined with {field}")));
@@ -335,18 +321,10 @@ mod tests {
             (CaptionTraining { max_words: 0, ..good() }, "max_words"),
             (CaptionTraining { captions_per_picture: 0, ..good() }, "captions_per_picture"),
             (CaptionTraining { self_critical: true, ..good() }, "self_critical"),
-            (
-                CaptionTraining { self_critical: true, snippets: Some(SnippetConfig::default()), ..good() },
-                "self_critical",
-            ),
+            (CaptionTraining { self_critical: true, snippets: Some(0.1), ..good() }, "self_critical"),
             (CaptionTraining { scheduled_sampling: 1.5, ..good() }, "scheduled_sampling"),
-            (
-                CaptionTraining {
-                    snippets: Some(SnippetConfig { smoothing: -0.1, ..SnippetConfig::default() }),
-                    ..good()
-                },
-                "snippets.smoothing",
-            ),
+            (CaptionTraining { snippets: Some(-0.1), ..good() }, "snippets"),
+            (CaptionTraining { snippets: Some(f64::NAN), ..good() }, "snippets"),
             (CaptionTraining { run: RunSettings { workers: 0, ..good().run }, ..good() }, "run.workers"),
         ] {
             let error = training.validate().expect_err(field).to_string();

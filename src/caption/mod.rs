@@ -24,7 +24,7 @@ mod packed;
 mod training;
 
 pub use captioner::{Caption, Captioner, Captions};
-pub use config::{CaptionTraining, CaptionerConfig, ImageInjection, Pooling, SnippetConfig};
+pub use config::{CaptionTraining, CaptionerConfig, ImageInjection, Pooling};
 pub use decode::{Decoding, Hypothesis};
 pub use ensemble::Ensemble;
 pub use evaluation::{CaptionEvaluation, RankedCaption, SceneTruth, Truth, evaluate, evaluate_decoding, ranked};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::{CaptionTraining, Captioner, Decoding, Generator, Hypothesis, PackedCaptions, SnippetConfig};
+use super::{CaptionTraining, Captioner, Decoding, Generator, Hypothesis, PackedCaptions};
 use crate::align::{Align, Aligner, Embed};
 use crate::data::{BoundingBox, Dataset, Example, Random, Split, Vocabulary};
 use crate::metrics::Cider;
@@ -76,12 +76,12 @@ impl Trainable for CaptionTraining {
             cache: self.cache.clone(),
             data: FeatureLoading::place_of(dataset),
         };
-        let snippets = self.snippets.as_ref().map(|SnippetConfig { aligner, smoothing }| -> Result<Snippets> {
-            let aligner = match aligner {
+        let snippets = self.snippets.map(|smoothing| -> Result<Snippets> {
+            let aligner = match &self.aligner {
                 Some(path) => Aligner::load(path)?,
                 None => Aligner::load(shipped(Aligner::SHIPPED.unwrap_or_default())?)?,
             };
-            Ok(Snippets { features: loading(aligner.named_encoder().clone()), aligner, smoothing: *smoothing })
+            Ok(Snippets { features: loading(aligner.named_encoder().clone()), aligner, smoothing })
         });
         let snippets = snippets.transpose()?;
         let features = loading(encoder);
@@ -323,9 +323,9 @@ impl Objective for CaptionObjective {
         if self.snippets.is_some() {
             let of_picture = |&index: &usize| {
                 let inputs = samples.inputs()?;
-                let regions: Vec<(usize, usize)> = (0..inputs.boxes(index)?.len()).map(|region| (0, region)).collect();
-                let batch = inputs.batch(&[index], None)?.of_regions(&regions)?;
-                Ok(self.captioner.caption_features(&batch, &Decoding::greedy(), 0)?.join(" | "))
+                let (batch, regions) = (inputs.batch(&[index], None)?, inputs.boxes(index)?.len());
+                let called = self.captioner.caption_regions_of(&batch, regions, &Decoding::greedy())?;
+                Ok(called.into_iter().map(|caption| caption.text).collect::<Vec<_>>().join(" | "))
             };
             return indices.iter().map(of_picture).collect();
         }
@@ -387,7 +387,7 @@ mod tests {
             let of_snippets = |name: String| {
                 let small = small(folder.path(), &name);
                 let captioner = CaptionerConfig { pooling, ..small.captioner.clone() };
-                CaptionTraining { captioner, snippets: Some(SnippetConfig::default()), ..small }
+                CaptionTraining { captioner, snippets: Some(0.1), ..small }
             };
             let mut first = Run::start(&of_snippets(format!("{name} whole")), &dataset).unwrap();
             first.wait().unwrap();
@@ -397,6 +397,15 @@ mod tests {
             assert!(notes.iter().any(|note| note.ends_with("snippets of regions to learn from")), "{notes:?}");
             // A text for each region, the whole picture among them.
             assert!(first.samples()[1].samples.iter().any(|sample| sample.text.contains(" | ")));
+            let config = ExtractConfig { folder: Some(folder.path().join("features")), ..ExtractConfig::default() };
+            let mut features = Extraction::start(&dataset, &EncoderConfig::new("tiny-both"), &config).unwrap();
+            features.wait().unwrap();
+            let cache = features.cache().unwrap();
+            let (captioner, sample): (Captioner, _) = (first.model().unwrap(), &first.samples()[1].samples[0]);
+            let called = captioner.caption_regions(&cache, &sample.name, &Decoding::greedy()).unwrap();
+            assert_eq!(called.len(), cache.get(&sample.name).unwrap().boxes.len());
+            let texts: Vec<&str> = called.iter().map(|caption| caption.text.as_str()).collect();
+            assert_eq!(texts.join(" | "), sample.text);
             let resumed = stopped_and_resumed(&of_snippets(format!("{name} stopped")), &dataset);
             let (learnt, other): (Captioner, Captioner) = (first.model().unwrap(), resumed.model().unwrap());
             assert_eq!(learnt.weights.named(), other.weights.named());
@@ -415,10 +424,8 @@ mod tests {
                 assert!(name != "image_projection.weight" || !same);
             }
         }
-        let error = CaptionTraining {
-            snippets: Some(SnippetConfig { aligner: Some("nowhere".into()), smoothing: 0.1 }),
-            ..small(folder.path(), "none")
-        };
+        let error =
+            CaptionTraining { snippets: Some(0.1), aligner: Some("nowhere".into()), ..small(folder.path(), "none") };
         assert!(Run::start(&error, &dataset).unwrap_err().to_string().contains("nowhere"));
     }
 

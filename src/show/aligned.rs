@@ -6,7 +6,7 @@ use super::heat_map::{HeatMap, heat_map};
 use super::probabilities::{ChosenWord, word_probabilities};
 use super::retrieval::{RetrievalRow, RetrievedImage, retrieval};
 use crate::align::{Align, Alignment};
-use crate::caption::{ExplainedWord, Explanation};
+use crate::caption::{Caption, Captioner, Decoding, ExplainedWord, Explanation};
 use crate::data::Example;
 use crate::vision::FeatureCache;
 use crate::{Error, Result};
@@ -51,6 +51,31 @@ impl AlignedImage {
             None => Err(no_attention()),
         }
     }
+}
+
+/// Draws pictures with their regions and what a captioner calls each, with the probability of that; see [`alignments`] and
+/// [`Captioner::caption_regions`]. The whole picture is a region too. Pictures that cannot be read are left out.
+///
+/// # Errors
+/// Those of [`Captioner::caption_regions`] and [`alignments`].
+pub fn captioned_regions(
+    title: &str,
+    captioner: &Captioner,
+    cache: &FeatureCache,
+    examples: &[Example],
+) -> Result<Figure> {
+    let mut images = Vec::with_capacity(examples.len());
+    for example in examples {
+        let Ok(image) = example.picture() else { continue };
+        let called = captioner.caption_regions(cache, &example.name, &Decoding::greedy())?;
+        let word = |(region, caption): (usize, Caption)| {
+            let text = if caption.text.is_empty() { "–".to_string() } else { caption.text };
+            AlignedWord::new(text, region, caption.log_probability.exp() as f32)
+        };
+        let words = called.into_iter().enumerate().map(word).collect();
+        images.push(AlignedImage { image, boxes: cache.get(&example.name)?.boxes, words, note: None });
+    }
+    alignments(title, &images, images.len().clamp(1, 3))
 }
 
 /// Draws the words of a caption with their probabilities, and those of its runners-up; see [`word_probabilities`].

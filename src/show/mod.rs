@@ -67,7 +67,7 @@ mod words;
 #[cfg(feature = "clip-text")]
 pub use aligned::grounded_texts;
 #[cfg(feature = "tensors")]
-pub use aligned::{aligned_examples, attention, explained_words, retrieved_examples, similarities};
+pub use aligned::{aligned_examples, attention, captioned_regions, explained_words, retrieved_examples, similarities};
 pub use alignments::{AlignedImage, AlignedWord, alignments};
 pub use animation::Animation;
 pub use answers::answers;
