@@ -309,7 +309,7 @@ mod tests {
         let kind = Kind::named("captioner").unwrap();
         for (setting, said) in [
             ("run.epoch=3", "run.epoch = 3: is no setting; run has"),
-            ("runs.epochs=3", "runs.epochs = 3: is no setting; there are cache, captioner"),
+            ("runs.epochs=3", "runs.epochs = 3: is no setting; there are aligner, cache, captioner"),
             ("captioner.hidden_size=large", "captioner.hidden_size = large: invalid type"),
             ("captioner.hidden_size=-1", "captioner.hidden_size = -1: invalid value"),
             ("captioner.injection=never", "captioner.injection = never: unknown variant"),

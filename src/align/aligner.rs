@@ -1,5 +1,6 @@
 //! A whole aligner: a picture and a sentence in, the region of each word out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
+use super::course::is_of_pytorch;
 use super::embedding::Embed;
 use super::{AlignmentConfig, AlignmentEvaluation, AlignmentNetwork, PackedSentences, evaluate};
 use crate::data::{Dataset, Split, Vocabulary};
@@ -59,7 +61,7 @@ impl Aligner {
         Self::with(config.clone(), vocabulary, encoder, Weights::new(seed, device))
     }
 
-    fn with(
+    pub(super) fn with(
         config: AlignmentConfig,
         vocabulary: Vocabulary,
         encoder: NamedEncoder,
@@ -69,11 +71,15 @@ impl Aligner {
         Ok(Self { config, vocabulary, encoder, weights, network })
     }
 
-    /// Reads an aligner from a file of weights, or from the folder of a run or a model, onto the CPU.
+    /// Reads an aligner from a file of weights, or from the folder of a run or a model, onto the CPU; also a checkpoint of the course's
+    /// Python original (`.pth`, with `model_state_dict` and `vocab_word2idx`).
     ///
     /// # Errors
     /// [`Error::File`] when there is no such file, [`Error::Weights`] when it does not hold an aligner.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        if is_of_pytorch(path.as_ref()) {
+            return Self::of_course(path.as_ref());
+        }
         let (tensors, description, path) = read_model::<Description>(path.as_ref(), Self::KIND)?;
         let mut aligner = Self::of_description(description, &path, Weights::to_assign(Device::Cpu))?;
         aligner.weights.assign(&tensors, &path)?;
@@ -94,6 +100,11 @@ impl Aligner {
     pub(super) fn description(&self) -> Value {
         let vocabulary: Value = serde_json::from_str(&self.vocabulary.to_json()).unwrap_or_default();
         json!({ "aligner": self.config, "vocabulary": vocabulary, "encoder": self.encoder })
+    }
+
+    /// Its weights, by name.
+    pub(crate) fn named_weights(&self) -> BTreeMap<String, Tensor> {
+        self.weights.named().into_iter().collect()
     }
 
     /// The sizes it was made with.

@@ -31,6 +31,7 @@
 mod aligner;
 mod alignment;
 mod config;
+mod course;
 mod embedding;
 mod evaluation;
 mod network;
@@ -44,9 +45,11 @@ mod zero_shot;
 pub use aligner::Aligner;
 pub use alignment::{Alignment, Snippet};
 pub use config::{AlignmentConfig, AlignmentTraining, Directions, Negatives, RegionScore, Similarity, WordVectors};
+pub(crate) use course::{CourseCheckpoint, is_of_pytorch};
 pub use embedding::Align;
 pub(crate) use embedding::Embed;
 pub use evaluation::{AlignmentEvaluation, Grounding, evaluate};
+pub(crate) use network::RegionEmbedding;
 pub use network::{AlignmentNetwork, PackedSentences};
 pub use smoothing::smooth;
 #[cfg(feature = "clip-text")]

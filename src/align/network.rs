@@ -16,17 +16,57 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct AlignmentNetwork {
     config: AlignmentConfig,
-    feature_size: usize,
-    region_projection: Linear,
+    regions: RegionEmbedding,
     word_embedding: Tensor,
     word_layer: Option<Linear>,
     recurrent: Option<Bidirectional>,
     word_projection: Linear,
 }
 
-network!(AlignmentNetwork {
-    region_projection, word_embedding, word_layer, recurrent, word_projection; config, feature_size
-});
+network!(AlignmentNetwork { regions, word_embedding, word_layer, recurrent, word_projection; config });
+
+/// Puts regions into the space that they share with words: `v_i = W_m f_i + b_m` (equation 1), then what the configuration asks for.
+#[derive(Debug)]
+pub(crate) struct RegionEmbedding {
+    config: AlignmentConfig,
+    projection: Linear,
+}
+
+network!(RegionEmbedding { projection; config });
+
+impl RegionEmbedding {
+    /// The name of its weights begins so.
+    pub(crate) const PREFIX: &'static str = "region_projection.";
+
+    pub(crate) fn new(config: &AlignmentConfig, feature_size: usize, weights: &mut Weights) -> Self {
+        let name = Self::PREFIX.trim_end_matches('.');
+        let projection = Linear::new(name, feature_size, config.embedding_size, weights);
+        Self { config: config.clone(), projection }
+    }
+
+    /// # Shapes
+    /// - `features`: `[pictures, regions, feature_size]`
+    /// - result: `[pictures, regions, embedding_size]`
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when the features have another dimension.
+    pub(crate) fn forward(&self, features: &Tensor, random: Option<&mut Random>) -> Result<Tensor> {
+        let (size, feature_size) = (features.size(), self.projection.weight.size()[1]);
+        if size.len() != 3 || size[2] != feature_size {
+            return Err(Error::argument(
+                format!("the features are {size:?}, and the aligner reads [pictures, regions, {feature_size}]"),
+                "Use the features of the encoder that it was trained with.",
+            ));
+        }
+        let features = match self.config.normalise {
+            true => unit(features) * (size[2] as f64).sqrt(),
+            false => features.shallow_clone(),
+        };
+        let embedded = self.projection.forward(&dropout(features, self.config.region_dropout, random));
+        let embedded = if self.config.region_relu { embedded.relu() } else { embedded };
+        Ok(of_length_one(&self.config, embedded))
+    }
+}
 
 /// The words of several sentences, packed.
 #[derive(Debug)]
@@ -99,8 +139,7 @@ impl AlignmentNetwork {
         };
         Ok(Self {
             config: config.clone(),
-            feature_size,
-            region_projection: Linear::new("region_projection", feature_size, embedding_size, weights),
+            regions: RegionEmbedding::new(config, feature_size, weights),
             word_embedding: weights.uniform("word_embedding.weight", &[vocabulary_size as i64, word_size as i64], 1.0),
             word_layer: config.word_layer.map(|size| Linear::new("word_layer", word_size, size, weights)),
             recurrent: config.cell.map(|cell| Bidirectional::new(cell, read, hidden_size, "lstm", weights)),
@@ -113,7 +152,7 @@ impl AlignmentNetwork {
         &self.config
     }
 
-    /// Embeds regions: `v_i = W_m f_i + b_m` (equation 1), then what the configuration asks for.
+    /// Embeds regions (equation 1).
     ///
     /// # Shapes
     /// - `features`: `[pictures, regions, feature_size]`
@@ -122,20 +161,7 @@ impl AlignmentNetwork {
     /// # Errors
     /// [`Error::Argument`] when the features have another dimension.
     pub fn regions(&self, batch: &FeatureBatch, random: Option<&mut Random>) -> Result<Tensor> {
-        let size = batch.features.size();
-        if size.len() != 3 || size[2] != self.feature_size as i64 {
-            return Err(Error::argument(
-                format!("the features are {size:?}, and the aligner reads [pictures, regions, {}]", self.feature_size),
-                "Use the features of the encoder that it was trained with.",
-            ));
-        }
-        let features = match self.config.normalise {
-            true => unit(&batch.features) * (size[2] as f64).sqrt(),
-            false => batch.features.shallow_clone(),
-        };
-        let embedded = self.region_projection.forward(&dropout(features, self.config.region_dropout, random));
-        let embedded = if self.config.region_relu { embedded.relu() } else { embedded };
-        Ok(self.of_length_one(embedded))
+        self.regions.forward(&batch.features, random)
     }
 
     /// Embeds words, each in its sentence unless the configuration asks for a bag of words: `s_t = f(W_d (h_t forward, h_t backward) + b_d)` with a ReLU `f` (equations 2 to 5).
@@ -158,7 +184,7 @@ impl AlignmentNetwork {
             }
         };
         let states = dropout(states, self.config.output_dropout, random);
-        self.of_length_one(self.word_projection.forward(&states).relu())
+        of_length_one(&self.config, self.word_projection.forward(&states).relu())
     }
 
     /// The score of each sentence with each picture, `S_kl = Σ_t max_i v_iᵀ s_t` or as [`RegionScore`](super::RegionScore) says, from
@@ -207,12 +233,12 @@ impl AlignmentNetwork {
         let lengths = sentences.lengths();
         if self.config.scale_by_length { lengths.rsqrt() } else { lengths.ones_like() }
     }
+}
 
-    fn of_length_one(&self, embedded: Tensor) -> Tensor {
-        match self.config.similarity {
-            Similarity::InnerProduct => embedded,
-            Similarity::Cosine => unit(&embedded),
-        }
+fn of_length_one(config: &AlignmentConfig, embedded: Tensor) -> Tensor {
+    match config.similarity {
+        Similarity::InnerProduct => embedded,
+        Similarity::Cosine => unit(&embedded),
     }
 }
 

@@ -13,6 +13,7 @@ use super::decode::{Predictor, decode};
 use super::{
     CaptionEvaluation, CaptionerConfig, Decoding, ExplainedWord, Explanation, Generator, Hypothesis, evaluate,
 };
+use crate::align::is_of_pytorch;
 use crate::data::readable::{decode_readable, write_unreadable};
 use crate::data::{Dataset, Example, Split, Vocabulary};
 use crate::nn::Weights;
@@ -131,7 +132,7 @@ impl Captioner {
         Self::with(config.clone(), vocabulary, encoder, Weights::new(seed, device))
     }
 
-    fn with(
+    pub(super) fn with(
         config: CaptionerConfig,
         vocabulary: Vocabulary,
         encoder: NamedEncoder,
@@ -141,11 +142,16 @@ impl Captioner {
         Ok(Self { config, vocabulary, encoder, weights, generator })
     }
 
-    /// Reads a captioner from a file of weights, or from the folder of a run or a model, onto the CPU.
+    /// Reads a captioner from a file of weights, or from the folder of a run or a model, onto the CPU; also a checkpoint of the course's
+    /// Python original (`.pth`, with `model_state_dict` and `vocab_word2idx`). That reads regions where the checkpoint of the course's
+    /// alignment model lies beside it, with `align` in its name; otherwise the vectors that the course made of them.
     ///
     /// # Errors
     /// [`Error::File`] when there is no such file, [`Error::Weights`] when it does not hold a captioner.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        if is_of_pytorch(path.as_ref()) {
+            return Self::of_course(path.as_ref());
+        }
         let (tensors, description, path) = read_model::<Description>(path.as_ref(), Self::KIND)?;
         let mut captioner = Self::of_description(description, &path, Weights::to_assign(Device::Cpu))?;
         captioner.weights.assign(&tensors, &path)?;

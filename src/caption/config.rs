@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::align::AlignmentConfig;
 use crate::data::VocabularyConfig;
 use crate::error::{Within, check_below_one, check_range};
 use crate::nn::Cell;
@@ -33,6 +34,9 @@ pub enum Pooling {
     Mean,
     /// The largest value of each number over all regions: "somewhere there is a red ball".
     Max,
+    /// The mean of the regions in the space of an aligner: the course's visual vector of lesson 1. It is what the layer of the image
+    /// vector reads then; the aligner's own layer is not trained on. See [`CaptionTraining::aligner`].
+    AlignedMean,
     /// Soft attention (Xu et al. 2015, *Show, Attend and Tell*, section 3.1.2): at each step a weighted mean of the vectors of all
     /// regions, with weights that depend on the words so far. Needs [`ImageInjection::EveryStep`].
     Attention,
@@ -65,6 +69,8 @@ pub struct CaptionerConfig {
     pub relations: bool,
     /// How regions become one vector. Default: the whole picture alone, as in every captioner of before there was a choice.
     pub pooling: Pooling,
+    /// The sizes of the aligner of [`Pooling::AlignedMean`], which a training takes from its aligner. Default: `None`.
+    pub aligner: Option<AlignmentConfig>,
     /// Predicts words by the vectors that stand for them in the input (Press & Wolf 2017, *Using the output embedding to improve language
     /// models*), after a layer that brings the output to their dimension. Default: false.
     pub tied_embeddings: bool,
@@ -88,6 +94,7 @@ impl Default for CaptionerConfig {
             geometry: false,
             relations: false,
             pooling: Pooling::WholePicture,
+            aligner: None,
             tied_embeddings: false,
             word_dropout: 0.1,
             image_dropout: 0.1,
@@ -148,6 +155,11 @@ impl CaptionerConfig {
         check_below_one("word_dropout", self.word_dropout)?;
         check_below_one("image_dropout", self.image_dropout)?;
         check_below_one("output_dropout", self.output_dropout)?;
+        for (field, set) in [("geometry", self.geometry), ("relations", self.relations)] {
+            if set && self.pooling == Pooling::AlignedMean {
+                return Err(Error::config(field, true, "must be false where pooling is aligned_mean"));
+            }
+        }
         let injection = match self.injection {
             ImageInjection::EveryStep => return Ok(()),
             ImageInjection::FirstStep => "first_step",
@@ -192,8 +204,8 @@ pub struct CaptionTraining {
     /// the words of a caption stay on one region where the aligner looks for snippets, as of [`smooth`](crate::align::smooth). What is
     /// learnt is carried over to the second stage by [`CaptionTraining::carry_over`]. Default: `None`.
     pub snippets: Option<f64>,
-    /// The aligner that finds snippets: a file of weights, or the folder of a run or a model. Default: `None`, the one that ships with the
-    /// project.
+    /// The aligner that finds snippets, and whose space [`Pooling::AlignedMean`] takes: a file of weights, or the folder of a run or a
+    /// model. Default: `None`, the one that ships with the project.
     pub aligner: Option<PathBuf>,
     /// Self-critical sequence training (Rennie et al. 2017): instead of the true words it learns what raises CIDEr-D, from captions that it
     /// draws itself, each compared with the greedy one. It needs a captioner that speaks already ([`RunSettings::start_from`]) and a

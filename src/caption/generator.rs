@@ -4,6 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::decode::{Predictor, decode, draw_word};
 use super::{CaptionerConfig, Decoding, Hypothesis, ImageInjection, PackedCaptions, Pooling};
+use crate::align::RegionEmbedding;
 use crate::data::{Random, Vocabulary};
 use crate::nn::{Linear, Recurrent, RecurrentState, Weights, dropout, network};
 use crate::vision::FeatureBatch;
@@ -17,6 +18,7 @@ use crate::{Error, Result};
 pub struct Generator {
     config: CaptionerConfig,
     feature_size: usize,
+    aligned: Option<RegionEmbedding>,
     image_projection: Linear,
     geometry_projection: Option<Linear>,
     relations: Option<Relations>,
@@ -30,7 +32,7 @@ pub struct Generator {
 }
 
 network!(Generator {
-    image_projection, geometry_projection, relations, attention, initial, word_embedding, recurrent, output_projection,
+    aligned, image_projection, geometry_projection, relations, attention, initial, word_embedding, recurrent, output_projection,
     output; config, feature_size
 });
 
@@ -195,7 +197,20 @@ impl Generator {
         let inputs = word_size + if from_state { 0 } else { image_size };
         // As PyTorch's Linear.
         let output_bound = 1.0 / (hidden_size as f64).sqrt();
-        let image_projection = Linear::kaiming_uniform("image_projection", feature_size, image_size, weights);
+        let aligned = match (config.pooling, &config.aligner) {
+            (Pooling::AlignedMean, None) => {
+                return Err(Error::config(
+                    "aligner",
+                    "null",
+                    "must be an aligner's sizes where pooling is aligned_mean",
+                ));
+            }
+            (Pooling::AlignedMean, Some(aligner)) => Some(aligner),
+            _ => None,
+        };
+        let read = aligned.map_or(feature_size, |aligner| aligner.embedding_size);
+        let aligned = aligned.map(|aligner| RegionEmbedding::new(aligner, feature_size, weights));
+        let image_projection = Linear::kaiming_uniform("image_projection", read, image_size, weights);
         let geometry_projection =
             config.geometry.then(|| Linear::new("geometry_projection", GEOMETRY as usize, image_size, weights));
         let relations = config.relations.then(|| Relations {
@@ -227,6 +242,7 @@ impl Generator {
         Ok(Self {
             config: config.clone(),
             feature_size,
+            aligned,
             image_projection,
             geometry_projection,
             relations,
@@ -283,7 +299,7 @@ impl Generator {
     }
 
     /// As [`Generator::log_probabilities`], of every word at each token, `[tokens, vocabulary]`.
-    fn distributions(
+    pub(super) fn distributions(
         &self,
         features: &FeatureBatch,
         captions: &PackedCaptions,
@@ -431,6 +447,15 @@ impl Generator {
                 "Use the features of the encoder that it was trained with.",
             ));
         }
+        let sum = |tensor: &Tensor, keep: bool| tensor.sum_dim_intlist([1i64].as_slice(), keep, Kind::Float);
+        let gates_of = |vector: Tensor| match self.initial {
+            Some(_) => Image::Initial(vector),
+            None => Image::Gates(self.image_gates(&vector)),
+        };
+        if let Some(aligned) = &self.aligned {
+            let visual = sum(&(aligned.forward(features, None)? * mask.unsqueeze(2)), false) / sum(mask, true);
+            return Ok(gates_of(drop(self.image_projection.forward(&visual).relu())));
+        }
         let features = &match self.config.normalise {
             true => {
                 features
@@ -450,21 +475,16 @@ impl Generator {
             None => vectors,
         };
         let masked = || &vectors * mask.unsqueeze(2);
-        let sum = |tensor: &Tensor, keep: bool| tensor.sum_dim_intlist([1i64].as_slice(), keep, Kind::Float);
         let vector = match self.config.pooling {
             Pooling::WholePicture => vectors.select(1, 0),
-            Pooling::Mean => sum(&masked(), false) / sum(mask, true),
+            Pooling::Mean | Pooling::AlignedMean => sum(&masked(), false) / sum(mask, true),
             // After a ReLU, 0 is the least there is: a row without a region never wins.
             Pooling::Max => masked().amax([1], false),
             Pooling::Attention => {
                 return Ok(Image::Regions { vectors: drop(vectors), mask: mask.shallow_clone() });
             }
         };
-        let vector = drop(vector);
-        Ok(match self.initial {
-            Some(_) => Image::Initial(vector),
-            None => Image::Gates(self.image_gates(&vector)),
-        })
+        Ok(gates_of(drop(vector)))
     }
 
     /// The state before the first word where the image vector decides it.
@@ -1001,7 +1021,7 @@ mod tests {
                     [rows(0, 3), rows(1, 1)].map(|rows| rows.mean_dim([0i64].as_slice(), false, Kind::Float))
                 }
                 Pooling::Max => [rows(0, 3), rows(1, 1)].map(|rows| rows.amax([0], false)),
-                Pooling::Attention => unreachable!(),
+                Pooling::Attention | Pooling::AlignedMean => unreachable!(),
             };
             let expected = generator.image_gates(&Tensor::stack(&expected, 0));
             let difference = (gates - expected).abs().max().double_value(&[]);

@@ -15,6 +15,7 @@
 
 mod captioner;
 mod config;
+mod course;
 mod decode;
 mod ensemble;
 mod evaluation;

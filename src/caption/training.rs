@@ -1,19 +1,20 @@
 //! Training a captioner on the features of a data set.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::{CaptionTraining, Captioner, Decoding, Generator, Hypothesis, PackedCaptions};
-use crate::align::{Align, Aligner, Embed};
+use super::{CaptionTraining, Captioner, CaptionerConfig, Decoding, Generator, Hypothesis, PackedCaptions, Pooling};
+use crate::align::{Align, Aligner, Embed, RegionEmbedding};
 use crate::data::{BoundingBox, Dataset, Example, Random, Split, Vocabulary};
 use crate::metrics::Cider;
 use crate::nn::{Network, Weights, shipped};
 use crate::train::examples::{SplitExamples, examples_of, training_examples};
 use crate::train::supervised::{Inputs, Objective, Supervised};
-use crate::train::{CHECKPOINT_FILE, Model, Progress, Resumed, RunSettings, Task, Trainable};
+use crate::train::{CHECKPOINT_FILE, Model, Progress, Resumed, RunSettings, StartFrom, Task, Trainable};
 use crate::vision::features::{FeatureInputs, FeatureLoading, load_features};
 use crate::vision::{FeatureBatch, NamedEncoder};
 use crate::{Error, Result};
@@ -37,13 +38,43 @@ impl Trainable for CaptionTraining {
         let train = training_examples(dataset)?;
         let validation = examples_of(dataset, Split::Validation);
         let encoder = NamedEncoder::load(&self.encoder)?;
-        let captioner = match resumed {
+        let in_aligned_space = self.captioner.pooling == Pooling::AlignedMean;
+        let aligner = match (&self.aligner, in_aligned_space || self.snippets.is_some()) {
+            (_, false) => None,
+            (Some(path), true) => Some(Aligner::load(path)?),
+            (None, true) => Some(Aligner::load(shipped(Aligner::SHIPPED.unwrap_or_default())?)?),
+        };
+        let mut captioner = match resumed {
             None => {
                 let captions: Vec<&str> =
                     train.iter().flat_map(|example| &example.captions).map(String::as_str).collect();
                 let vocabulary = Vocabulary::build(&captions, &self.vocabulary)?;
+                let space = aligner.as_ref().filter(|_| in_aligned_space);
+                let config = CaptionerConfig {
+                    aligner: space.map(|aligner| aligner.config().clone()),
+                    ..self.captioner.clone()
+                };
                 let mut captioner =
-                    Captioner::new(&self.captioner, vocabulary, encoder.clone(), self.run.seed, self.run.device)?;
+                    Captioner::new(&config, vocabulary, encoder.clone(), self.run.seed, self.run.device)?;
+                if let Some(aligner) = space {
+                    encoder.check_same(aligner.named_encoder()).map_err(|_| {
+                        let of = aligner.encoder();
+                        let expected =
+                            format!("must be the encoder of the aligner, {}: take its settings too", of.name);
+                        Error::config("encoder", &self.encoder.name, expected)
+                    })?;
+                    let tensors = aligner.named_weights();
+                    captioner.weights.assign_prefix(RegionEmbedding::PREFIX, &tensors, Path::new("the aligner"))?;
+                }
+                for StartFrom { path, .. } in &self.run.start_from {
+                    let other = Captioner::load(path).ok().filter(|other| other.vocabulary() != captioner.vocabulary());
+                    if let Some(other) = other {
+                        let [here, there] = [&captioner, &other].map(|one| one.vocabulary().word_count());
+                        let expected =
+                            format!("must know the words of this training: it knows {there}, here are {here}");
+                        return Err(Error::config("run.start_from", path.display(), expected));
+                    }
+                }
                 let counts = captioner.vocabulary().target_counts(&captions);
                 captioner.generator.init_output_bias(&counts)?;
                 captioner
@@ -59,6 +90,9 @@ impl Trainable for CaptionTraining {
                 captioner
             }
         };
+        if in_aligned_space {
+            captioner.weights.freeze(RegionEmbedding::PREFIX);
+        }
         let vocabulary = captioner.vocabulary().clone();
         let encoded =
             |example: &Example| example.captions.iter().map(|text| vocabulary.encode(text)).collect::<Vec<_>>();
@@ -76,14 +110,11 @@ impl Trainable for CaptionTraining {
             cache: self.cache.clone(),
             data: FeatureLoading::place_of(dataset),
         };
-        let snippets = self.snippets.map(|smoothing| -> Result<Snippets> {
-            let aligner = match &self.aligner {
-                Some(path) => Aligner::load(path)?,
-                None => Aligner::load(shipped(Aligner::SHIPPED.unwrap_or_default())?)?,
-            };
-            Ok(Snippets { features: loading(aligner.named_encoder().clone()), aligner, smoothing })
+        let snippets = self.snippets.zip(aligner).map(|(smoothing, aligner)| Snippets {
+            features: loading(aligner.named_encoder().clone()),
+            aligner,
+            smoothing,
         });
-        let snippets = snippets.transpose()?;
         let features = loading(encoder);
         let objective = CaptionObjective { training: self.clone(), captioner, features, rewards, snippets };
         Ok(Box::new(Supervised::new(objective, &self.run, &train, &validation, target)?))
@@ -347,7 +378,7 @@ mod tests {
     use crate::caption::{CaptionerConfig, Ensemble, Pooling};
     use crate::data::ImageSource;
     use crate::data::scenes::ScenesConfig;
-    use crate::train::{Model, OptimiserConfig, Run, StartFrom, save_model};
+    use crate::train::{OptimiserConfig, Run, save_model};
     use crate::vision::word_detector::SmallCnnConfig;
     use crate::vision::{EncoderConfig, ExtractConfig, Extraction, FeatureCache, StorageDtype, WordDetectorTraining};
 
@@ -424,9 +455,48 @@ mod tests {
                 assert!(name != "image_projection.weight" || !same);
             }
         }
+        // The words of other captions are not carried over.
+        let other = Dataset::scenes(&ScenesConfig { train: 20, validation: 4, test: 4, seed: 9 }).unwrap();
+        let carried = small(folder.path(), "other").carry_over(folder.path().join("Mean whole"));
+        let error = Run::start(&carried, &other).unwrap_err().to_string();
+        assert!(error.starts_with("run.start_from = ") && error.contains("must know the words"), "{error}");
         let error =
             CaptionTraining { snippets: Some(0.1), aligner: Some("nowhere".into()), ..small(folder.path(), "none") };
         assert!(Run::start(&error, &dataset).unwrap_err().to_string().contains("nowhere"));
+    }
+
+    #[test]
+    fn the_visual_vector_of_the_course_is_the_mean_of_the_regions_in_the_space_of_an_aligner() {
+        let (folder, dataset) = (tempfile::tempdir().unwrap(), scenes());
+        let aligner = Aligner::load(shipped("align-tiny").unwrap()).unwrap();
+        let small = |name: &str| {
+            let small = small(folder.path(), name);
+            let captioner =
+                CaptionerConfig { pooling: Pooling::AlignedMean, geometry: false, relations: false, ..small.captioner };
+            CaptionTraining { captioner, encoder: aligner.encoder().clone(), ..small }
+        };
+        let mut run = Run::start(&small("whole"), &dataset).unwrap();
+        run.wait().unwrap();
+        let captioner: Captioner = run.model().unwrap();
+        assert_eq!(
+            captioner.weights.named(),
+            stopped_and_resumed(&small("again"), &dataset).model::<Captioner>().unwrap().weights.named()
+        );
+        // What the aligner knows is not trained on.
+        let weights = aligner.named_weights();
+        for name in ["region_projection.weight", "region_projection.bias"] {
+            assert_eq!(captioner.weights.get(name), weights.get(name));
+        }
+        let test = dataset.split(Split::Test);
+        let said = captioner.caption(&test, &Decoding::greedy()).unwrap();
+        assert_eq!(Captioner::load(run.folder()).unwrap().caption(&test, &Decoding::greedy()).unwrap(), said);
+
+        let other = CaptionTraining { encoder: EncoderConfig::new("tiny-clip"), ..small("other") };
+        let error = Run::start(&other, &dataset).unwrap_err().to_string();
+        assert!(error.starts_with("encoder = ") && error.contains("tiny"), "{error}");
+        let mut related = small("related");
+        related.captioner.relations = true;
+        assert!(Run::start(&related, &dataset).unwrap_err().to_string().contains("captioner.relations"));
     }
 
     #[test]

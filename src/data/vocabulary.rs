@@ -145,6 +145,27 @@ impl Vocabulary {
         Ok(Self::from_counts(config.clone(), words))
     }
 
+    /// A vocabulary of these words, without counts: one that another program has made, whose words may be split in another way.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a word that stands in it twice, is empty or has white space.
+    pub fn of_words<S: AsRef<str>>(words: &[S]) -> Result<Self> {
+        let words = words.iter().map(|word| (word.as_ref().to_string(), 0)).collect();
+        let config = VocabularyConfig { min_count: 1, max_size: None };
+        Self::checked(config, words).map_err(|problem| Error::argument(problem, "Give each word once."))
+    }
+
+    fn checked(config: VocabularyConfig, words: Vec<(String, usize)>) -> Result<Self, String> {
+        if let Some((word, _)) = words.iter().find(|(word, _)| word.is_empty() || word.contains(char::is_whitespace)) {
+            return Err(format!("{word:?} is not a word"));
+        }
+        let vocabulary = Self::from_counts(config, words);
+        match vocabulary.ids.len() == vocabulary.word_count() {
+            true => Ok(vocabulary),
+            false => Err("a word stands in it twice".to_string()),
+        }
+    }
+
     fn from_counts(config: VocabularyConfig, words: Vec<(String, usize)>) -> Self {
         let specials = Self::SPECIALS.map(|special| (special.to_owned(), 0));
         let (words, counts): (Vec<String>, Vec<usize>) = specials.into_iter().chain(words).unzip();
@@ -321,15 +342,7 @@ impl Vocabulary {
             return Err((None, format!("this is `{format}` version {version}, not `{FORMAT}` version {VERSION}")));
         }
         stored.config.validate().map_err(|error| (None, error.to_string()))?;
-        let odd = stored.words.iter().find(|(word, _)| Self::words(word) != [word.as_str()]);
-        if let Some((word, _)) = odd {
-            return Err((None, format!("`{word}` is not a word (lower-case, alphanumeric)")));
-        }
-        let vocabulary = Self::from_counts(stored.config, stored.words);
-        if vocabulary.ids.len() != vocabulary.word_count() {
-            return Err((None, "a word stands in it twice".into()));
-        }
-        Ok(vocabulary)
+        Self::checked(stored.config, stored.words).map_err(|problem| (None, problem))
     }
 }
 

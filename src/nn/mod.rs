@@ -22,4 +22,4 @@ pub(crate) use recurrent::{Bidirectional, Recurrent, RecurrentState};
 pub use weights::{
     DOWNLOADS_FOLDER, MODEL_FILE, Weights, downloaded, read_tensors, read_weights, shipped, write_tensors,
 };
-pub(crate) use weights::{TORCH_SCRIPT, files_of, read_weights_and_metadata, unwrapped};
+pub(crate) use weights::{TORCH_SCRIPT, files_of, read_weights_and_metadata, read_word_ids, unwrapped};

@@ -77,6 +77,18 @@ impl Comparison {
 const VALIDATION_LOSS: &str = "validation_loss";
 
 impl ComparedRun {
+    /// The number of epochs, the loss of the last step, and what was measured after the last epoch: `epochs`, `training_loss`,
+    /// `validation_loss`, and the metrics by name.
+    pub fn last(&self) -> BTreeMap<String, f64> {
+        let Curves { training_loss, validation_loss, metrics } = &self.curves;
+        let named = [("training_loss", training_loss), (VALIDATION_LOSS, validation_loss)];
+        let points = named.into_iter().map(|(name, points)| (name.to_string(), points.last()));
+        let metrics = metrics.iter().map(|(name, points)| (name.clone(), points.last()));
+        let last = points.chain(metrics).filter_map(|(name, point)| Some((name, point?.1)));
+        let epochs = training_loss.last().map(|(epochs, _)| ("epochs".to_string(), *epochs));
+        last.chain(epochs).collect()
+    }
+
     fn read(folder: &Path) -> Result<Self> {
         let help = "Name the folder of a run, such as saved_models/runs/captioner-1.";
         let read = |name: &str| {
@@ -163,6 +175,8 @@ mod tests {
         assert_eq!(comparison.metrics(), ["validation_loss", "cider_d"]);
         let [a, b] = &comparison.runs[..] else { panic!("two runs") };
         assert_eq!((a.name.as_str(), a.kind.as_str(), a.metric("cider_d")), ("a", "captioner", &[(1.0, 0.7)][..]));
+        let last = [("cider_d", 0.7), ("epochs", 0.5), ("training_loss", 2.0), ("validation_loss", 1.5)];
+        assert_eq!(a.last(), last.map(|(name, value)| (name.to_string(), value)).into());
         assert_eq!((b.curves.training_loss.len(), b.metric("validation_loss").len()), (1, 0));
 
         std::fs::write(folder.path().join("b").join(LOG_FILE), "no log\n").unwrap();

@@ -291,6 +291,7 @@ mod tests {
     use crate::data::scenes::ScenesConfig;
     use crate::data::{Random, Split};
     use crate::nn::Weights;
+    use crate::train::log::LOG_FILE;
     use crate::train::{
         BEST_FILE, CHECKPOINT_FILE, Checkpoint, EpochEnd, Goal, GradientClipping, KeepBest, OptimiserConfig, Position,
         Sample, Schedule, StartFrom, StepPart,
@@ -482,8 +483,25 @@ mod tests {
 
     #[test]
     fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
+        for schedule in [Schedule::Cosine { warmup_steps: 2 }, Schedule::Plateau { factor: 0.5, patience: 0 }] {
+            stopped_again_and_again(schedule);
+        }
+    }
+
+    fn stopped_again_and_again(schedule: Schedule) {
+        let training = |folder: &Path| {
+            let training = training(folder);
+            LineTraining { run: RunSettings { schedule, ..training.run }, ..training }
+        };
         let whole = tempfile::tempdir().unwrap();
         start(&training(whole.path())).unwrap().wait().unwrap();
+        if let Schedule::Plateau { .. } = schedule {
+            // The validation loss of this task never falls.
+            let log = std::fs::read_to_string(whole.path().join(LOG_FILE)).unwrap();
+            let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let rates: Vec<f64> = entries.filter_map(|entry| entry["learning_rate"].as_f64()).collect();
+            assert_eq!((rates.len(), rates[0], rates[19], rates[20]), (30, 0.1, 0.1, 0.05));
+        }
 
         let parts = tempfile::tempdir().unwrap();
         let mut run = start(&LineTraining { pause_milliseconds: 3, ..training(parts.path()) }).unwrap();

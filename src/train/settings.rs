@@ -147,6 +147,7 @@ impl RunSettings {
         let check = super::check_device(self.device);
         check.map_err(|problem| Error::config("device", super::device_name(self.device), problem))?;
         self.optimiser.validate().within("optimiser")?;
+        self.schedule.validate().within("schedule")?;
         self.clip.validate()
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::log::{Entry, Log};
 use super::progress::State;
+use super::schedule::Plateau;
 use super::workers::{Workers, set_own_threads};
 use super::{CHECKPOINT_FILE, Checkpoint, EpochEnd, Optimiser, Phase, Position, Progress, RunSettings, Status, Task};
 use crate::files::FileLock;
@@ -23,6 +24,7 @@ pub(super) struct Trainer {
     log: Log,
     position: Position,
     best: Best,
+    plateau: Plateau,
     progress: Progress,
     /// When the first step of this process began.
     began: Instant,
@@ -103,11 +105,12 @@ impl Trainer {
                 folder.display()
             ));
         }
-        let mut best = Best::default();
+        let (mut best, mut plateau) = (Best::default(), Plateau::default());
         for entry in entries {
             if let Entry::Epoch { epoch, validation_loss, metrics, .. } = &entry {
                 let end = EpochEnd { loss: *validation_loss, metrics: metrics.clone(), samples: Vec::new() };
                 best.update(&settings, *epoch, &end);
+                update(&mut plateau, &settings, &end);
             }
             state.record(entry);
         }
@@ -120,6 +123,7 @@ impl Trainer {
             log,
             position,
             best,
+            plateau,
             progress: Progress::new(state),
             began: Instant::now(),
             items: 0,
@@ -221,6 +225,7 @@ impl Trainer {
         if self.best.update(&self.settings, self.position.epoch, &end) {
             Checkpoint::write_best(&self.folder, &self.description, self.position, self.task.weights())?;
         }
+        update(&mut self.plateau, &self.settings, &end);
         let EpochEnd { loss, metrics, samples } = end;
         self.record(Entry::Epoch { epoch: self.position.epoch, validation_loss: loss, metrics, samples })?;
         self.save()?;
@@ -256,6 +261,7 @@ impl Trainer {
             });
         }
         let factor = self.settings.schedule.factor(self.position.step, steps * self.settings.epochs);
+        let factor = factor * self.plateau.factor();
         self.optimiser.apply(gradients, factor)?;
         self.position.step += 1;
         self.position.step_in_epoch += 1;
@@ -305,6 +311,12 @@ fn freeze(task: &mut dyn Task, settings: &RunSettings) -> Result<()> {
         0 => Err(Error::config("run.freeze", prefix, "begins the name of no weight of this model")),
         _ => Ok(()),
     })
+}
+
+/// Takes the value of an epoch by which the learning rate may fall.
+fn update(plateau: &mut Plateau, settings: &RunSettings, end: &EpochEnd) {
+    let keep = settings.keep_best.clone().unwrap_or_default();
+    plateau.update(settings.schedule, &keep, value_of(&keep.metric, end));
 }
 
 /// The value of a metric of an epoch; `loss` is the validation loss.

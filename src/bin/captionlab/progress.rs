@@ -6,7 +6,7 @@ use captionlab::train::{Phase, Run};
 use captionlab::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::terminal::{say, warn};
+use crate::terminal::warn;
 
 /// A bar of progress, which is seen in terminals only and goes away when it is dropped.
 pub struct Bar(ProgressBar);
@@ -38,8 +38,8 @@ impl Drop for Bar {
     }
 }
 
-/// Waits for a run with a bar of progress, or lines of it where there is no terminal, and prints its notes and last samples.
-pub fn wait(mut run: Run) -> Result<()> {
+/// Waits for a run with a bar of progress, or lines of it where there is no terminal, and tells its notes and last samples.
+pub fn wait(mut run: Run, tell: fn(String) -> Result<()>) -> Result<()> {
     if std::io::stdout().is_terminal() {
         let bar = Bar::new("{wide_bar}\n{msg}");
         while run.is_running() {
@@ -53,11 +53,11 @@ pub fn wait(mut run: Run) -> Result<()> {
         }
     }
     // A training is not lost because its lines cannot be printed.
-    let result = run.wait_with(|status| say(status).unwrap_or_default());
+    let result = run.wait_with(|status| tell(status.to_string()).unwrap_or_default());
     let mut lines = run.notes();
     if let (Ok(()), Some(epoch)) = (&result, run.samples().last()) {
         lines.extend(epoch.samples.iter().map(|sample| format!("{}: {}", sample.name, sample.text)));
     }
-    lines.iter().try_for_each(say).unwrap_or_else(|problem: Error| warn(&problem));
+    lines.into_iter().try_for_each(tell).unwrap_or_else(|problem: Error| warn(&problem));
     result
 }

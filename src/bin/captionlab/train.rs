@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use captionlab::data::ScenesConfig;
-use captionlab::train::save_model;
+use captionlab::train::{ComparedRun, Comparison, save_model};
 use captionlab::{KINDS, Kind, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use serde_json::json;
 
 use crate::data::DataOptions;
 use crate::progress::wait;
-use crate::terminal::say;
+use crate::terminal::{say, warn};
 
 #[derive(Args)]
 pub struct TrainOptions {
@@ -43,6 +44,9 @@ pub struct TrainOptions {
     /// Goes on with the run in this folder, as it was configured.
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Prints the last loss and metrics as one line of JSON, and everything else on standard error.
+    #[arg(long)]
+    json: bool,
     /// Also writes the weights alone, in half precision, into this folder when the training is done.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
@@ -53,8 +57,15 @@ pub fn run(options: TrainOptions) -> Result<()> {
     let usual = (kind.scenes)();
     let scenes = ScenesConfig { train: options.scenes.unwrap_or(usual.train), ..usual };
     let dataset = options.data.open(&scenes)?;
+    let tell = match options.json {
+        true => |line: String| {
+            warn(line);
+            Ok(())
+        },
+        false => |line: String| say(line),
+    };
     if options.data.data.is_some() {
-        say(&dataset)?;
+        tell(dataset.to_string())?;
     }
     let run = match &options.resume {
         Some(folder) => kind.resume(folder, &dataset)?,
@@ -68,10 +79,18 @@ pub fn run(options: TrainOptions) -> Result<()> {
         }
     };
     let folder = run.folder().to_path_buf();
-    say(format_args!("{}: {}", dataset.name, folder.display()))?;
-    wait(run)?;
-    match &options.save {
-        Some(save) => save_model(&folder, save),
-        None => Ok(()),
+    tell(format!("{}: {}", dataset.name, folder.display()))?;
+    wait(run, tell)?;
+    if let Some(save) = &options.save {
+        save_model(&folder, save)?;
     }
+    if options.json {
+        let of_run = Comparison::of(&[&folder])?;
+        let mut result = json!({ "run": folder });
+        for (name, value) in of_run.runs.iter().flat_map(ComparedRun::last) {
+            result[name] = value.into();
+        }
+        say(result)?;
+    }
+    Ok(())
 }

@@ -107,6 +107,21 @@ pub(super) fn read(path: &Path, container: Container) -> Result<(BTreeMap<String
     Ok((tensors, serde_json::Value::Null))
 }
 
+/// The ids of words in a checkpoint: the first of these keys that holds a dictionary of whole numbers; `None` where there is none.
+/// [`read`] has to have passed the file.
+pub(crate) fn read_word_ids(path: &Path, keys: &[&str]) -> Result<Option<BTreeMap<String, i64>>> {
+    let content = PytorchReader::read_pickle_data(path, None).map_err(|error| broken(path, error))?;
+    let PickleValue::Dict(entries) = content else { return Ok(None) };
+    let number = |(word, id): (&String, &PickleValue)| match id {
+        PickleValue::Int(id) => Some((word.clone(), *id)),
+        _ => None,
+    };
+    Ok(keys.iter().find_map(|key| match entries.get(*key) {
+        Some(PickleValue::Dict(words)) => words.iter().map(number).collect(),
+        _ => None,
+    }))
+}
+
 /// The network's tensors by name, not yet loaded.
 fn stored(path: &Path) -> std::result::Result<BTreeMap<String, pytorch_reader::Tensor>, PytorchError> {
     let all = PytorchReader::new(path)?.into_tensors();

@@ -211,7 +211,7 @@ impl FeatureCache {
     }
 
     /// Whether the features were imported.
-    fn is_imported(&self) -> bool {
+    pub(super) fn is_imported(&self) -> bool {
         self.shards.first().is_some_and(|shard| shard.head.encoder["name"] == IMPORTED)
     }
 

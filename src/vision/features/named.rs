@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use super::cache::IMPORTED;
 use super::{Encoder, EncoderConfig, FeatureCache, PictureFeatures};
 #[cfg(feature = "clip-text")]
 use crate::vision::clip::{Clip, TrainedClip};
@@ -55,6 +56,17 @@ impl NamedEncoder {
         }
     }
 
+    /// An encoder that is not known, of which only features can be brought: imported ones, or a tensor.
+    pub(crate) fn imported(width: usize) -> Self {
+        Self {
+            config: EncoderConfig::new(IMPORTED),
+            identity: String::new(),
+            width,
+            inside: None,
+            loaded: Arc::default(),
+        }
+    }
+
     /// The configuration.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
@@ -73,6 +85,12 @@ impl NamedEncoder {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(encoder) = &*loaded {
             return work(encoder);
+        }
+        if self.config.name == IMPORTED {
+            return Err(Error::argument(
+                format!("the model reads features of dimension {} that another program makes of pictures", self.width),
+                "Give it the course's own features (`import_course`), or download the weights of the encoder `course` and load it again.",
+            ));
         }
         let encoder = match &self.inside {
             Some((path, network)) => Encoder::whole_picture(path, network, &self.config)?,
@@ -128,6 +146,9 @@ impl NamedEncoder {
     /// # Errors
     /// [`Error::Data`] when it does not.
     pub fn check_cache(&self, cache: &FeatureCache) -> Result<()> {
+        if self.config.name == IMPORTED && cache.is_imported() && cache.width() == self.width {
+            return Ok(());
+        }
         if cache.identity() == Some(self.identity.as_str()) {
             return Ok(());
         }
