@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
+#[cfg(feature = "pytorch")]
 use super::course::is_of_pytorch;
 use super::embedding::Embed;
 use super::{AlignmentConfig, AlignmentEvaluation, AlignmentNetwork, PackedSentences, evaluate};
@@ -72,11 +73,12 @@ impl Aligner {
     }
 
     /// Reads an aligner from a file of weights, or from the folder of a run or a model, onto the CPU; also a checkpoint of the course's
-    /// Python original (`.pth`, with `model_state_dict` and `vocab_word2idx`).
+    /// Python original (`.pth`, with `model_state_dict` and `vocab_word2idx`; needs the feature `pytorch`).
     ///
     /// # Errors
     /// [`Error::File`] when there is no such file, [`Error::Weights`] when it does not hold an aligner.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        #[cfg(feature = "pytorch")]
         if is_of_pytorch(path.as_ref()) {
             return Self::of_course(path.as_ref());
         }

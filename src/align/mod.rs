@@ -31,6 +31,7 @@
 mod aligner;
 mod alignment;
 mod config;
+#[cfg(feature = "pytorch")]
 mod course;
 mod embedding;
 mod evaluation;
@@ -45,6 +46,7 @@ mod zero_shot;
 pub use aligner::Aligner;
 pub use alignment::{Alignment, Snippet};
 pub use config::{AlignmentConfig, AlignmentTraining, Directions, Negatives, RegionScore, Similarity, WordVectors};
+#[cfg(feature = "pytorch")]
 pub(crate) use course::{CourseCheckpoint, is_of_pytorch};
 pub use embedding::Align;
 pub(crate) use embedding::Embed;

@@ -13,6 +13,7 @@ use super::decode::{Predictor, decode};
 use super::{
     CaptionEvaluation, CaptionerConfig, Decoding, ExplainedWord, Explanation, Generator, Hypothesis, evaluate,
 };
+#[cfg(feature = "pytorch")]
 use crate::align::is_of_pytorch;
 use crate::data::readable::{decode_readable, write_unreadable};
 use crate::data::{Dataset, Example, Split, Vocabulary};
@@ -143,12 +144,13 @@ impl Captioner {
     }
 
     /// Reads a captioner from a file of weights, or from the folder of a run or a model, onto the CPU; also a checkpoint of the course's
-    /// Python original (`.pth`, with `model_state_dict` and `vocab_word2idx`). That reads regions where the checkpoint of the course's
+    /// Python original (`.pth`, with `model_state_dict` and `vocab_word2idx`; needs the feature `pytorch`). That reads regions where the checkpoint of the course's
     /// alignment model lies beside it, with `align` in its name; otherwise the vectors that the course made of them.
     ///
     /// # Errors
     /// [`Error::File`] when there is no such file, [`Error::Weights`] when it does not hold a captioner.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        #[cfg(feature = "pytorch")]
         if is_of_pytorch(path.as_ref()) {
             return Self::of_course(path.as_ref());
         }

@@ -15,6 +15,7 @@
 
 mod captioner;
 mod config;
+#[cfg(feature = "pytorch")]
 mod course;
 mod decode;
 mod ensemble;

@@ -19,7 +19,9 @@ pub(crate) use norm::LayerNorm;
 pub(crate) use packing::Packing;
 pub use recurrent::Cell;
 pub(crate) use recurrent::{Bidirectional, Recurrent, RecurrentState};
+#[cfg(feature = "pytorch")]
+pub(crate) use weights::read_word_ids;
 pub use weights::{
     DOWNLOADS_FOLDER, MODEL_FILE, Weights, downloaded, read_tensors, read_weights, shipped, write_tensors,
 };
-pub(crate) use weights::{TORCH_SCRIPT, files_of, read_weights_and_metadata, read_word_ids, unwrapped};
+pub(crate) use weights::{TORCH_SCRIPT, files_of, read_weights_and_metadata, unwrapped};

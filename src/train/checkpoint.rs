@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::Optimiser;
 use crate::files::write_whole;
-use crate::nn::{MODEL_FILE, Weights, read_tensors, write_tensors};
+use crate::nn::{MODEL_FILE, Weights, read_tensors, read_weights_and_metadata, write_tensors};
 use crate::{Error, Result};
 
 /// The name of the checkpoint in a run's folder.
@@ -43,7 +43,7 @@ pub(crate) fn read_model<D: DeserializeOwned>(
     kind: &str,
 ) -> Result<(BTreeMap<String, Tensor>, D, PathBuf)> {
     let path = weights_file(path);
-    let (tensors, metadata) = read_tensors(&path)?;
+    let (tensors, metadata) = read_weights_and_metadata(&path)?;
     let description = metadata.get("description").cloned().unwrap_or_default();
     let of_kind = description.get("kind").and_then(Value::as_str);
     let read = match of_kind {

@@ -18,6 +18,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 pub(crate) use self::parts::files_of;
+#[cfg(feature = "pytorch")]
 pub(crate) use self::pytorch::read_word_ids;
 pub use self::read::read_weights;
 pub(crate) use self::read::{TORCH_SCRIPT, read_weights_and_metadata};

@@ -57,6 +57,7 @@ impl NamedEncoder {
     }
 
     /// An encoder that is not known, of which only features can be brought: imported ones, or a tensor.
+    #[cfg(feature = "pytorch")]
     pub(crate) fn imported(width: usize) -> Self {
         Self {
             config: EncoderConfig::new(IMPORTED),
