@@ -1,6 +1,7 @@
 """The course's captioner in eager PyTorch, timed beside ours.
 
-Waits for lines on standard input, `train STEPS` or `caption PICTURES`, and answers each with items a second.
+Waits for lines on standard input, `train STEPS`, `caption PICTURES`, `one PICTURES` or `beam PICTURES`, and answers each with items
+a second.
 """
 import sys
 import time
@@ -9,7 +10,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-VOCABULARY, SIZE, BATCH, TOKENS = 5000, 512, 100, 20
+VOCABULARY, SIZE, BATCH, TOKENS, WIDTH = 5000, 512, 100, 20, 5
 
 
 class Captioner(nn.Module):
@@ -57,6 +58,37 @@ def main():
             output, state = model.lstm(torch.cat((model.word_embedding(words), image), 2), state)
             words = torch.multinomial(F.softmax(model.output(output.squeeze(1)) / 0.3, -1), 1)
 
+    @torch.no_grad()
+    def one(pictures):
+        """The course's loop: one picture after the other, TOKENS words each, drawn at temperature 0.3."""
+        model.eval()
+        for _ in range(pictures):
+            image = F.relu(model.image_projection(torch.randn(1, SIZE))).unsqueeze(1)
+            state, word = None, torch.tensor([[1]])
+            for _ in range(TOKENS):
+                output, state = model.lstm(torch.cat((model.word_embedding(word), image), 2), state)
+                word = torch.multinomial(F.softmax(model.output(output.squeeze(1)) / 0.3, -1), 1)
+                word.item()
+
+    @torch.no_grad()
+    def beam(pictures):
+        """One picture after the other, a beam of WIDTH for TOKENS words, its hypotheses read together."""
+        model.eval()
+        for _ in range(pictures):
+            image = F.relu(model.image_projection(torch.randn(1, SIZE))).unsqueeze(1)
+            state, words, sums = None, torch.tensor([[1]]), torch.zeros(1, 1)
+            captions = [[]]
+            for _ in range(TOKENS):
+                rows = words.size(0)
+                inputs = torch.cat((model.word_embedding(words), image.expand(rows, -1, -1)), 2)
+                output, state = model.lstm(inputs, state)
+                sums = (sums + F.log_softmax(model.output(output.squeeze(1)), -1)).flatten()
+                best, places = sums.topk(WIDTH)
+                before, words = places // VOCABULARY, (places % VOCABULARY).unsqueeze(1)
+                captions = [captions[row] + [word] for row, word in zip(before.tolist(), words.flatten().tolist())]
+                state, sums = tuple(part[:, before] for part in state), best.unsqueeze(1)
+
+    loops = {"caption": caption, "one": one, "beam": beam}
     for line in sys.stdin:
         mode, count = line.split()
         count = int(count)
@@ -66,7 +98,7 @@ def main():
                 train()
             count *= BATCH
         else:
-            caption(count)
+            loops[mode](count)
         print(count / (time.perf_counter() - start), flush=True)
 
 

@@ -1,5 +1,5 @@
 //! The captioner beside the same network in eager PyTorch, in interleaved rounds with the same number of threads: a training
-//! step, and captions drawn word by word.
+//! step, captions drawn word by word in batches and one at a time, and by a beam.
 //!
 //! `cargo bench --bench captioner`; prints one line of JSON for each comparison.
 
@@ -53,27 +53,67 @@ fn main() -> Result<(), Box<dyn Error>> {
         optimiser.apply(gradients, 1.0).expect("the step can be made");
         assert!(loss.double_value(&[]).is_finite());
     };
-    let pictures = whole(PICTURES as i64);
-    // Untrained, it hardly ever ends a caption early.
-    let decoding = Decoding { max_words: TOKENS, ..Decoding::temperature(0.3, 1) };
-    let caption = || drop(generator.generate(&pictures, &decoding, 0).expect("the features fit"));
-
-    step();
-    peer.measure("train", 1)?;
-    caption();
-    peer.measure("caption", PICTURES)?;
-    let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    for _ in 0..ROUNDS {
-        ours[0].push(rate(STEPS * BATCH, || (0..STEPS).for_each(|_| step())));
-        theirs[0].push(peer.measure("train", STEPS)?);
-        ours[1].push(rate(PICTURES, caption));
-        theirs[1].push(peer.measure("caption", PICTURES)?);
+    let caption = |count: usize, decoding: Decoding| {
+        // Untrained, it hardly ever ends a caption early.
+        let decoding = Decoding { max_words: TOKENS, ..decoding };
+        let mut left = count;
+        while left > 0 {
+            let batch = left.min(PICTURES);
+            let said = generator.generate(&whole(batch as i64), &decoding, 0).expect("the features fit");
+            assert_eq!(said.len(), batch);
+            left -= batch;
+        }
+    };
+    let drawn = || Decoding::temperature(0.3, 1);
+    // What it is called, in what, what ours makes of how many items, and the same of the peer.
+    type Work<'a> = (&'static str, &'static str, usize, Box<dyn FnMut() + 'a>, &'static str, usize);
+    let mut benches: Vec<Work<'_>> = vec![
+        (
+            "captioner training step",
+            "pairs/s",
+            STEPS * BATCH,
+            Box::new(|| (0..STEPS).for_each(|_| step())),
+            "train",
+            STEPS,
+        ),
+        (
+            "captions drawn, a batch beside a batch",
+            "pictures/s",
+            PICTURES,
+            Box::new(|| caption(PICTURES, drawn())),
+            "caption",
+            PICTURES,
+        ),
+        (
+            "1,000 captions drawn, batches beside one at a time",
+            "pictures/s",
+            1000,
+            Box::new(|| caption(1000, drawn())),
+            "one",
+            10,
+        ),
+        (
+            "captions by a beam of 5, a batch beside one at a time",
+            "pictures/s",
+            PICTURES,
+            Box::new(|| caption(PICTURES, Decoding::beam(5))),
+            "beam",
+            5,
+        ),
+        ("first caption of one picture", "pictures/s", 1, Box::new(|| caption(1, drawn())), "one", 1),
+    ];
+    for (.., work, mode, count) in &mut benches {
+        work();
+        peer.measure(mode, *count)?;
     }
-    for ((bench, unit), (ours, peer)) in
-        [("captioner training step", "pairs/s"), ("captions drawn word by word", "pictures/s")]
-            .into_iter()
-            .zip(ours.iter().zip(&theirs))
-    {
+    let mut rates = vec![(Vec::new(), Vec::new()); benches.len()];
+    for _ in 0..ROUNDS {
+        for ((_, _, items, work, mode, count), (ours, theirs)) in benches.iter_mut().zip(&mut rates) {
+            ours.push(rate(*items, work));
+            theirs.push(peer.measure(mode, *count)?);
+        }
+    }
+    for ((bench, unit, ..), (ours, peer)) in benches.iter().zip(&rates) {
         let line = serde_json::json!({
             "bench": bench, "unit": unit, "better": "higher", "ours": ours, "peer": peer, "peer_name": "PyTorch eager",
         });
