@@ -244,7 +244,8 @@ pub struct RankedCaption {
 }
 
 /// For each example the first caption of the training picture that is most alike to the captioner's encoder, as Karpathy & Fei-Fei (2015,
-/// section 4.2) compare themselves with; `None` where the features of the training pictures are not in the cache.
+/// section 4.2) compare themselves with; `None` where the features of the training pictures are not in the cache, or it cannot be
+/// written.
 pub(super) fn nearest_captions<'a>(
     captioner: &Captioner,
     dataset: &'a Dataset,
@@ -258,7 +259,11 @@ pub(super) fn nearest_captions<'a>(
         if train.is_empty() || !folder.is_dir() || !FeatureCache::open(&folder).is_ok_and(has_all) {
             return Ok(None);
         }
-        let cache = extract_examples(examples, &PlaceOfData::of(dataset), encoder, config, |_| true)?.open()?;
+        // The baseline is not worth an evaluation that fails because the cache cannot be written.
+        let Ok(report) = extract_examples(examples, &PlaceOfData::of(dataset), encoder, config, |_| true) else {
+            return Ok(None);
+        };
+        let cache = report.open()?;
         let names = |examples: &[&'a Example]| examples.iter().map(|example| example.name.as_str()).collect::<Vec<_>>();
         let of: Vec<&str> = examples.iter().map(|example| example.name.as_str()).collect();
         let nearest = cache.nearest(&of, &names(&train), 1)?;

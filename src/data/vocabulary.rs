@@ -147,6 +147,14 @@ impl Vocabulary {
 
     /// A vocabulary of these words, without counts: one that another program has made, whose words may be split in another way.
     ///
+    /// ```
+    /// use captionlab::data::Vocabulary;
+    /// let vocabulary = Vocabulary::of_words(&["dog", "t-shirt"])?;
+    /// assert_eq!(vocabulary.decode(&[4, 5]), "dog t-shirt");
+    /// assert!(Vocabulary::of_words(&["dog", "dog"]).is_err() && Vocabulary::of_words(&["a dog"]).is_err());
+    /// # Ok::<(), captionlab::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Argument`] for a word that stands in it twice, is empty or has white space.
     pub fn of_words<S: AsRef<str>>(words: &[S]) -> Result<Self> {
@@ -342,6 +350,10 @@ impl Vocabulary {
             return Err((None, format!("this is `{format}` version {version}, not `{FORMAT}` version {VERSION}")));
         }
         stored.config.validate().map_err(|error| (None, error.to_string()))?;
+        let odd = stored.words.iter().find(|(word, _)| Self::words(word) != [word.as_str()]);
+        if let Some((word, _)) = odd {
+            return Err((None, format!("`{word}` is not a word (lower-case, alphanumeric)")));
+        }
         Self::checked(stored.config, stored.words).map_err(|problem| (None, problem))
     }
 }
