@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use captionlab::caption::{CaptionTraining, Captioner, CaptionerConfig, Decoding};
 use captionlab::data::{Dataset, Example, ImageSource, Layout, Random, Split};
-use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Run, RunSettings};
+use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Run, RunSettings, StartFrom};
 
 const FOLDER: &str = "CAPTIONLAB_TEST_RUN_FOLDER";
 const PICTURES: &str = "CAPTIONLAB_TEST_PICTURES";
+/// The run that self-critical training begins with; without it, the true words are learnt.
+const SPOKEN: &str = "CAPTIONLAB_TEST_SPOKEN";
 
 /// Plain squares in three colours; the captions name the colour.
 fn dataset(folder: &Path) -> Dataset {
@@ -32,11 +34,13 @@ fn dataset(folder: &Path) -> Dataset {
     Dataset { name: "squares".into(), layout: Layout::Folder, examples: examples.collect(), notes: vec![] }
 }
 
-fn training(folder: PathBuf, pictures: &Path) -> CaptionTraining {
+fn training(folder: PathBuf, pictures: &Path, spoken: Option<PathBuf>) -> CaptionTraining {
     CaptionTraining {
         captioner: CaptionerConfig { word_size: 16, image_size: 16, hidden_size: 24, ..CaptionerConfig::scenes() },
         captions_per_picture: 2,
+        self_critical: spoken.is_some(),
         run: RunSettings {
+            start_from: spoken.map(|path| StartFrom { path, prefix: String::new() }).into_iter().collect(),
             epochs: 20,
             batch_size: 8,
             // After every step: many of the kills hit the writing of a checkpoint.
@@ -54,18 +58,21 @@ fn training(folder: PathBuf, pictures: &Path) -> CaptionTraining {
 fn child_that_trains() {
     let (Ok(folder), Ok(pictures)) = (std::env::var(FOLDER), std::env::var(PICTURES)) else { return };
     let (folder, dataset) = (PathBuf::from(folder), dataset(Path::new(&pictures)));
+    let spoken = std::env::var_os(SPOKEN).map(PathBuf::from);
     let mut run = match folder.join(CHECKPOINT_FILE).exists() {
         true => Run::resume::<CaptionTraining>(&folder, &dataset).unwrap(),
-        false => Run::start(&training(folder, Path::new(&pictures)), &dataset).unwrap(),
+        false => Run::start(&training(folder, Path::new(&pictures), spoken), &dataset).unwrap(),
     };
     run.wait().unwrap();
 }
 
-fn start_child(folder: &Path, pictures: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn start_child(folder: &Path, pictures: &Path, spoken: Option<&Path>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "child_that_trains", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .env(PICTURES, pictures)
+        .envs(spoken.map(|spoken| (SPOKEN, spoken)))
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -86,14 +93,22 @@ fn log(folder: &Path) -> Vec<serde_json::Value> {
 fn a_killed_run_resumes_and_ends_with_the_same_bits() {
     let pictures = tempfile::tempdir().unwrap();
     dataset(pictures.path());
+    let spoken = killed_again_and_again(pictures.path(), None);
+    killed_again_and_again(pictures.path(), Some(spoken.path()));
+}
+
+/// Trains in one go, and again with kills, and compares both; self-critically, where a run is given that speaks already.
+fn killed_again_and_again(pictures: &Path, spoken: Option<&Path>) -> tempfile::TempDir {
     let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    assert!(start_child(whole.path(), pictures.path()).wait().unwrap().success());
+    let start_child = |folder: &Path| start_child(folder, pictures, spoken);
+    let most = if spoken.is_some() { 3 } else { 8 };
+    assert!(start_child(whole.path()).wait().unwrap().success());
 
     let step = || Checkpoint::read(killed.path()).map_or(0, |checkpoint| checkpoint.position.step);
     let mut random = Random::new(std::process::id().into());
     let mut kills = Vec::new();
     loop {
-        let mut child = start_child(killed.path(), pictures.path());
+        let mut child = start_child(killed.path());
         // Once it has moved on by some steps, it lives for a moment longer.
         let (before, started) = (step(), Instant::now());
         let goal = before + random.below(20) as u64;
@@ -120,8 +135,8 @@ fn a_killed_run_resumes_and_ends_with_the_same_bits() {
                 kills.push(step());
             }
         }
-        if kills.len() == 8 {
-            assert!(start_child(killed.path(), pictures.path()).wait().unwrap().success());
+        if kills.len() == most {
+            assert!(start_child(killed.path()).wait().unwrap().success());
             break;
         }
     }
@@ -139,13 +154,14 @@ fn a_killed_run_resumes_and_ends_with_the_same_bits() {
         assert_eq!(bits(tensor), bits(&killed_end.tensors[name]), "{name} differs after kills at steps {kills:?}");
     }
     assert_eq!(log(whole.path()), log(killed.path()));
+    whole
 }
 
 #[test]
 fn a_run_is_resumed_with_its_own_data_only() {
     let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut dataset = dataset(pictures.path());
-    let mut run = Run::start(&training(folder.path().join("run"), pictures.path()), &dataset).unwrap();
+    let mut run = Run::start(&training(folder.path().join("run"), pictures.path(), None), &dataset).unwrap();
     run.stop().unwrap();
     dataset.examples[5].captions[0].push('s');
     let error = Run::resume::<CaptionTraining>(folder.path().join("run"), &dataset).unwrap_err().to_string();
@@ -160,7 +176,7 @@ fn python_opens_a_checkpoint() {
         return;
     }
     let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let training = training(folder.path().join("run"), pictures.path());
+    let training = training(folder.path().join("run"), pictures.path(), None);
     let mut run = Run::start(&training, &dataset(pictures.path())).unwrap();
     run.stop().unwrap();
     let script = "
