@@ -150,11 +150,13 @@ mod tests {
     #[test]
     fn a_thread_sets_its_own_number_of_threads_and_no_other() {
         let before = tch::get_num_threads();
-        let inside = std::thread::spawn(|| {
+        let inside = std::thread::spawn(move || {
             set_own_threads(3);
-            (tch::get_num_threads(), std::thread::spawn(tch::get_num_threads).join().unwrap())
+            // A thread that begins just when a test beside this one sets a number of its own may take that one.
+            let later = || std::thread::spawn(tch::get_num_threads).join().unwrap();
+            (tch::get_num_threads(), (0..100).any(|_| later() == before))
         });
-        assert_eq!(inside.join().unwrap(), (3, before));
+        assert_eq!(inside.join().unwrap(), (3, true));
         assert_eq!(tch::get_num_threads(), before);
     }
 
