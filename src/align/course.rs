@@ -20,6 +20,8 @@ const WORD_IDS: [&str; 4] = ["vocab_word2idx", "word2idx", "word_to_idx", "vocab
 /// The special tokens, by the id that they have in a [`Vocabulary`]: what checkpoints call them, without brackets.
 const SPECIALS: [&[&str]; 4] = [&["pad"], &["start", "sos", "bos"], &["end", "eos"], &["unk", "unknown"]];
 
+const WORD_EMBEDDING: &str = "word_embedding.weight";
+
 /// Whether a file is one of PyTorch, by its name.
 pub(crate) fn is_of_pytorch(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "pth" || extension == "pt")
@@ -92,12 +94,15 @@ impl CourseCheckpoint {
         self.rows.iter().flatten().count() as i64
     }
 
-    /// A tensor with a row for each id of the checkpoint, as one with a row for each id of the vocabulary.
-    fn in_order(&self, rows: &Tensor, missing: f64) -> Result<Tensor> {
-        let none = rows.f_narrow(0, 0, 1)?.f_full_like(missing)?;
-        let all = Tensor::f_cat(&[rows, &none], 0)?;
+    /// Gives a weight that is taken, with a row for each id of the checkpoint, a row for each id of the vocabulary; `missing` stands in
+    /// those of special tokens that the checkpoint lacks.
+    fn reorder(&mut self, name: &str, missing: f64) -> Result<()> {
+        let Some(rows) = self.named.get(name) else { return Ok(()) };
+        let all = Tensor::f_cat(&[rows, &rows.f_narrow(0, 0, 1)?.f_full_like(missing)?], 0)?;
         let order: Vec<i64> = self.rows.iter().map(|row| row.unwrap_or(self.words())).collect();
-        Ok(all.f_index_select(0, &Tensor::from_slice(&order))?)
+        let rows = all.f_index_select(0, &Tensor::from_slice(&order))?;
+        self.named.insert(name.to_string(), rows);
+        Ok(())
     }
 
     /// Takes the recurrent layer, and returns what it reads, its state, and whether it reads backwards too.
@@ -115,8 +120,8 @@ impl CourseCheckpoint {
             let is_of_lstm = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
                 .iter()
                 .any(|known| own.strip_suffix("_reverse").unwrap_or(own) == *known);
-            if is_of_lstm && let Some(tensor) = self.tensors.remove(&name) {
-                self.named.insert(format!("lstm.{own}"), tensor);
+            if is_of_lstm {
+                self.take(&name, &format!("lstm.{own}"));
             }
         }
         let size = |name: &str| self.named.get(name).map(Tensor::size);
@@ -135,17 +140,15 @@ impl CourseCheckpoint {
             let size = tensor.size();
             size.len() == 2 && size[0] == words && !layers.iter().any(|layer| layer.weight == **name)
         };
-        let found: Vec<String> = self.tensors.iter().filter(is_embedding).map(|(name, _)| name.clone()).collect();
-        match found.as_slice() {
-            [name] => {
-                let vectors = self.tensors.remove(name).ok_or_else(|| self.refusal("it changes"))?;
-                let vectors = self.in_order(&vectors, 0.0)?;
-                let size = vectors.size()[1];
-                self.named.insert("word_embedding.weight".to_string(), vectors);
-                Ok(size)
-            }
-            _ => Err(self.refusal(format!("{} of its weights are vectors of {words} words: {found:?}", found.len()))),
-        }
+        let found: Vec<(String, i64)> =
+            self.tensors.iter().filter(is_embedding).map(|(name, vectors)| (name.clone(), vectors.size()[1])).collect();
+        let [(name, size)] = found.as_slice() else {
+            let problem = format!("{} of its weights are vectors of {words} words: {found:?}", found.len());
+            return Err(self.refusal(problem));
+        };
+        self.take(name, WORD_EMBEDDING);
+        self.reorder(WORD_EMBEDDING, 0.0)?;
+        Ok(*size)
     }
 
     /// The fully connected layers that are not taken.
@@ -159,27 +162,28 @@ impl CourseCheckpoint {
         self.tensors.iter().filter_map(layer).collect()
     }
 
-    /// Takes a layer under a name.
-    pub(crate) fn take_layer(&mut self, layer: &CourseLayer, name: &str) {
-        for (from, to) in [(&layer.weight, "weight"), (&layer.bias, "bias")] {
-            if let Some(tensor) = self.tensors.remove(from) {
-                self.named.insert(format!("{name}.{to}"), tensor);
-            }
+    /// Takes a weight under a name.
+    fn take(&mut self, from: &str, name: &str) {
+        if let Some(tensor) = self.tensors.remove(from) {
+            self.named.insert(name.to_string(), tensor);
         }
     }
 
-    /// Takes the layer that predicts words.
+    /// Takes a layer under a name.
+    pub(crate) fn take_layer(&mut self, layer: &CourseLayer, name: &str) {
+        self.take(&layer.weight, &format!("{name}.weight"));
+        self.take(&layer.bias, &format!("{name}.bias"));
+    }
+
+    /// Takes the layer that predicts words from that many numbers. What it lacks is never said.
     pub(crate) fn take_output(&mut self, inputs: i64) -> Result<()> {
         let words = self.words();
         let Some(layer) = self.layers().into_iter().find(|one| (one.outputs, one.inputs) == (words, inputs)) else {
             return Err(self.refusal(format!("it has no layer from {inputs} numbers to {words} words")));
         };
-        let taken = (self.tensors.remove(&layer.weight), self.tensors.remove(&layer.bias));
-        let (Some(weight), Some(bias)) = taken else { return Err(self.refusal("it changes")) };
-        let (weight, bias) = (self.in_order(&weight, 0.0)?, self.in_order(&bias, f64::from(f32::MIN))?);
-        self.named.insert("output.weight".to_string(), weight);
-        self.named.insert("output.bias".to_string(), bias);
-        Ok(())
+        self.take_layer(&layer, "output");
+        self.reorder("output.weight", 0.0)?;
+        self.reorder("output.bias", f64::from(f32::MIN))
     }
 
     /// Adds a weight of another checkpoint.
@@ -246,7 +250,7 @@ impl Aligner {
         // Where features are as wide as both states together, what is called after images is of regions.
         let looks = |layer: &CourseLayer| {
             let name = layer.weight.to_lowercase();
-            ["image", "img", "region", "visual", "vision", "ip."].iter().any(|part| name.contains(part))
+            ["image", "img", "region", "visual", "vision"].iter().any(|part| name.contains(part))
         };
         let of_states = layers.iter().filter(|one| one.inputs == 2 * hidden);
         let mut candidates: Vec<CourseLayer> = of_states.cloned().collect();

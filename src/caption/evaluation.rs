@@ -132,8 +132,9 @@ impl fmt::Display for CaptionEvaluation {
             }
         }
         write!(formatter, "CIDEr-D {:.3}, always the same {:.3}", self.cider_d, self.most_frequent_cider_d)?;
-        if let Some(nearest) = self.nearest_neighbour_cider_d {
-            write!(formatter, ", of the nearest training picture {nearest:.3}")?;
+        match self.nearest_neighbour_cider_d {
+            Some(nearest) => write!(formatter, ", of the nearest training picture {nearest:.3}")?,
+            None => formatter.write_str(", of the nearest training picture not known (its features are not cached)")?,
         }
         if let Some(person) = self.person_cider_d {
             write!(formatter, ", a person against the others {person:.3}")?;

@@ -369,7 +369,7 @@ impl Generator {
                 inputs[token] = if drawn > Vocabulary::UNKNOWN { drawn } else { inputs[token] };
             }
         }
-        Ok(PackedCaptions { inputs: Tensor::from_slice(&inputs), ..captions.handle() })
+        Ok(captions.with_inputs(&inputs))
     }
 
     /// The mean cross entropy of the captions' tokens, in nats, without dimensions: how surprised the generator is by the right
@@ -448,21 +448,18 @@ impl Generator {
             ));
         }
         let sum = |tensor: &Tensor, keep: bool| tensor.sum_dim_intlist([1i64].as_slice(), keep, Kind::Float);
-        let gates_of = |vector: Tensor| match self.initial {
-            Some(_) => Image::Initial(vector),
-            None => Image::Gates(self.image_gates(&vector)),
-        };
-        if let Some(aligned) = &self.aligned {
-            let visual = sum(&(aligned.forward(features, None)? * mask.unsqueeze(2)), false) / sum(mask, true);
-            return Ok(gates_of(drop(self.image_projection.forward(&visual).relu())));
-        }
-        let features = &match self.config.normalise {
-            true => {
+        let features = &match (&self.aligned, self.config.normalise) {
+            // The mean in the aligner's space is the only region then.
+            (Some(aligned), _) => {
+                let visual = sum(&(aligned.forward(features, None)? * mask.unsqueeze(2)), false) / sum(mask, true);
+                visual.unsqueeze(1)
+            }
+            (None, true) => {
                 features
                     * (features.norm_scalaropt_dim(2.0, [2i64], true).clamp_min(1e-6).reciprocal()
                         * (size[2] as f64).sqrt())
             }
-            false => features.shallow_clone(),
+            (None, false) => features.shallow_clone(),
         };
         let projected = self.image_projection.forward(features);
         let vectors = match &self.geometry_projection {
@@ -476,15 +473,19 @@ impl Generator {
         };
         let masked = || &vectors * mask.unsqueeze(2);
         let vector = match self.config.pooling {
-            Pooling::WholePicture => vectors.select(1, 0),
-            Pooling::Mean | Pooling::AlignedMean => sum(&masked(), false) / sum(mask, true),
+            Pooling::WholePicture | Pooling::AlignedMean => vectors.select(1, 0),
+            Pooling::Mean => sum(&masked(), false) / sum(mask, true),
             // After a ReLU, 0 is the least there is: a row without a region never wins.
             Pooling::Max => masked().amax([1], false),
             Pooling::Attention => {
                 return Ok(Image::Regions { vectors: drop(vectors), mask: mask.shallow_clone() });
             }
         };
-        Ok(gates_of(drop(vector)))
+        let vector = drop(vector);
+        Ok(match self.initial {
+            Some(_) => Image::Initial(vector),
+            None => Image::Gates(self.image_gates(&vector)),
+        })
     }
 
     /// The state before the first word where the image vector decides it.

@@ -48,10 +48,10 @@ impl PackedCaptions {
         })
     }
 
-    /// A second handle to the same captions.
-    pub(super) fn handle(&self) -> Self {
-        let [inputs, targets, pictures] = [&self.inputs, &self.targets, &self.pictures].map(Tensor::shallow_clone);
-        Self { inputs, targets, pictures, steps: self.steps.clone() }
+    /// The same captions, of which other words are read.
+    pub(super) fn with_inputs(&self, inputs: &[i64]) -> Self {
+        let [targets, pictures] = [&self.targets, &self.pictures].map(Tensor::shallow_clone);
+        Self { inputs: Tensor::from_slice(inputs), targets, pictures, steps: self.steps.clone() }
     }
 
     /// How many captions there are.

@@ -110,7 +110,7 @@ impl Trainer {
             if let Entry::Epoch { epoch, validation_loss, metrics, .. } = &entry {
                 let end = EpochEnd { loss: *validation_loss, metrics: metrics.clone(), samples: Vec::new() };
                 best.update(&settings, *epoch, &end);
-                update(&mut plateau, &settings, &end);
+                update_plateau(&mut plateau, &settings, &end);
             }
             state.record(entry);
         }
@@ -225,7 +225,7 @@ impl Trainer {
         if self.best.update(&self.settings, self.position.epoch, &end) {
             Checkpoint::write_best(&self.folder, &self.description, self.position, self.task.weights())?;
         }
-        update(&mut self.plateau, &self.settings, &end);
+        update_plateau(&mut self.plateau, &self.settings, &end);
         let EpochEnd { loss, metrics, samples } = end;
         self.record(Entry::Epoch { epoch: self.position.epoch, validation_loss: loss, metrics, samples })?;
         self.save()?;
@@ -314,7 +314,7 @@ fn freeze(task: &mut dyn Task, settings: &RunSettings) -> Result<()> {
 }
 
 /// Takes the value of an epoch by which the learning rate may fall.
-fn update(plateau: &mut Plateau, settings: &RunSettings, end: &EpochEnd) {
+fn update_plateau(plateau: &mut Plateau, settings: &RunSettings, end: &EpochEnd) {
     let keep = settings.keep_best.clone().unwrap_or_default();
     plateau.update(settings.schedule, &keep, value_of(&keep.metric, end));
 }

@@ -118,6 +118,9 @@ impl FeatureBatch {
     /// Single regions as pictures of their own, given as (number of the picture, number of the region). Behind each stands the whole
     /// picture as padding, from whose box its size is known.
     ///
+    /// # Shapes
+    /// - result: `[regions, 2, width]`
+    ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) when a number is too large.
     pub(crate) fn of_regions(&self, regions: &[(usize, usize)]) -> Result<Self> {
