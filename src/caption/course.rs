@@ -191,8 +191,7 @@ print(json.dumps(told))
                 assert_eq!(vocabulary.word_count(), 6);
                 let ids: Vec<Vec<i64>> = told.said.iter().map(|text| vocabulary.encode(text)).collect();
                 let captions: Vec<(usize, &[i64])> = ids.iter().map(Vec::as_slice).enumerate().collect();
-                let ours =
-                    captioner.generator.distributions(features, &PackedCaptions::new(&captions, 9), None).unwrap();
+                let ours = captioner.generator.distributions(features, &PackedCaptions::new(&captions, 9)).unwrap();
                 for (caption, places) in told.logits.iter().enumerate() {
                     for (place, logits) in places.iter().enumerate() {
                         let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();

@@ -161,6 +161,10 @@ pub(super) struct ExplainedStep {
     pub(super) attention: Vec<f32>,
 }
 
+/// At most so many logits are computed at a time, 20 MB. For more than 32 MB the allocator of Linux asks the system anew at every step,
+/// which clears each page first.
+const LOGITS_AT_ONCE: i64 = 5_000_000;
+
 /// Numbers that say where a region is.
 const GEOMETRY: i64 = 7;
 
@@ -293,13 +297,27 @@ impl Generator {
         captions: &PackedCaptions,
         random: Option<&mut Random>,
     ) -> Result<Tensor> {
-        let log_probabilities = self.distributions(features, captions, random)?;
-        let targets = captions.targets.to_device(log_probabilities.device()).unsqueeze(1);
-        Ok(log_probabilities.f_gather(1, &targets, false)?.squeeze_dim(1))
+        let outputs = self.outputs(features, captions, random)?;
+        let targets = captions.targets.to_device(outputs.device()).unsqueeze(1);
+        let tokens = (LOGITS_AT_ONCE / self.word_embedding.size()[0]).max(1);
+        let parts = outputs.split(tokens, 0).into_iter().zip(targets.split(tokens, 0));
+        let log_probabilities = parts
+            .map(|(outputs, targets)| Ok(self.log_softmax(&outputs)?.f_gather(1, &targets, false)?.squeeze_dim(1)))
+            .collect::<Result<Vec<Tensor>>>()?;
+        Ok(Tensor::f_cat(&log_probabilities, 0)?)
     }
 
     /// As [`Generator::log_probabilities`], of every word at each token, `[tokens, vocabulary]`.
-    pub(super) fn distributions(
+    pub(super) fn distributions(&self, features: &FeatureBatch, captions: &PackedCaptions) -> Result<Tensor> {
+        self.log_softmax(&self.outputs(features, captions, None)?)
+    }
+
+    fn log_softmax(&self, outputs: &Tensor) -> Result<Tensor> {
+        Ok(self.logits(outputs).f_log_softmax(1, Kind::Float)?)
+    }
+
+    /// What predicts the word at each token, `[tokens, outputs]`.
+    fn outputs(
         &self,
         features: &FeatureBatch,
         captions: &PackedCaptions,
@@ -342,8 +360,7 @@ impl Generator {
                 Tensor::cat(&[hidden, Tensor::cat(&contexts, 0)], 1)
             }
         };
-        let hidden = dropout(hidden, output_dropout, random);
-        Ok(self.logits(&hidden).f_log_softmax(1, Kind::Float)?)
+        Ok(dropout(hidden, output_dropout, random))
     }
 
     /// The captions with a share of the words that are read replaced by words that the generator draws itself, given the true words
@@ -358,7 +375,7 @@ impl Generator {
         share: f64,
         random: &mut Random,
     ) -> Result<PackedCaptions> {
-        let logs = tch::no_grad(|| self.distributions(features, captions, None))?.f_to_device(Device::Cpu)?;
+        let logs = tch::no_grad(|| self.distributions(features, captions))?.f_to_device(Device::Cpu)?;
         let mut inputs = Vec::<i64>::try_from(&captions.inputs)?;
         for (token, before) in captions.tokens_before() {
             if f64::from(random.unit()) < share {
@@ -917,6 +934,33 @@ mod tests {
             assert!(captions.iter().any(|caption| !caption.is_empty()), "{temperature:e}");
             assert!(captions.iter().flatten().all(|&word| word > Vocabulary::UNKNOWN), "{temperature:e}");
         }
+    }
+
+    #[test]
+    fn a_batch_of_more_logits_than_are_computed_at_once_is_learnt_as_a_whole() {
+        const WORDS: i64 = 50_000;
+        let config = CaptionerConfig {
+            word_size: 2,
+            image_size: 2,
+            hidden_size: 2,
+            word_dropout: 0.0,
+            ..CaptionerConfig::default()
+        };
+        let mut weights = Weights::new(4, Device::Cpu);
+        let generator = Generator::new(&config, 7, WORDS as usize, &mut weights).unwrap();
+        let captions: Vec<Vec<i64>> = (0..13).map(|row| (0..7).map(|word| 4 + row * 97 + word).collect()).collect();
+        let captions: Vec<(usize, &[i64])> = captions.iter().map(|words| (0, words.as_slice())).collect();
+        let packed = PackedCaptions::new(&captions, 8);
+        assert!(packed.tokens() as i64 > LOGITS_AT_ONCE / WORDS);
+        let whole =
+            generator.distributions(&features(1), &packed).unwrap().gather(1, &packed.targets.unsqueeze(1), false);
+        let parts = generator.log_probabilities(&features(1), &packed, None).unwrap();
+        let gradient = |loss: &Tensor| {
+            let weight = &generator.output.weight;
+            Tensor::run_backward(&[loss.mean(Kind::Float)], &[weight], false, false).swap_remove(0)
+        };
+        assert!((&parts - whole.squeeze_dim(1)).abs().max().double_value(&[]) < 1e-6);
+        assert!((gradient(&parts) - gradient(&whole)).abs().max().double_value(&[]) < 1e-8);
     }
 
     #[test]
