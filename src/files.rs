@@ -183,12 +183,12 @@ pub(crate) fn project_folder() -> PathBuf {
 
 /// The cache folder shared by all checkouts of a user: `CAPTIONLAB_CACHE`, or `captionlab` in the user's cache folder. Set-up
 /// (xtask/src/paths.rs) uses the same rule. `None` where the user has no cache folder.
-#[cfg(feature = "scores")]
+#[cfg(any(feature = "live", feature = "scores"))]
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     cache_folder_of(variable, cfg!(target_os = "macos"))
 }
 
-#[cfg(feature = "scores")]
+#[cfg(any(feature = "live", feature = "scores"))]
 fn cache_folder_of(variable: impl Fn(&str) -> Option<PathBuf>, is_macos: bool) -> Option<PathBuf> {
     if let Some(cache) = variable("CAPTIONLAB_CACHE") {
         return Some(std::path::absolute(&cache).unwrap_or(cache));

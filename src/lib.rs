@@ -50,6 +50,7 @@
 //! | [`align`] | which word is which region: the aligner, its loss, smoothing |
 //! | [`caption`] | the captioner, which reads features and never pictures |
 //! | [`show`] | figures and tables for notebooks |
+//! | `live` | the local page: webcam captions, and trainings watched as they run |
 //!
 //! # Glossary
 //!
@@ -82,6 +83,7 @@
 //! | `tables` | data frames, and `scores` |
 //! | `pytorch` | `nn::read_weights` reads PyTorch's own formats too |
 //! | `clip-text` | the vocabulary of CLIP, its training, and alignment by CLIP as it is |
+//! | `live` | the local page: a web server for this computer's browsers |
 //! | `download` | published weights and data sets, over HTTP |
 //! | `cli` | the programs `captionlab` and `captionlab-score` |
 //! | `score-command` | `captionlab-score` alone, which needs no libtorch |
@@ -98,6 +100,8 @@ mod files;
 mod in_cells;
 #[cfg(feature = "tensors")]
 mod kinds;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod metrics;
 #[cfg(feature = "tensors")]
 pub mod nn;
@@ -134,6 +138,8 @@ pub mod prelude {
         Dataset, Example, ImageLoader, ImageSource, Layout, LoaderConfig, Preprocess, Random, Split, Vocabulary,
         VocabularyConfig, own_image, pad,
     };
+    #[cfg(feature = "live")]
+    pub use crate::live::{Film, Live, LiveConfig, Models, Shot, Source};
     pub use crate::metrics::{self, BleuCounts, CaptionToScore, Cider, Ranks};
     #[cfg(feature = "scores")]
     pub use crate::metrics::{Meteor, MeteorData, MeteorWords, Metric, Report, Tokenizer};

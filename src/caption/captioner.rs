@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
+use std::time::Instant;
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -11,12 +12,13 @@ use tch::Device;
 
 use super::decode::{Predictor, decode};
 use super::{
-    CaptionEvaluation, CaptionerConfig, Decoding, ExplainedWord, Explanation, Generator, Hypothesis, evaluate,
+    CaptionEvaluation, CaptionerConfig, Decoding, Described, ExplainedWord, Explanation, Generator, Hypothesis,
+    evaluate,
 };
 #[cfg(feature = "pytorch")]
 use crate::align::is_of_pytorch;
 use crate::data::readable::{decode_readable, write_unreadable};
-use crate::data::{Dataset, Example, Split, Vocabulary};
+use crate::data::{BoundingBox, Dataset, Example, Split, Vocabulary};
 use crate::nn::Weights;
 use crate::train::{Model, read_model};
 use crate::vision::word_detector::SmallCnnConfig;
@@ -280,11 +282,26 @@ impl Captioner {
                 "Take words of its training captions.",
             ));
         }
+        let (batch, boxes) = self.look(picture)?;
+        self.explain_features(&batch, boxes, &ids, runners_up)
+    }
+
+    /// The features of one picture, and its regions.
+    fn look(&self, picture: &RgbImage) -> Result<(FeatureBatch, Vec<BoundingBox>)> {
         let features = self.encoder.encode(std::slice::from_ref(picture))?;
         let batch = FeatureBatch::of(&features)?.to_device(self.weights.device())?;
-        let boxes = features.into_iter().next().map_or_else(Vec::new, |features| features.boxes);
+        Ok((batch, features.into_iter().next().map_or_else(Vec::new, |features| features.boxes)))
+    }
+
+    fn explain_features(
+        &self,
+        batch: &FeatureBatch,
+        boxes: Vec<BoundingBox>,
+        ids: &[i64],
+        runners_up: usize,
+    ) -> Result<Explanation> {
         let word = |id: i64| self.vocabulary.word(id).unwrap_or("?").to_string();
-        let steps = self.generator.explain(&batch, &ids)?;
+        let steps = self.generator.explain(batch, ids)?;
         let words = steps.into_iter().zip(ids.iter().chain([&Vocabulary::END])).map(|(step, &id)| {
             let probability = |id: usize| step.log_probabilities[id].exp();
             let mut order: Vec<usize> = (0..step.log_probabilities.len()).collect();
@@ -298,6 +315,29 @@ impl Captioner {
             }
         });
         Ok(Explanation { words: words.collect(), boxes })
+    }
+
+    /// Captions of one picture, the best first, with what the captioner looked at and how long each stage took. The picture is encoded
+    /// once for all of it.
+    ///
+    /// # Errors
+    /// As [`Captioner::caption_pictures`].
+    pub fn describe(&self, picture: &RgbImage, decoding: &Decoding) -> Result<Described> {
+        decoding.validate()?;
+        let mut clock = Instant::now();
+        let mut lap = || {
+            let taken = clock.elapsed();
+            clock = Instant::now();
+            taken
+        };
+        let (batch, boxes) = self.look(picture)?;
+        let encode = lap();
+        let hypotheses = self.generator.decode(&batch, decoding, 0)?.into_iter().next().unwrap_or_default();
+        let speak = lap();
+        let words = hypotheses.first().map_or(&[] as &[i64], |best| &best.words);
+        let explanation = self.explain_features(&batch, boxes, words, 1)?;
+        let captions = hypotheses.into_iter().map(|hypothesis| Caption::new(&self.vocabulary, hypothesis)).collect();
+        Ok(Described { captions, explanation, encode, speak, explain: lap() })
     }
 
     /// Captions the pictures of those names by their cached features, one sentence each.

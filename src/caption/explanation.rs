@@ -1,7 +1,9 @@
 //! What a captioner thinks of a caption, word by word.
 
 use std::fmt;
+use std::time::Duration;
 
+use super::Caption;
 use crate::data::BoundingBox;
 
 /// A caption in the eyes of a captioner, word by word.
@@ -11,6 +13,21 @@ pub struct Explanation {
     pub words: Vec<ExplainedWord>,
     /// The regions of the picture, the whole picture first, in pixels.
     pub boxes: Vec<BoundingBox>,
+}
+
+/// What a captioner says of one picture, what it looked at, and how long that took: [`Captioner::describe`](super::Captioner::describe).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Described {
+    /// The best first.
+    pub captions: Vec<Caption>,
+    /// Of the best caption.
+    pub explanation: Explanation,
+    /// Finding the regions and computing their features.
+    pub encode: Duration,
+    /// Choosing the words.
+    pub speak: Duration,
+    /// Asking for the probability and the attention of each word.
+    pub explain: Duration,
 }
 
 /// A word of a caption, given the picture and the words before it.
@@ -46,7 +63,7 @@ impl ExplainedWord {
     }
 }
 
-crate::in_cells::shown_in_cells!(Explanation);
+crate::in_cells::shown_in_cells!(Described, Explanation);
 
 /// Displays a line for each word with its probability, and what else was probable.
 impl fmt::Display for Explanation {
@@ -60,5 +77,23 @@ impl fmt::Display for Explanation {
                 .collect();
             write!(formatter, "\n{word:<12} {probability:.2}   {}", others.join(", "))
         })
+    }
+}
+
+/// Displays the captions with their log probabilities, and the milliseconds of each stage.
+impl fmt::Display for Described {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for caption in &self.captions {
+            writeln!(formatter, "{caption}  ({:.2})", caption.log_probability)?;
+        }
+        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let Self { encode, speak, explain, .. } = self;
+        write!(
+            formatter,
+            "{:.1} ms to encode, {:.1} ms to speak, {:.1} ms to explain",
+            milliseconds(*encode),
+            milliseconds(*speak),
+            milliseconds(*explain)
+        )
     }
 }

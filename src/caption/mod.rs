@@ -30,6 +30,6 @@ pub use config::{CaptionTraining, CaptionerConfig, ImageInjection, Pooling};
 pub use decode::{Decoding, Hypothesis};
 pub use ensemble::Ensemble;
 pub use evaluation::{CaptionEvaluation, RankedCaption, SceneTruth, Truth, evaluate, evaluate_decoding, ranked};
-pub use explanation::{ExplainedWord, Explanation};
+pub use explanation::{Described, ExplainedWord, Explanation};
 pub use generator::Generator;
 pub use packed::PackedCaptions;

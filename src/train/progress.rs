@@ -1,11 +1,14 @@
 //! What the training thread tells those who watch a run.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::log::Entry;
 use super::{Curves, EpochSamples, Phase, Status};
 use crate::Error;
+use crate::data::Example;
 
 /// How a [`Task`](super::Task) speaks to those who watch its run.
 #[derive(Debug, Clone)]
@@ -18,6 +21,16 @@ struct Shared {
     stop: AtomicBool,
     state: Mutex<State>,
     ended: Condvar,
+    page: OnceLock<Page>,
+}
+
+/// What shows the run in a browser: a floor above knows what.
+struct Page(#[cfg_attr(not(feature = "live"), expect(dead_code))] Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Page {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Page")
+    }
 }
 
 #[derive(Debug)]
@@ -26,6 +39,8 @@ pub(super) struct State {
     pub(super) curves: Curves,
     pub(super) samples: Vec<EpochSamples>,
     pub(super) notes: Vec<String>,
+    /// The examples that samples are of.
+    pub(super) sampled: Vec<Example>,
     /// Why the first example was left out, where none was left to train on.
     pub(super) unreadable: Option<String>,
     pub(super) error: Option<Error>,
@@ -34,7 +49,12 @@ pub(super) struct State {
 
 impl Progress {
     pub(super) fn new(state: State) -> Self {
-        let shared = Shared { stop: AtomicBool::new(false), state: Mutex::new(state), ended: Condvar::new() };
+        let shared = Shared {
+            stop: AtomicBool::new(false),
+            state: Mutex::new(state),
+            ended: Condvar::new(),
+            page: OnceLock::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -61,9 +81,49 @@ impl Progress {
         self.state().unreadable = none_left.then(|| first.clone());
     }
 
+    /// Says which examples samples are of.
+    pub(super) fn samples_of(&self, examples: &[Example]) {
+        self.state().sampled = examples.to_vec();
+    }
+
     /// Asks the run to stop at its next checkpoint.
-    pub(super) fn request_stop(&self) {
+    pub(crate) fn request_stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.state().status.clone()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    pub(crate) fn curves(&self) -> Curves {
+        self.state().curves.clone()
+    }
+
+    pub(crate) fn samples(&self) -> Vec<EpochSamples> {
+        self.state().samples.clone()
+    }
+
+    /// The examples that samples are of; empty until the data is ready.
+    #[cfg(feature = "live")]
+    pub(crate) fn sampled(&self) -> Vec<Example> {
+        self.state().sampled.clone()
+    }
+
+    /// The page that shows the run, made by the first who asks.
+    #[cfg(feature = "live")]
+    pub(crate) fn page<P: Any + Send + Sync>(&self, make: impl FnOnce() -> crate::Result<P>) -> crate::Result<Arc<P>> {
+        let page = match self.shared.page.get() {
+            Some(page) => page,
+            None => {
+                let made = Page(Arc::new(make()?));
+                self.shared.page.get_or_init(|| made)
+            }
+        };
+        Arc::clone(&page.0).downcast().map_err(|_| Error::internal("a run has a page of two kinds"))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -100,6 +160,7 @@ impl State {
             curves: Curves::default(),
             samples: Vec::new(),
             notes: Vec::new(),
+            sampled: Vec::new(),
             unreadable: None,
             error: None,
             ended: false,

@@ -165,22 +165,28 @@ impl Run {
 
     /// Where the run stands.
     pub fn status(&self) -> Status {
-        self.progress.state().status.clone()
+        self.progress.status()
     }
 
     /// True while the thread is at work.
     pub fn is_running(&self) -> bool {
-        !self.progress.state().ended
+        !self.progress.has_ended()
     }
 
     /// The losses and metrics until now, from the first step on, also where the run was resumed.
     pub fn curves(&self) -> Curves {
-        self.progress.state().curves.clone()
+        self.progress.curves()
     }
 
     /// What the model made of some fixed examples after each epoch.
     pub fn samples(&self) -> Vec<EpochSamples> {
-        self.progress.state().samples.clone()
+        self.progress.samples()
+    }
+
+    /// What others may watch the run by, also while it is moved or waited for.
+    #[cfg(feature = "live")]
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// What was noticed on the way, a sentence each: which pictures could not be read.

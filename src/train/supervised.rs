@@ -161,7 +161,9 @@ impl<O: Objective + 'static> Task for Supervised<O> {
     }
 
     fn prepare(&mut self, progress: &Progress) -> Result<()> {
-        self.objective.load([&mut self.train, &mut self.validation, &mut self.samples], progress)
+        self.objective.load([&mut self.train, &mut self.validation, &mut self.samples], progress)?;
+        progress.samples_of(&self.samples.examples);
+        Ok(())
     }
 
     fn steps_per_epoch(&self) -> u64 {

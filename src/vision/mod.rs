@@ -1,11 +1,13 @@
 //! Vision networks, each with its own training, and the features that encoders compute with them.
 
+mod classify;
 pub mod clip;
 pub mod faster_rcnn;
 pub mod features;
 mod resnet;
 pub mod word_detector;
 
+pub use classify::Classify;
 pub use clip::{Clip, ClipConfig};
 pub use faster_rcnn::{
     AveragePrecision, Detections, DetectorTraining, FasterRcnn, FasterRcnnConfig, PictureMaps, RegionConfig,

@@ -8,6 +8,7 @@ mod detect;
 mod download;
 mod eval;
 mod extract;
+mod live;
 mod pictures;
 mod progress;
 mod scenes;
@@ -42,6 +43,8 @@ enum Command {
     Caption(caption::CaptionOptions),
     /// Finds the region of a picture that each word of a sentence speaks of, prints them, and draws them.
     Align(align::AlignOptions),
+    /// Captions what a camera sees, live, on a page in the browser.
+    Live(live::LiveOptions),
     /// Computes the features of all pictures of a data set, once: what is there already is found, not computed.
     Extract(extract::ExtractOptions),
     /// Downloads published weights and data sets, or says what there is.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Detect(options) => detect::run(&options),
         Command::Caption(options) => caption::run(&options),
         Command::Align(options) => align::run(&options),
+        Command::Live(options) => live::run(options),
         Command::Extract(options) => extract::run(options),
         Command::Download(options) => download::run(&options),
         Command::Scenes(options) => scenes::run(&options),

@@ -44,6 +44,9 @@ pub struct TrainOptions {
     /// Goes on with the run in this folder, as it was configured.
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Also shows the training on a page in the browser as it runs, whose address is printed.
+    #[arg(long)]
+    watch: bool,
     /// Prints the last loss and metrics as one line of JSON, and everything else on standard error.
     #[arg(long)]
     json: bool,
@@ -80,6 +83,9 @@ pub fn run(options: TrainOptions) -> Result<()> {
     };
     let folder = run.folder().to_path_buf();
     tell(format!("{}: {}", dataset.name, folder.display()))?;
+    if options.watch {
+        tell(run.watch()?.to_string())?;
+    }
     wait(run, tell)?;
     if let Some(save) = &options.save {
         save_model(&folder, save)?;
