@@ -139,7 +139,7 @@ pub mod prelude {
         VocabularyConfig, own_image, pad,
     };
     #[cfg(feature = "live")]
-    pub use crate::live::{Film, Live, LiveConfig, Models, Shot, Source};
+    pub use crate::live::{Film, Filming, Live, LiveConfig, Models, Shot, Source};
     pub use crate::metrics::{self, BleuCounts, CaptionToScore, Cider, Ranks};
     #[cfg(feature = "scores")]
     pub use crate::metrics::{Meteor, MeteorData, MeteorWords, Metric, Report, Tokenizer};

@@ -3,12 +3,13 @@
 use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use captionlab::caption::Captioner;
+use captionlab::caption::{Captioner, Decoding};
 use captionlab::data::Dataset;
-use captionlab::data::scenes::{ClaimScore, Scene, ScenesConfig};
+use captionlab::data::scenes::{ClaimScore, Scene, ScenesConfig, claims};
 use captionlab::live::{Film, Live, LiveConfig, Models, Source};
 use captionlab::train::Run;
 use captionlab::vision::{Classify, WordDetectorTraining};
@@ -407,7 +408,7 @@ fn captions_of_a_film_are_mostly_true() {
     let mut claims = ClaimScore::default();
     // One frame of each of 30 scenes.
     for shot in Film::new(1, 3).step_by(3).take(30) {
-        let said = captioner.describe(&shot.picture, &captionlab::caption::Decoding::greedy()).unwrap();
+        let said = captioner.describe(&shot.picture, &Decoding::greedy()).unwrap();
         claims.add(&shot.scene, &said.captions[0].text);
     }
     assert!(claims.precision() > 0.8 && claims.per_caption() > 0.8, "{claims:?}");
@@ -456,7 +457,56 @@ fn a_training_is_watched_as_it_runs_and_stopped_by_the_page() {
     run.wait().unwrap();
     let ended = viewer.say(json!({ "kind": "status" }));
     assert_eq!((&ended["phase"], &ended["running"]), (&json!("stopped"), &json!(false)), "{ended}");
-    // The page outlives the run in its cell.
-    drop((run, watched));
+    // The page outlives the run in its cell, and tells how it ended when it goes.
+    drop(run);
     assert_eq!(viewer.say(json!({ "kind": "status" }))["phase"], "stopped");
+    watched.stop();
+    assert_eq!((viewer.hear()["phase"].clone(), viewer.hear()["kind"].clone()), (json!("stopped"), json!("goodbye")));
+}
+
+/// A browser of this computer, where there is one.
+fn chromium() -> Option<std::path::PathBuf> {
+    let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|path| path.is_file())
+}
+
+#[test]
+fn the_pages_work_in_a_browser() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join(".venv/bin/python");
+    let packages = "import playwright, axe_playwright_python, jupyterlab, jupyter_server_proxy";
+    let has_packages = Command::new(&python).args(["-c", packages]).output().is_ok_and(|found| found.status.success());
+    let (Some(chromium), true) = (chromium(), has_packages) else {
+        println!("skipped: Chromium, or .venv/bin/python with playwright, is not here");
+        return;
+    };
+    // A scene that the captioner describes rightly, for the camera.
+    let captioner = captioner();
+    let is_right = |scene: &Scene, caption: &str| {
+        let claims = claims(caption);
+        !claims.is_empty() && claims.iter().all(|claim| scene.is_true(claim))
+    };
+    let scene = (0..)
+        .map(|index| Scene::generate(91, index))
+        .find(|scene| {
+            let said = captioner.describe(&scene.draw_at(256), &Decoding::greedy()).unwrap();
+            is_right(scene, &said.captions[0].text)
+        })
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    scene.draw_at(256).save(folder.path().join("scene.png")).unwrap();
+    let live = Live::start(captioner, LiveConfig::default()).unwrap();
+    std::fs::write(folder.path().join("notebook.html"), live.html()).unwrap();
+
+    let browsed = Command::new(python)
+        .arg(root.join("tests/live_browser.py"))
+        .args([chromium.as_os_str(), env!("CARGO_BIN_EXE_captionlab").as_ref(), folder.path().as_os_str()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&browsed.stdout);
+    println!("{text}");
+    assert!(browsed.status.success(), "{text}{}", String::from_utf8_lossy(&browsed.stderr));
+    let captions: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("caption: ")).collect();
+    assert!(!captions.is_empty() && captions.iter().all(|caption| is_right(&scene, caption)), "{captions:?}");
 }

@@ -33,12 +33,12 @@ fn html_of(title: &str, url: &str, port: u16, token: &str, still: Option<&Figure
          const show = (address) => {{ here.querySelector('a').href = address;\
          const frame = document.createElement('iframe'); frame.src = address; frame.title = '{title}';\
          frame.allow = 'camera; fullscreen'; frame.style.cssText = 'width:100%;height:640px;border:1px solid #999;border-radius:6px';\
-         here.lastElementChild.replaceChildren(frame); }};\
+         here.children[1].replaceChildren(frame); }};\
          const there = (address, mode) => fetch(address, {{ mode, cache: 'no-store' }}).then((r) => mode === 'no-cors' || r.ok, () => false);\
          (async () => {{\
          if (['localhost', '127.0.0.1', '[::1]'].includes(location.hostname) && await there(direct, 'no-cors')) return show(direct);\
          if (await there(proxied, 'same-origin')) return show(proxied);\
-         if (!here.querySelector('img')) here.lastElementChild.textContent = 'The page is not there: the program has ended, or this \
+         if (!here.querySelector('img')) here.children[1].textContent = 'The page is not there: the program has ended, or this \
          notebook runs elsewhere and has no jupyter-server-proxy.';\
          }})(); }})();</script></div>"
     )

@@ -30,6 +30,11 @@ pub(super) trait Viewer {
     /// Answers a text of the page.
     fn text(&mut self, text: &Value) -> Vec<Message>;
 
+    /// What it is told last, when the server stops.
+    fn last(&mut self) -> Option<Value> {
+        None
+    }
+
     /// Answers a frame, the newest of those that have come; `superseded` older ones were left out.
     fn frame(&mut self, frame: &Bytes, superseded: u64) -> Vec<Message>;
 }
@@ -78,7 +83,9 @@ pub(super) fn serve(
         Err(Ended::Gone) => return,
         Err(Ended::Stopping) => {
             let goodbye = json!({ "kind": "goodbye", "message": "The server was stopped." });
-            socket.send(text(&goodbye)).ok();
+            for words in channel.viewer.last().iter().chain([&goodbye]) {
+                socket.send(text(words)).ok();
+            }
             (CloseCode::Away, "The server was stopped.".into())
         }
         Err(Ended::CutOff(code, reason)) => (code, reason),

@@ -21,11 +21,31 @@ pub struct Shot {
     pub picture: RgbImage,
 }
 
-/// An endless film of drawn scenes that no captioner has learnt: the camera shakes and breathes, light changes, and the sensor is noisy,
-/// so no two frames are equal. Every few frames the next scene comes. The same film for the same seed.
+/// How a scene is filmed. The default is a good camera close by; other values are what a camera in a room does to pictures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Filming {
+    /// Brightness is multiplied by this, above 0.
+    pub light: f32,
+    /// Most that the sensor adds to or takes from a value, of 255.
+    pub noise: f32,
+    /// Standard deviation of the blur in pixels, of the 272 on a side; 0 for none.
+    pub blur: f32,
+    /// How much of the frame's side the scene takes, above 0 and at most 1; the rest is a grey wall.
+    pub share: f32,
+}
+
+impl Default for Filming {
+    fn default() -> Self {
+        Self { light: 1.0, noise: 6.0, blur: 0.0, share: 1.0 }
+    }
+}
+
+/// An endless film of drawn scenes that no captioner has learnt: the hand shakes, light changes, and the sensor is noisy, so no two
+/// frames are equal. After `frames_of_scene` frames the next scene comes. The same film for the same numbers.
 #[derive(Debug, Clone)]
 pub struct Film {
     random: Random,
+    filming: Filming,
     frames_of_scene: u32,
     scene: Scene,
     drawn: RgbImage,
@@ -35,14 +55,31 @@ pub struct Film {
 impl Film {
     /// A film that shows each scene for so many frames, at least 1; it begins at scene number `first`.
     pub fn new(first: u64, frames_of_scene: u32) -> Self {
+        Self::filmed(first, frames_of_scene, Filming::default())
+    }
+
+    /// As [`Film::new`], filmed in some way.
+    pub fn filmed(first: u64, frames_of_scene: u32, filming: Filming) -> Self {
         let scene = Scene::generate(SEED, first);
-        let drawn = scene.draw_at(DRAWN);
-        Self {
-            random: Random::stream(SEED ^ 1, first),
-            frames_of_scene: frames_of_scene.max(1),
-            scene,
-            drawn,
-            frame: 0,
+        let drawn = filming.place(scene.draw_at(DRAWN));
+        let random = Random::stream(SEED ^ 1, first);
+        Self { random, filming, frames_of_scene: frames_of_scene.max(1), scene, drawn, frame: 0 }
+    }
+}
+
+impl Filming {
+    /// The scene as it stands before the camera.
+    fn place(&self, drawn: RgbImage) -> RgbImage {
+        let side = ((DRAWN as f32 * self.share.clamp(0.05, 1.0)).round() as u32).clamp(1, DRAWN);
+        let mut before = drawn;
+        if side < DRAWN {
+            let small = imageops::resize(&before, side, side, imageops::FilterType::Triangle);
+            before = RgbImage::from_pixel(DRAWN, DRAWN, image::Rgb([150, 148, 144]));
+            imageops::replace(&mut before, &small, i64::from(DRAWN - side) / 2, i64::from(DRAWN - side) / 2);
+        }
+        match self.blur > 0.0 {
+            true => imageops::fast_blur(&before, self.blur),
+            false => before,
         }
     }
 }
@@ -53,21 +90,20 @@ impl Iterator for Film {
     fn next(&mut self) -> Option<Shot> {
         if self.frame == self.frames_of_scene {
             self.scene = Scene::generate(SEED, self.scene.index() + 1);
-            self.drawn = self.scene.draw_at(DRAWN);
+            self.drawn = self.filming.place(self.scene.draw_at(DRAWN));
             self.frame = 0;
         }
         // A slow sway, and a tremble.
-        let sway = |period: f32| (self.frame as f32 / period).sin();
+        let (across, down) = ((self.frame as f32 / 3.1).sin(), (self.frame as f32 / 4.7).sin());
         let middle = SHAKE as f32;
-        let (across, down) = (sway(3.1), sway(4.7));
         let mut place = |sway: f32| (middle + sway * (middle - 2.0) + self.random.between(-2.0, 2.0)).round() as u32;
         let (x, y) = (place(across).min(2 * SHAKE), place(down).min(2 * SHAKE));
         let side = DRAWN - 2 * SHAKE;
         let mut picture = imageops::crop_imm(&self.drawn, x, y, side, side).to_image();
-        let light = self.random.between(0.92, 1.08);
+        let light = self.filming.light * self.random.between(0.92, 1.08);
+        let noise = self.filming.noise.abs();
         for value in picture.iter_mut() {
-            let noise = self.random.between(-6.0, 6.0);
-            *value = (f32::from(*value) * light + noise).round().clamp(0.0, 255.0) as u8;
+            *value = (f32::from(*value) * light + self.random.between(-noise, noise)).round().clamp(0.0, 255.0) as u8;
         }
         self.frame += 1;
         Some(Shot { scene: self.scene.clone(), picture })
@@ -89,5 +125,24 @@ mod tests {
         let again: Vec<Shot> = Film::new(3, 4).take(9).collect();
         assert!(shots.iter().zip(&again).all(|(shot, again)| shot.picture == again.picture));
         assert_eq!(shots[0].picture.dimensions(), (272, 272));
+    }
+
+    #[test]
+    fn a_room_changes_what_the_camera_sees() {
+        let mean = |filming: Filming| {
+            let picture = Film::filmed(0, 1, filming).next().unwrap().picture;
+            picture.iter().map(|&value| f64::from(value)).sum::<f64>() / picture.len() as f64
+        };
+        let good = mean(Filming::default());
+        assert!(mean(Filming { light: 0.4, ..Filming::default() }) < 0.5 * good);
+        // Far away there is little but the wall.
+        assert!((mean(Filming { share: 0.1, ..Filming::default() }) - 148.0).abs() < 15.0);
+        let corner = |filming: Filming| *Film::filmed(0, 1, filming).next().unwrap().picture.get_pixel(0, 0);
+        assert!(corner(Filming { share: 0.5, noise: 0.0, ..Filming::default() })[0].abs_diff(148) < 16);
+        // What is odd does no harm.
+        for odd in [0.0, -1.0, f32::NAN] {
+            let filming = Filming { light: odd, noise: odd, blur: odd, share: odd };
+            assert_eq!(Film::filmed(0, 1, filming).next().unwrap().picture.dimensions(), (272, 272));
+        }
     }
 }

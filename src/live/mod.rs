@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use crate::Result;
 use crate::caption::Decoding;
 
-pub use film::{Film, Shot};
+pub use film::{Film, Filming, Shot};
 pub use models::Models;
 pub use watch::Watched;
 pub use webcam::Live;

@@ -75,7 +75,7 @@ impl About {
             )
         });
         let attention = captioner.config().pooling == crate::caption::Pooling::Attention;
-        Self { name: name.to_string(), about: captioner.to_string(), attention, note }
+        Self { name: name.to_string(), about: captioner.to_string().replace('`', ""), attention, note }
     }
 
     pub(super) fn json(&self) -> Value {

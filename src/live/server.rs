@@ -83,7 +83,7 @@ impl Shared {
 /// A running server. Dropping it stops it.
 pub(super) struct Server {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -116,7 +116,7 @@ impl Server {
         }
         let accepting = Arc::clone(&shared);
         let thread = Builder::new().name("captionlab live".into()).spawn(move || accept(&listener, &accepting));
-        Ok(Self { shared, thread: Some(thread.map_err(|error| failed(&error))?) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread.map_err(|error| failed(&error))?)) })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -138,13 +138,14 @@ impl Server {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.thread.is_some() && !self.shared.is_stopping()
+        !self.shared.is_stopping()
     }
 
     /// Says goodbye to the viewers, and frees the port.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&self) {
         self.shared.stop();
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             thread.join().ok();
         }
     }
@@ -315,7 +316,6 @@ fn connection(stream: TcpStream, shared: &Arc<Shared>) {
                 ("Cache-Control", "no-store"),
                 ("Referrer-Policy", "no-referrer"),
                 ("X-Content-Type-Options", "nosniff"),
-                ("Cross-Origin-Resource-Policy", "same-origin"),
             ];
             respond(&mut stream, 200, &headers, &bytes, request.method() == Method::GET);
         }

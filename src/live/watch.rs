@@ -42,7 +42,7 @@ impl Run {
     pub fn watch_at(&self, config: &LiveConfig) -> Result<Watched> {
         let progress = self.progress().clone();
         let name = self.folder().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let server = self.progress().page(|| {
+        let server = self.progress().page(Server::is_running, || {
             let page = Training { name, pictures: OnceLock::new(), progress };
             Server::start(Box::new(TrainingPage(Arc::new(page))), config)
         })?;
@@ -62,6 +62,11 @@ impl Watched {
     /// The address of the page, for a browser of this computer. Whoever knows it may look, and may stop the training.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Tells the viewers how the training stands, says goodbye, and frees the port.
+    pub fn stop(&self) {
+        self.server.stop();
     }
 
     /// Shows the page below the notebook cell. Notebooks call this for a cell's last expression.
@@ -224,6 +229,10 @@ impl Viewer for Watcher {
             _ => answers.push(text(&problem("The page said something that this server does not know."))),
         }
         answers
+    }
+
+    fn last(&mut self) -> Option<Value> {
+        Some(self.training.status(self.training.progress.should_stop()))
     }
 
     fn frame(&mut self, _frame: &Bytes, _superseded: u64) -> Vec<Message> {

@@ -1,9 +1,9 @@
 //! What the training thread tells those who watch a run.
 
+#[cfg(feature = "live")]
 use std::any::Any;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::log::Entry;
 use super::{Curves, EpochSamples, Phase, Status};
@@ -21,16 +21,9 @@ struct Shared {
     stop: AtomicBool,
     state: Mutex<State>,
     ended: Condvar,
-    page: OnceLock<Page>,
-}
-
-/// What shows the run in a browser: a floor above knows what.
-struct Page(#[cfg_attr(not(feature = "live"), expect(dead_code))] Arc<dyn Any + Send + Sync>);
-
-impl fmt::Debug for Page {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Page")
-    }
+    /// What shows the run in a browser: a floor above knows what.
+    #[cfg(feature = "live")]
+    page: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +46,8 @@ impl Progress {
             stop: AtomicBool::new(false),
             state: Mutex::new(state),
             ended: Condvar::new(),
-            page: OnceLock::new(),
+            #[cfg(feature = "live")]
+            page: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -113,17 +107,23 @@ impl Progress {
         self.state().sampled.clone()
     }
 
-    /// The page that shows the run, made by the first who asks.
+    /// The page that shows the run: the one that was made before, where it is still in use, or else a new one.
     #[cfg(feature = "live")]
-    pub(crate) fn page<P: Any + Send + Sync>(&self, make: impl FnOnce() -> crate::Result<P>) -> crate::Result<Arc<P>> {
-        let page = match self.shared.page.get() {
-            Some(page) => page,
+    pub(crate) fn page<P: Any + Send + Sync>(
+        &self,
+        in_use: impl FnOnce(&P) -> bool,
+        make: impl FnOnce() -> crate::Result<P>,
+    ) -> crate::Result<Arc<P>> {
+        let mut page = self.shared.page.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = page.clone().and_then(|page| page.downcast::<P>().ok());
+        match before.filter(|before| in_use(before)) {
+            Some(before) => Ok(before),
             None => {
-                let made = Page(Arc::new(make()?));
-                self.shared.page.get_or_init(|| made)
+                let made = Arc::new(make()?);
+                *page = Some(Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
+                Ok(made)
             }
-        };
-        Arc::clone(&page.0).downcast().map_err(|_| Error::internal("a run has a page of two kinds"))
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

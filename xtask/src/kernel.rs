@@ -95,7 +95,30 @@ pub fn add_rust_source(paths: &Paths) -> Result<()> {
     })
 }
 
-/// Installs evcxr_jupyter into the cache folder.
+/// The evcxr_jupyter of this version that cargo has installed in one of these folders of programs, and that runs.
+///
+/// The program does not tell its version; cargo's record beside the folder does.
+fn installed(folders: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    let right = format!("\"evcxr_jupyter {EVCXR_VERSION} (");
+    folders.into_iter().find_map(|folder| {
+        let program = folder.join("evcxr_jupyter");
+        let record = fs::read_to_string(folder.parent()?.join(".crates.toml")).ok()?;
+        let runs = || output_of(Command::new(&program).arg("--help")).is_some();
+        (record.contains(&right) && program.is_file() && runs()).then_some(program)
+    })
+}
+
+/// Where programs of cargo lie: on the PATH, and in its home.
+fn program_folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    folders.extend(home.map(|home| home.join("bin")));
+    folders
+}
+
+/// Installs evcxr_jupyter into the cache folder: the one that is on this machine, or else one that is compiled.
 pub fn install(paths: &Paths) -> Result<()> {
     let root = paths.kernel_root();
     fs::create_dir_all(&root)?;
@@ -103,6 +126,16 @@ pub fn install(paths: &Paths) -> Result<()> {
     lock.lock()?;
     if root.join("complete").exists() {
         ready("Rust kernel evcxr_jupyter");
+        return Ok(());
+    }
+    if let Some(program) = installed(program_folders()) {
+        // A copy: an upgrade of theirs shall not change ours.
+        fs::create_dir_all(root.join("bin"))?;
+        let beside = root.join("bin/evcxr_jupyter.new");
+        fs::copy(&program, &beside)?;
+        fs::rename(&beside, paths.kernel_program())?;
+        fs::write(root.join("complete"), "")?;
+        ready(&format!("Rust kernel evcxr_jupyter, found at {}", program.display()));
         return Ok(());
     }
     step("Rust kernel evcxr_jupyter (about 8 minutes)", || {
@@ -418,6 +451,42 @@ mod tests {
         ] {
             assert_eq!(after(OsStr::new("/torch/lib:/rust/lib"), users.map(OsString::from)), expected);
         }
+    }
+
+    #[test]
+    fn a_kernel_that_is_there_is_taken_if_it_is_the_right_one_and_runs() {
+        use std::os::unix::fs::symlink;
+
+        let root = std::env::temp_dir().join(format!("captionlab-kernels-{}", std::process::id()));
+        let right = format!("[v1]\n\"evcxr_jupyter {EVCXR_VERSION} (registry)\" = [\"evcxr_jupyter\"]\n");
+        let program = |name: &str| {
+            ["/bin", "/usr/bin"]
+                .map(|folder| Path::new(folder).join(name))
+                .into_iter()
+                .find(|path| path.exists())
+                .unwrap()
+        };
+        let (runs, fails) = (program("true"), program("false"));
+        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        // What cargo's record says, what the program is, whether it is taken.
+        let cases = [
+            ("right", Some(right.as_str()), &runs, true),
+            ("older", Some("\"evcxr_jupyter 0.21.1 (registry)\" = []"), &runs, false),
+            ("unknown", None, &runs, false),
+            ("broken", Some(right.as_str()), &fails, false),
+            ("nonsense", Some(right.as_str()), &text, false),
+        ];
+        for (name, record, program, taken) in cases {
+            let bin = root.join(name).join("bin");
+            fs::create_dir_all(&bin).unwrap();
+            if let Some(record) = record {
+                fs::write(root.join(name).join(".crates.toml"), record).unwrap();
+            }
+            symlink(program, bin.join("evcxr_jupyter")).unwrap();
+            let found = installed([root.join("nothing/bin"), bin.clone()]);
+            assert_eq!(found, taken.then(|| bin.join("evcxr_jupyter")), "{name}");
+        }
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Set-up, lessons, tests and benchmarks of captionlab: `cargo xtask …`. Builds without libtorch.
 
 mod bench;
+mod browser;
 mod checks;
 mod doctor;
 mod kernel;
@@ -22,7 +23,8 @@ const HELP: &str = "\
 captionlab: the project's commands
 
   cargo xtask lab [--port N] [--no-browser]   set up what is missing, then open the lessons in JupyterLab
-  cargo xtask test                            format, lints, tests, doctests, and every lesson from a fresh kernel
+  cargo xtask test [NAME …]                   format, lints, tests, doctests, and every lesson from a fresh kernel; or a
+                                              part: format, lints, unit, docs, lessons, or tests by their names
   cargo xtask setup                           all that `lab` does, but start
   cargo xtask lessons [--save] [--full] [NAME …]
                                               run lessons: small and quick, or at full size; --save stores full-size outputs
@@ -66,7 +68,7 @@ fn command() -> Result<()> {
             Long("all") if command.as_deref() == Some("clean") => all = true,
             Long("no-browser") if command.as_deref() == Some("lab") => browser = false,
             Long("port") if command.as_deref() == Some("lab") => port = Some(port_of(&arguments.value()?.string()?)?),
-            Value(value) if matches!(command.as_deref(), Some("lessons" | "latency" | "bench" | "kernel")) => {
+            Value(value) if matches!(command.as_deref(), Some("lessons" | "latency" | "bench" | "kernel" | "test")) => {
                 names.push(value.string()?);
             }
             other => return Err(format!("{}. `cargo xtask --help` lists the commands", other.unexpected()).into()),
@@ -76,7 +78,7 @@ fn command() -> Result<()> {
     match command.as_deref() {
         Some("lab") => setup::lab(&paths, port, browser),
         Some("setup") => setup::setup(&paths),
-        Some("test") => tests::test(&paths),
+        Some("test") => tests::test(&paths, &names),
         Some("lessons") => {
             setup::setup(&paths)?;
             lessons::run(&paths, &names, if save { lessons::Mode::Save } else { lessons::Mode::Check }, full || save)

@@ -25,20 +25,17 @@ pub fn setup_beside(
 ) -> Result<()> {
     checks::before_setup()?;
     kernel::add_rust_source(paths)?;
-    let (made, environment) = mpsc::channel::<PathBuf>();
+    let (made, found) = mpsc::channel::<PathBuf>();
     let kernel = move || {
         kernel::install(paths)?;
         // Where there is no environment, that is the failure.
-        let Ok(libtorch) = environment.recv() else { return Ok(()) };
+        let Ok(libtorch) = found.recv() else { return Ok(()) };
         kernel::write_kernelspec(paths, &libtorch)?;
         kernel::warm(paths, &libtorch)?;
         with_kernel()
     };
     let others = move || {
-        python::make_environment(paths)?;
-        let libtorch = checks::libtorch(paths)?;
-        tell_cargo(paths, &libtorch)?;
-        seed_target(paths, &libtorch)?;
+        let libtorch = without_kernel_program(paths)?;
         // Where nobody waits for it, that is the failure.
         if made.send(libtorch).is_err() {
             return Ok(());
@@ -46,6 +43,16 @@ pub fn setup_beside(
         without_kernel()
     };
     side_by_side(kernel, others)
+}
+
+/// Sets up what tests need that use no kernel: Python's packages, and libtorch, whose folder is returned.
+pub fn without_kernel_program(paths: &Paths) -> Result<PathBuf> {
+    checks::before_setup()?;
+    python::make_environment(paths)?;
+    let libtorch = checks::libtorch(paths)?;
+    tell_cargo(paths, &libtorch)?;
+    seed_target(paths, &libtorch)?;
+    Ok(libtorch)
 }
 
 /// Sets up what is missing, then opens the lessons.

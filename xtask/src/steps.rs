@@ -1,7 +1,7 @@
 //! Steps of a set-up: each says what it does, shows that it is alive, and says how long it took.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +103,21 @@ pub fn run(command: &mut Command) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().map_err(|error| format!("{name} cannot be started: {error}"))?;
     wait_for(&mut child, &name, || {})
+}
+
+/// Runs a command to its end, and gives each line of its standard output to `read`. When a step beside it fails, it is ended.
+pub fn run_lines(command: &mut Command, mut read: impl FnMut(&str) + Send) -> Result<ExitStatus> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{name} cannot be started: {error}"))?;
+    let output = child.stdout.take();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let lines = output.into_iter().flat_map(|output| BufReader::new(output).split(b'\n'));
+            lines.map_while(std::io::Result::ok).for_each(|line| read(&String::from_utf8_lossy(&line)));
+        });
+        wait_for(&mut child, &name, || {})
+    })
 }
 
 fn wait_for(child: &mut Child, name: &str, mut meanwhile: impl FnMut()) -> Result<ExitStatus> {

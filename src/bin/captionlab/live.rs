@@ -17,7 +17,7 @@ use crate::terminal::{say, warn};
 pub struct LiveOptions {
     /// The captioner: a file of weights, or the folder of a run; the one that ships with the project, for scenes, when left out. Named
     /// several times, the page offers a choice.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "run", value_name = "DIR")]
     model: Vec<PathBuf>,
     /// Where pictures come from: `camera`, the camera of the computer on which the browser runs; `scenes`, a film of drawn scenes; or a
     /// folder of JPEG and PNG files.
@@ -64,7 +64,9 @@ pub fn run(options: LiveOptions) -> Result<()> {
     };
     let mut models = Models::default();
     for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // The weights of a model are called alike everywhere; its folder says which it is.
+        let folder = if path.is_file() { path.parent() } else { None };
+        let name = folder.unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy().into_owned();
         if models.captioners.iter().any(|(known, _)| *known == name) {
             return Err(Error::argument(
                 format!("two captioners are called {name}"),

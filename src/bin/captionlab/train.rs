@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use captionlab::data::ScenesConfig;
+use captionlab::live::Watched;
 use captionlab::train::{ComparedRun, Comparison, save_model};
 use captionlab::{KINDS, Kind, Result};
 use clap::Args;
@@ -83,10 +84,17 @@ pub fn run(options: TrainOptions) -> Result<()> {
     };
     let folder = run.folder().to_path_buf();
     tell(format!("{}: {}", dataset.name, folder.display()))?;
-    if options.watch {
-        tell(run.watch()?.to_string())?;
+    let watched = match options.watch {
+        true => Some(run.watch()?),
+        false => None,
+    };
+    if let Some(watched) = &watched {
+        tell(watched.to_string())?;
     }
-    wait(run, tell)?;
+    let trained = wait(run, tell);
+    // Those who watch see how it ended, however it did.
+    watched.inspect(Watched::stop);
+    trained?;
     if let Some(save) = &options.save {
         save_model(&folder, save)?;
     }

@@ -527,6 +527,9 @@ function showSliders() {
 
 function change(name, value) {
   wanted[name] = value;
+  // A temperature and a beam exclude each other: what is said again must not undo what was turned last.
+  if (name === "temperature" && value > 0) delete wanted.beam;
+  if (name === "beam" && value > 1) delete wanted.temperature;
   showSliders();
   clearTimeout(settingsTimer);
   settingsTimer = setTimeout(() => {
