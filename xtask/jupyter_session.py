@@ -1,6 +1,6 @@
 """Runs lessons in the Rust kernel, cell by cell, each lesson from a fresh kernel.
 
-usage: jupyter_session.py warm                        compile what lessons use, in the folder CAPTIONLAB_KERNEL_BUILD
+usage: jupyter_session.py warm DEPENDENCY …           compile what lessons use, in the folder CAPTIONLAB_KERNEL_BUILD
        jupyter_session.py check|save|latency NAME …   run notebooks of the current folder
 
 nbclient judges a cell by its status alone, and evcxr calls a cell that panicked "ok"; so this looks at standard error too.
@@ -27,12 +27,8 @@ LARGEST_NOTEBOOK = 4_000_000
 # What shows itself as a picture or a table, so that its absence is noticed.
 SHOWN = ("image/png", "image/gif", "text/html")
 
-# The feature sets that lessons ask for, and a first value: inferring its type reads the whole dependency graph once.
-WARM = [
-    [':dep captionlab = { path = ".." }', "use captionlab::prelude::*;", "let warmed = 1;\nprintln!(\"{warmed}\");"],
-    [':dep captionlab = { path = "..", features = ["clip-text"] }', "use captionlab::prelude::*;", "let warmed = 1;\nprintln!(\"{warmed}\");"],
-    [':dep captionlab = { path = "..", features = ["tables"] }', "use captionlab::prelude::*;", "let warmed = 1;\nprintln!(\"{warmed}\");"],
-]
+# After the crate with a feature set that lessons ask for, a first value: inferring its type reads the whole dependency graph once.
+WARM = ["use captionlab::prelude::*;", 'let warmed = 1;\nprintln!("{warmed}");']
 
 
 class LessonFailed(Exception):
@@ -219,12 +215,13 @@ def print_latency(name, start, timings):
         print(f"median wait for a cell to compile: {statistics.median(compile_seconds):.2f} s, longest {max(compile_seconds):.2f} s")
 
 
-def warm():
-    for cells in WARM:
+def warm(dependencies):
+    for number, dependency in enumerate(dependencies, 1):
+        features = "".join(re.findall(r"features = \[(.*)\]", dependency)) or "no features"
+        print(f"{number} of {len(dependencies)} sets of libraries that lessons use ({features})", flush=True)
         session = Session()
         try:
-            for source in cells:
-                print(source.splitlines()[0], flush=True)
+            for source in [dependency, *WARM]:
                 outputs, status, _ = session.run(source, WARM_LIMIT)
                 problem = problem_of(outputs, status)
                 if problem:
@@ -236,7 +233,7 @@ def warm():
 def main():
     mode, names = sys.argv[1], sys.argv[2:]
     if mode == "warm":
-        return warm()
+        return warm(names)
     failures = []
     for name in names:
         begin = time.perf_counter()

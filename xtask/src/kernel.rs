@@ -3,6 +3,7 @@
 //! evcxr compiles every cell in a cargo package of its own. A kernel that starts with an empty build folder compiles tch,
 //! plotters and the rest for many minutes; so one folder is warmed at set-up, and each kernel starts from a copy of it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -10,8 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::paths::{EVCXR_VERSION, Paths, key, rust_version};
-use crate::steps::{output_of, ready, run_logged, step};
+use crate::steps::{output_of, ready, run_counted, run_logged, step};
 use crate::{Result, checks, tree};
+
+/// The crates of which evcxr_jupyter is made.
+const KERNEL_CRATES: usize = 273;
 
 /// Set while a build folder is being warmed: the kernel then works in this folder itself, not in a copy.
 const BUILD_FOLDER: &str = "CAPTIONLAB_KERNEL_BUILD";
@@ -149,10 +153,11 @@ pub fn install(paths: &Paths) -> Result<()> {
             // As well where the user's settings keep what is compiled elsewhere.
             .env("CARGO_BUILD_BUILD_DIR", root.join("build"))
             .current_dir(&root);
-        run_logged(
+        run_counted(
             without_cargo_settings(&mut install),
             &paths.cache.join("logs/kernel.log"),
             "Is there a network, and space on the disk? Call again: it goes on where it was.",
+            Some(KERNEL_CRATES),
         )?;
         fs::write(root.join("complete"), "")?;
         match fs::remove_dir_all(root.join("build")) {
@@ -286,7 +291,8 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
     write_whole(&builds.join(".cargo/config.toml"), &build_profile())?;
 
     let warmed = paths.warmed();
-    let state = crate_state(paths, libtorch)?;
+    let feature_sets = feature_sets(&paths.notebooks())?;
+    let state = crate_state(paths, libtorch, &feature_sets)?;
     if fs::read_to_string(warmed.join("warmed-for")).is_ok_and(|warmed_for| warmed_for == state) {
         ready("Kernel's build folder");
         return Ok(());
@@ -311,12 +317,30 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
         session
             .arg(paths.checkout.join("xtask/jupyter_session.py"))
             .arg("warm")
+            .args(&feature_sets)
             .current_dir(paths.notebooks())
             .env(BUILD_FOLDER, &warmed);
         run_logged(&mut session, &paths.cache.join("logs/warm.log"), "Call again: what has been compiled is kept.")?;
         fs::write(warmed.join("warmed-for"), &state)?;
         save_seed(&warmed, &seed)
     })
+}
+
+/// The lines by which lessons ask for the crate, each with a feature set of its own, the smallest first.
+fn feature_sets(notebooks: &Path) -> Result<Vec<String>> {
+    let mut sets = BTreeSet::new();
+    for entry in fs::read_dir(notebooks)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "ipynb") {
+            continue;
+        }
+        // One that is no notebook is named when the lessons run.
+        let notebook: serde_json::Value = serde_json::from_slice(&fs::read(&path)?).unwrap_or_default();
+        let cells = notebook["cells"].as_array().into_iter().flatten();
+        let lines = cells.filter_map(|cell| cell["source"].as_array()).flatten().filter_map(|line| line.as_str());
+        sets.extend(lines.filter(|line| line.starts_with(":dep captionlab")).map(|line| line.trim().to_owned()));
+    }
+    Ok(sets.into_iter().collect())
 }
 
 /// Keeps the third-party part of a target folder for the next checkout.
@@ -388,7 +412,7 @@ fn remove_stale_copies(builds: &Path) {
 }
 
 /// Names the state of the sources and settings that a warmed folder was made for.
-fn crate_state(paths: &Paths, libtorch: &Path) -> Result<String> {
+fn crate_state(paths: &Paths, libtorch: &Path, feature_sets: &[String]) -> Result<String> {
     let mut files = vec![
         paths.checkout.join("Cargo.toml"),
         paths.checkout.join("Cargo.lock"),
@@ -398,6 +422,7 @@ fn crate_state(paths: &Paths, libtorch: &Path) -> Result<String> {
     files_below(&paths.checkout.join("src"), &mut files)?;
     files.sort();
     let mut all = format!("{} {EVCXR_VERSION} {} {}", libtorch.display(), rust_version(), build_profile()).into_bytes();
+    all.extend(feature_sets.concat().as_bytes());
     for file in files {
         all.extend(file.as_os_str().as_encoded_bytes());
         all.extend(fs::read(file)?);
@@ -450,6 +475,17 @@ mod tests {
             (Some("/my libraries:/opt/gcc/lib"), "/torch/lib:/rust/lib:/my libraries:/opt/gcc/lib"),
         ] {
             assert_eq!(after(OsStr::new("/torch/lib:/rust/lib"), users.map(OsString::from)), expected);
+        }
+    }
+
+    #[test]
+    fn every_feature_set_of_a_lesson_is_warmed_the_smallest_first() {
+        let notebooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../notebooks");
+        let sets = feature_sets(&notebooks).unwrap();
+        assert_eq!(sets[0], ":dep captionlab = { path = \"..\" }");
+        for features in ["clip-text", "live", "tables"] {
+            let line = format!(":dep captionlab = {{ path = \"..\", features = [\"{features}\"] }}");
+            assert!(sets.contains(&line), "{features}: {sets:?}");
         }
     }
 

@@ -65,13 +65,17 @@ pub fn duration(time: Duration) -> String {
 /// # Errors
 /// If the command cannot be started or fails: the end of its log, and `help`.
 pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
+    run_counted(command, log, help, None)
+}
+
+/// As [`run_logged`] for a cargo that compiles about so many crates: shows how many are done, and how long the others may take.
+pub fn run_counted(command: &mut Command, log: &Path, help: &str, crates: Option<usize>) -> Result<()> {
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder)?;
     }
     let output = File::create(log)?;
     let start = Instant::now();
     let name = command.get_program().to_string_lossy().into_owned();
-    let short = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
@@ -82,9 +86,11 @@ pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
     let status = wait_for(&mut child, &name, || {
         if start.elapsed() > next_sign {
             next_sign += Duration::from_secs(20);
-            let last = last_lines(log, 1).unwrap_or_default();
-            let shown: String = last.trim().chars().take(90).collect();
-            println!("  {:>9}  {short}: {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
+            let shown = match crates {
+                Some(all) => crates_done(&fs::read_to_string(log).unwrap_or_default(), all, start.elapsed()),
+                None => last_lines(log, 1).unwrap_or_default().trim().chars().take(90).collect(),
+            };
+            println!("  {:>9}  {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
         }
     })?;
     if status.success() {
@@ -96,6 +102,20 @@ pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
         log.display()
     )
     .into())
+}
+
+/// `87 of 273 crates, about 6 minutes left`, by what cargo has printed.
+fn crates_done(log: &str, all: usize, elapsed: Duration) -> String {
+    let done = log.lines().filter(|line| line.trim_start().starts_with("Compiling ")).count();
+    // Few crates say little of the pace, and fetching comes before compiling.
+    if done < 20 || done >= all {
+        return format!("{done} of about {all} crates");
+    }
+    let left = elapsed.as_secs_f64() * (all - done) as f64 / done as f64 / 60.0;
+    match left < 1.5 {
+        true => format!("{done} of about {all} crates, about a minute left"),
+        false => format!("{done} of about {all} crates, about {left:.0} minutes left"),
+    }
 }
 
 /// Runs a command to its end. When a step beside it fails, it is ended.
@@ -164,4 +184,23 @@ fn last_lines(file: &Path, count: usize) -> Result<String> {
 pub fn output_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_are_counted_and_the_time_left_follows_the_pace() {
+        let log = |count: usize| "  Downloaded x\n".to_string() + &"   Compiling syn v2\n".repeat(count);
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        for (log, elapsed, shown) in [
+            (log(0), minutes(1), "0 of about 273 crates"),
+            (log(91), minutes(3), "91 of about 273 crates, about 6 minutes left"),
+            (log(272), minutes(9), "272 of about 273 crates, about a minute left"),
+            (log(280), minutes(9), "280 of about 273 crates"),
+        ] {
+            assert_eq!(crates_done(&log, 273, elapsed), shown);
+        }
+    }
 }
