@@ -108,7 +108,7 @@ fn frames_are_captioned_with_words_boxes_attention_and_times() {
     let live = live();
     let (mut viewer, hello) = Viewer::new(&live.url());
     assert_eq!((&hello["source"], &hello["settings"]["beam"]), (&json!("camera"), &json!(1)));
-    assert!(hello["note"].as_str().unwrap().contains("drawings only"), "{hello}");
+    assert!(hello["models"][0]["note"].as_str().unwrap().contains("drawings"), "{hello}");
     let mut claims = ClaimScore::default();
     for index in 0..40 {
         let said = viewer.show(frame(index));

@@ -206,7 +206,7 @@ def camera(stage):
     assert re.fullmatch(r"exp\(-\d+\.\d\d\) = .+ %", read(page, "#probability")), read(page, "#probability")
     for stage_name in ("decode", "encode", "speak", r"network \+ browser"):
         assert re.search(rf"{stage_name} \d+\.\d ms", read(page, "#stage-legend")), read(page, "#stage-legend")
-    assert "drawings only" in read(page, "#note")
+    assert "drawings" in read(page, "#note")
     stage.screenshot(page, "light")
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(400)  # words change their colours slowly

@@ -1,6 +1,6 @@
 //! A page below a cell of a notebook.
 
-use super::server::Server;
+use super::server::{Server, new_token};
 use crate::show::Figure;
 
 /// Shows the page in a frame, with a link to it. `still` is what remains when the notebook is read later, without the program.
@@ -18,7 +18,8 @@ pub(super) fn html(title: &str, server: &Server, still: Option<&Figure>) -> Stri
 }
 
 fn html_of(title: &str, url: &str, port: u16, token: &str, still: Option<&Figure>) -> String {
-    let id = format!("captionlab-{port}-{}", token.get(..6).unwrap_or_default());
+    // Of its own, as the same page may be shown twice.
+    let id = format!("captionlab-{port}-{}", new_token().unwrap_or_default());
     let still = still.map_or(String::new(), |figure| {
         let alternative = figure.alternative.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
         format!("<img alt=\"{alternative}\" src=\"data:image/png;base64,{}\">", base64::encode(&figure.png))
@@ -34,12 +35,13 @@ fn html_of(title: &str, url: &str, port: u16, token: &str, still: Option<&Figure
          const frame = document.createElement('iframe'); frame.src = address; frame.title = '{title}';\
          frame.allow = 'camera; fullscreen'; frame.style.cssText = 'width:100%;height:640px;border:1px solid #999;border-radius:6px';\
          here.children[1].replaceChildren(frame); }};\
-         const there = (address, mode) => fetch(address, {{ mode, cache: 'no-store' }}).then((r) => mode === 'no-cors' || r.ok, () => false);\
+         let problem = 'The page is not there: the program has ended, or this notebook runs elsewhere and has no jupyter-server-proxy.';\
+         const there = (address, mode) => fetch(address, {{ mode, cache: 'no-store' }}).then(async (r) => {{\
+         if (r.status === 403) problem = await r.text(); return mode === 'no-cors' || r.ok; }}, () => false);\
          (async () => {{\
-         if (['localhost', '127.0.0.1', '[::1]'].includes(location.hostname) && await there(direct, 'no-cors')) return show(direct);\
+         if (['localhost', '127.0.0.1'].includes(location.hostname) && await there(direct, 'no-cors')) return show(direct);\
          if (await there(proxied, 'same-origin')) return show(proxied);\
-         if (!here.querySelector('img')) here.children[1].textContent = 'The page is not there: the program has ended, or this \
-         notebook runs elsewhere and has no jupyter-server-proxy.';\
+         if (!here.querySelector('img')) here.children[1].textContent = problem;\
          }})(); }})();</script></div>"
     )
 }

@@ -192,7 +192,7 @@ impl Channel<'_> {
                 cut_off(CloseCode::Protocol, "What came is not a message of a WebSocket.")
             }
             Err(Error::Io(error)) if [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock].contains(&error.kind()) => {
-                cut_off(CloseCode::Policy, "Nothing whole has come for 150 seconds.")
+                cut_off(CloseCode::Again, "Nothing whole has come for 150 seconds.")
             }
             Err(_) => Err(Ended::Gone),
         }

@@ -89,7 +89,7 @@ impl Iterator for Film {
 
     fn next(&mut self) -> Option<Shot> {
         if self.frame == self.frames_of_scene {
-            self.scene = Scene::generate(SEED, self.scene.index() + 1);
+            self.scene = Scene::generate(SEED, self.scene.index().wrapping_add(1));
             self.drawn = self.filming.place(self.scene.draw_at(DRAWN));
             self.frame = 0;
         }

@@ -21,6 +21,10 @@
 //! which nothing is answered. Requests for a host of another name are refused (a page elsewhere may make its own name lead here), and so
 //! are WebSockets that pages of other origins open. Frames are limited in bytes and in pixels before they are decoded; clients that are
 //! silent, slow or send too much are cut off. Nothing that comes in is stored.
+//!
+//! Whoever has the address may look, and may stop the page: a notebook that is saved with its output holds it, and so do the logs of a
+//! proxy in between. It is worthless once the page is stopped. Only where a port was chosen is the token kept, in a file of the cache
+//! folder that nobody else may read, and taken again for 12 hours, so that open pages find the next server.
 
 mod cell;
 mod channel;
@@ -35,8 +39,8 @@ mod webcam;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use crate::Result;
 use crate::caption::Decoding;
+use crate::{Error, Result};
 
 pub use film::{Film, Filming, Shot};
 pub use models::Models;
@@ -50,7 +54,8 @@ pub struct LiveConfig {
     pub port: u16,
     /// The address to listen on: that of this computer alone, 127.0.0.1, unless others shall reach the page.
     pub address: IpAddr,
-    /// Names under which this computer may be called in the browser's address line, besides `localhost` and its IP addresses.
+    /// Names under which this computer may be called in the browser's address line, besides `localhost` and its IP addresses:
+    /// `lab.example.org`. Behind JupyterHub any name is taken.
     pub hosts: Vec<String>,
     /// What the page shows first; a viewer may change it.
     pub source: Source,
@@ -76,6 +81,17 @@ impl LiveConfig {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) names the first that is out of its range.
     pub fn validate(&self) -> Result<()> {
+        let is_name = |host: &&String| {
+            let parts = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '.';
+            !host.is_empty() && host.chars().all(parts)
+        };
+        if let Some(host) = self.hosts.iter().find(|host| !is_name(host)) {
+            return Err(Error::config(
+                "hosts",
+                host,
+                "must be names such as lab.example.org, without https:// and port",
+            ));
+        }
         self.decoding.validate()
     }
 }

@@ -54,6 +54,9 @@ struct Job {
     answer: SyncSender<Result<Seen>>,
 }
 
+/// A frame that has waited so long is given up: its viewer waits no longer (shared.js).
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What the page says of a captioner.
 #[derive(Clone)]
 pub(super) struct About {
@@ -70,8 +73,8 @@ impl About {
         // The encoders that ship with the project have been trained on drawings.
         let note = eye.starts_with("tiny").then(|| {
             format!(
-                "The eye of this captioner, {eye}, has seen drawings only, and it knows {words} words. Whatever the camera shows, it \
-                 answers with the drawing that looks most like it."
+                "The eye of this captioner, {eye}, has been trained on drawings, and it knows {words} words. Whatever the camera \
+                 shows, it answers with what fits best among these."
             )
         });
         let attention = captioner.config().pooling == crate::caption::Pooling::Attention;
@@ -135,6 +138,11 @@ impl Worker {
 fn work(models: &Models, queue: &Receiver<Job>) {
     for Job { picture, model, decoding, came, answer } in queue {
         let wait = came.elapsed();
+        if wait > PATIENCE {
+            let help = "Choose a smaller beam, close other viewers, or give a quicker model.";
+            answer.send(Err(Error::argument("the models are too slow for so many frames", help))).ok();
+            continue;
+        }
         let seen = catch_unwind(AssertUnwindSafe(|| look(models, &picture, model, &decoding, wait)));
         // A viewer that has gone does not hear it.
         answer.send(seen.unwrap_or_else(|panic| Err(failed(&*panic)))).ok();

@@ -96,32 +96,27 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request<()>, usize)>, String> {
 
 /// Checks that the browser meant to reach this server: by a name that is this computer's, and from a page of this server.
 ///
-/// `loopback` says that the server listens for this computer alone; `hosts` are names that are allowed besides.
-///
 /// # Errors
 /// [`Refused`], with what to do.
-pub(super) fn check_origin(request: &Request<()>, loopback: bool, hosts: &[String]) -> Result<(), Refused> {
+pub(super) fn check_origin(request: &Request<()>, allowed: &Allowed) -> Result<(), Refused> {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
     let Some(host) = header("host") else { return Err(Refused(400, "The request names no host.".into())) };
-    if !is_own_host(name_of(host), loopback, hosts) {
+    let name = name_of(host);
+    if !allowed.is_own(name) {
         return Err(Refused(
             403,
             format!(
-                "This server is not called {host:?} here. If it is, allow that name: `LiveConfig::hosts`, or --host."
+                "This server does not answer to the name {name:?}. If that is this computer, allow it: \
+                 `LiveConfig {{ hosts: vec![{name:?}.into()], ..LiveConfig::default() }}`, or --host {name}."
             ),
         ));
     }
-    // Pages cannot set these headers. The proxy of Jupyter does, which has checked the origin itself.
-    let by_proxy = header("x-proxycontextpath").or(header("x-forwarded-context")).is_some();
-    match header("origin") {
-        Some(origin) if !by_proxy => {
-            let of_page = origin.split_once("://").map_or("", |(_, host)| host);
-            match of_page == host || hosts.iter().any(|allowed| allowed == name_of(of_page)) {
-                true => Ok(()),
-                false => Err(Refused(403, format!("Pages of {origin:?} may not reach this server."))),
-            }
-        }
-        _ => Ok(()),
+    let Some(origin) = header("origin") else { return Ok(()) };
+    // Jupyter's proxy hands both on as the browser sent them; others name this server themselves.
+    let page = origin.split_once("://").map_or("", |(_, page)| page);
+    match page.eq_ignore_ascii_case(host) || allowed.hosts.iter().any(|own| own.eq_ignore_ascii_case(name_of(page))) {
+        true => Ok(()),
+        false => Err(Refused(403, format!("Pages of {origin:?} may not reach this server."))),
     }
 }
 
@@ -133,11 +128,28 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// A name can be made to lead here by anybody who owns it; an IP address cannot.
-fn is_own_host(name: &str, loopback: bool, hosts: &[String]) -> bool {
-    match name.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || !loopback,
-        Err(_) => name.eq_ignore_ascii_case("localhost") || hosts.iter().any(|host| host.eq_ignore_ascii_case(name)),
+/// By which names browsers may call the server.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Allowed {
+    /// It listens for this computer alone.
+    pub(super) loopback: bool,
+    /// Names besides localhost.
+    pub(super) hosts: Vec<String>,
+    /// Any name: behind JupyterHub, browsers run on other computers, whose names for this one only the hub knows.
+    pub(super) any: bool,
+}
+
+impl Allowed {
+    /// A name can be made to lead here by anybody who owns it; an IP address cannot.
+    fn is_own(&self, name: &str) -> bool {
+        match name.parse::<IpAddr>() {
+            _ if self.any => true,
+            Ok(address) if address.is_loopback() || !self.loopback => true,
+            _ => {
+                let names = ["localhost"].into_iter().chain(self.hosts.iter().map(String::as_str));
+                names.into_iter().any(|own| own.eq_ignore_ascii_case(name))
+            }
+        }
     }
 }
 
@@ -188,42 +200,38 @@ mod tests {
 
     #[test]
     fn only_own_names_and_own_pages_reach_the_server() {
-        let hosts = ["lab.example".to_string()];
-        // Headers, whether it listens for this computer alone, whether it is answered.
-        type Case<'a> = (&'a [(&'a str, &'a str)], bool, bool);
+        // Headers, whether it is answered: for this computer alone, for others too, behind a hub.
+        type Case<'a> = (&'a [(&'a str, &'a str)], [bool; 3]);
         let cases: &[Case] = &[
-            (&[("host", "127.0.0.1:8790")], true, true),
-            (&[("host", "localhost:8790")], true, true),
-            (&[("host", "[::1]:8790")], true, true),
-            (&[("host", "LOCALHOST")], true, true),
-            (&[("host", "lab.example")], true, true),
-            (&[], true, false),
+            (&[("host", "127.0.0.1:8790")], [true; 3]),
+            (&[("host", "localhost:8790")], [true; 3]),
+            (&[("host", "[::1]:8790")], [true; 3]),
+            (&[("host", "LOCALHOST")], [true; 3]),
+            (&[("host", "lab.example")], [true; 3]),
+            (&[("host", "LAB.example:8888")], [true; 3]),
+            (&[], [false; 3]),
             // DNS rebinding: a name of somebody else leads to 127.0.0.1.
-            (&[("host", "evil.example:8790")], true, false),
-            (&[("host", "127.0.0.1.evil.example")], true, false),
-            (&[("host", "192.168.1.5:8790")], true, false),
-            (&[("host", "192.168.1.5:8790")], false, true),
+            (&[("host", "evil.example:8790")], [false, false, true]),
+            (&[("host", "127.0.0.1.evil.example")], [false, false, true]),
+            (&[("host", "192.168.1.5:8790")], [false, true, true]),
             // Another page in the same browser.
-            (&[("host", "127.0.0.1:8790"), ("origin", "http://127.0.0.1:8790")], true, true),
-            (&[("host", "127.0.0.1:8790"), ("origin", "https://evil.example")], true, false),
-            (&[("host", "127.0.0.1:8790"), ("origin", "http://127.0.0.1:3000")], true, false),
-            (&[("host", "127.0.0.1:8790"), ("origin", "null")], true, false),
-            (&[("host", "127.0.0.1:8790"), ("origin", "https://lab.example")], true, true),
-            // Jupyter's proxy asks for the page of its own origin.
-            (
-                &[
-                    ("host", "localhost:8790"),
-                    ("origin", "https://hub.example"),
-                    ("x-proxycontextpath", "/user/x/proxy/8790"),
-                ],
-                true,
-                true,
-            ),
-            (&[("host", "evil.example"), ("x-proxycontextpath", "/proxy/8790")], true, false),
+            (&[("host", "127.0.0.1:8790"), ("origin", "http://127.0.0.1:8790")], [true; 3]),
+            (&[("host", "127.0.0.1:8790"), ("origin", "https://evil.example")], [false; 3]),
+            (&[("host", "127.0.0.1:8790"), ("origin", "http://127.0.0.1:3000")], [false; 3]),
+            (&[("host", "127.0.0.1:8790"), ("origin", "null")], [false; 3]),
+            // Jupyter's proxy hands on what the browser said.
+            (&[("host", "lab.example"), ("origin", "https://lab.example")], [true; 3]),
+            (&[("host", "127.0.0.1:8790"), ("origin", "https://lab.example:8000")], [true; 3]),
+            (&[("host", "hub.example"), ("origin", "https://hub.example")], [false, false, true]),
+            (&[("host", "hub.example"), ("origin", "https://evil.example")], [false; 3]),
         ];
-        for (headers, loopback, answered) in cases {
-            let result = check_origin(&request(headers), *loopback, &hosts);
-            assert_eq!(result.is_ok(), *answered, "{headers:?}: {result:?}");
+        let hosts = vec!["lab.example".to_string()];
+        let servers = [(true, false), (false, false), (true, true)];
+        for (headers, answered) in cases {
+            let answers = servers.map(|(loopback, any)| {
+                check_origin(&request(headers), &Allowed { loopback, hosts: hosts.clone(), any }).is_ok()
+            });
+            assert_eq!(answers, *answered, "{headers:?}");
         }
     }
 

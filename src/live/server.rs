@@ -15,7 +15,7 @@ use tungstenite::http::{Method, Request};
 
 use super::LiveConfig;
 use super::channel::{Viewer, serve};
-use super::request::{Refused, Timed, check_origin, read_head, respond, same_token};
+use super::request::{Allowed, Refused, Timed, check_origin, read_head, respond, same_token};
 use crate::files::cache_folder;
 use crate::{Error, Result};
 
@@ -49,8 +49,7 @@ pub(super) fn shared_file(path: &str) -> Option<(&'static str, Cow<'static, [u8]
 pub(super) struct Shared {
     page: Box<dyn Page>,
     token: String,
-    loopback: bool,
-    hosts: Vec<String>,
+    allowed: Allowed,
     address: SocketAddr,
     stopping: AtomicBool,
     next: AtomicU64,
@@ -104,8 +103,11 @@ impl Server {
         let shared = Arc::new(Shared {
             page,
             token,
-            loopback: config.address.is_loopback(),
-            hosts: config.hosts.clone(),
+            allowed: Allowed {
+                loopback: config.address.is_loopback(),
+                hosts: config.hosts.clone(),
+                any: std::env::var_os("JUPYTERHUB_SERVICE_PREFIX").is_some(),
+            },
             address,
             stopping: AtomicBool::new(false),
             next: AtomicU64::new(0),
@@ -194,7 +196,8 @@ fn leave_token(port: u16, token: &str) {
     }
 }
 
-fn new_token() -> Result<String> {
+/// A random text that nobody can guess.
+pub(super) fn new_token() -> Result<String> {
     let mut token = [0u8; 16];
     getrandom::fill(&mut token)
         .map_err(|error| Error::argument(format!("the system gives no random numbers: {error}"), "Try again."))?;
@@ -309,7 +312,7 @@ fn connection(stream: TcpStream, shared: &Arc<Shared>) {
             respond(&mut stream, 308, &[("Location", &place)], b"", true);
         }
         Ok(Answer::File(kind, bytes)) => {
-            let policy = policy(&shared.hosts);
+            let policy = policy(&shared.allowed.hosts);
             let headers = [
                 ("Content-Type", kind),
                 ("Content-Security-Policy", policy.as_str()),
@@ -347,7 +350,7 @@ enum Answer {
 }
 
 fn answer(request: &Request<()>, shared: &Shared) -> std::result::Result<Answer, Refused> {
-    check_origin(request, shared.loopback, &shared.hosts)?;
+    check_origin(request, &shared.allowed)?;
     let path = request.uri().path().trim_start_matches('/');
     let (token, below) = path.split_once('/').unwrap_or((path, "/"));
     if !same_token(token, &shared.token) {

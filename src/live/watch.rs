@@ -21,6 +21,8 @@ use crate::{Error, Result};
 
 /// Most points of a curve that the page draws.
 const MOST_POINTS: usize = 400;
+/// Most epochs whose samples the page is told, the newest.
+const MOST_EPOCHS: usize = 40;
 /// Most pixels on a side of a sampled picture.
 const THUMBNAIL: u32 = 160;
 
@@ -40,9 +42,12 @@ impl Run {
     /// # Errors
     /// As [`Run::watch`].
     pub fn watch_at(&self, config: &LiveConfig) -> Result<Watched> {
+        config.validate()?;
         let progress = self.progress().clone();
         let name = self.folder().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let server = self.progress().page(Server::is_running, || {
+        // A page at another port than the chosen one is replaced.
+        let in_use = |server: &Server| server.is_running() && [0, server.port()].contains(&config.port);
+        let server = self.progress().page(in_use, || {
             let page = Training { name, pictures: OnceLock::new(), progress };
             Server::start(Box::new(TrainingPage(Arc::new(page))), config)
         })?;
@@ -52,7 +57,8 @@ impl Run {
 
 /// The page of a run: [`Run::watch`].
 ///
-/// As the last expression of a notebook cell it shows the page, a link to it, and the curves until then, which remain in the notebook.
+/// As the last expression of a notebook cell it shows the page and a link to it. The curves until then remain in the notebook; shown when
+/// the training has ended, they are all there.
 pub struct Watched {
     server: Arc<Server>,
     progress: Progress,
@@ -73,7 +79,11 @@ impl Watched {
     pub fn evcxr_display(&self) {
         // Before the first step there is nothing to draw.
         let still = learning_curves("The training until now", "loss", &self.progress.curves()).ok();
-        cell::show("The training", &self.server, still.as_ref());
+        match (self.server.is_running(), still) {
+            (true, still) => cell::show("The training", &self.server, still.as_ref()),
+            (false, Some(still)) => still.evcxr_display(),
+            (false, None) => println!("the page of the training is stopped"),
+        }
     }
 }
 
@@ -143,6 +153,7 @@ impl Training {
         let Curves { training_loss, validation_loss, metrics } = self.progress.curves();
         let metrics: BTreeMap<String, Value> =
             metrics.into_iter().map(|(name, points)| (name, points_of(&points))).collect();
+        let mut samples = self.progress.samples();
         let seconds = |duration: std::time::Duration| duration.as_secs_f64();
         json!({
             "kind": "status", "line": status.to_string(), "running": running, "stopping": running && stopping,
@@ -153,7 +164,7 @@ impl Training {
             "curves": {
                 "training_loss": points_of(&training_loss), "validation_loss": points_of(&validation_loss), "metrics": metrics,
             },
-            "samples": self.progress.samples(),
+            "samples": samples.split_off(samples.len().saturating_sub(MOST_EPOCHS)),
         })
     }
 }

@@ -1,10 +1,12 @@
 //! The page that captions what a camera sees.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use image::codecs::jpeg::JpegEncoder;
@@ -29,9 +31,23 @@ const OTHERS: usize = 3;
 
 /// A page that captions what a camera sees, until it is stopped or dropped.
 ///
-/// As the last expression of a notebook cell it shows the page, and a link to it.
+/// As the last expression of a notebook cell it shows the page, and a link to it. Keep it in a variable, `let mut live = …;`, to stop it,
+/// and to have it replaced when the cell runs again; shown without one, the page goes on until the kernel ends.
 pub struct Live {
-    server: Server,
+    server: Arc<Server>,
+    shown: Cell<Option<Instant>>,
+}
+
+/// A value that no variable holds is dropped as soon as the notebook has shown it.
+const AS_SOON_AS: Duration = Duration::from_secs(1);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.shown.get().is_some_and(|shown| shown.elapsed() < AS_SOON_AS) {
+            // Somebody is about to look at it.
+            std::mem::forget(Arc::clone(&self.server));
+        }
+    }
 }
 
 impl Live {
@@ -50,13 +66,19 @@ impl Live {
         };
         let worker = Worker::start(models.into())?;
         let page = Webcam {
-            shared: Arc::new(Shown { worker, folder, source: config.source.clone(), decoding: config.decoding }),
+            shared: Arc::new(Shown {
+                worker,
+                folder,
+                source: config.source.clone(),
+                decoding: config.decoding,
+                viewers: AtomicU64::new(0),
+            }),
         };
         let server = Server::start(Box::new(page), &config)?;
-        Ok(Self { server })
+        Ok(Self { server: Arc::new(server), shown: Cell::new(None) })
     }
 
-    /// The address of the page, for a browser of this computer. Whoever knows it may look.
+    /// The address of the page, for a browser of this computer. Whoever knows it may look, and may stop the page.
     pub fn url(&self) -> String {
         self.server.url()
     }
@@ -85,7 +107,10 @@ impl Live {
     /// Shows the page below the notebook cell, and a link to it. Notebooks call this for a cell's last expression.
     pub fn evcxr_display(&self) {
         match self.is_running() {
-            true => cell::show("The live page", &self.server, None),
+            true => {
+                self.shown.set(Some(Instant::now()));
+                cell::show("The live page", &self.server, None);
+            }
             false => println!("{self}"),
         }
     }
@@ -109,7 +134,14 @@ impl fmt::Debug for Live {
 
 /// The pictures of a folder, by name.
 fn pictures_of(folder: &Path) -> Result<Vec<PathBuf>> {
-    let fault = |source| Error::file(folder, "read the folder of pictures", source, "Name a folder that may be read.");
+    let fault = |source| {
+        Error::file(
+            folder,
+            "read the folder of pictures",
+            source,
+            "Name a folder that may be read; `camera` and `scenes` are no folders.",
+        )
+    };
     let mut pictures = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fault)? {
         let path = entry.map_err(fault)?.path();
@@ -133,6 +165,8 @@ struct Shown {
     folder: Vec<PathBuf>,
     source: Source,
     decoding: Decoding,
+    /// How many viewers have come.
+    viewers: AtomicU64,
 }
 
 struct Webcam {
@@ -151,13 +185,23 @@ impl Page for Webcam {
 
     fn open(&self) -> Box<dyn Viewer> {
         let shared = Arc::clone(&self.shared);
-        Box::new(Watcher { model: 0, decoding: shared.decoding, shared, frames: 0, film: None, next_picture: 0 })
+        let number = shared.viewers.fetch_add(1, Ordering::Relaxed);
+        Box::new(Watcher {
+            number,
+            model: 0,
+            decoding: shared.decoding,
+            shared,
+            frames: 0,
+            film: None,
+            next_picture: 0,
+        })
     }
 }
 
 /// Somebody who looks at the page, with the knobs as they set them.
 struct Watcher {
     shared: Arc<Shown>,
+    number: u64,
     model: usize,
     decoding: Decoding,
     frames: u64,
@@ -186,7 +230,6 @@ impl Viewer for Watcher {
             "kind": "hello", "page": "captions", "models": models, "settings": self.settings(),
             "sources": sources, "source": first,
             "classifier": worker.classifier.as_ref().map(|name| json!({ "name": name })),
-            "note": self.shared.worker.about[self.model].note,
             "limits": { "bytes": FRAME_BYTES, "side": 640 },
         })
     }
@@ -233,11 +276,11 @@ impl Watcher {
         if let Some(temperature) = number(message, "temperature", 0.0, 2.0)? {
             decoding.temperature = temperature;
             if temperature > 0.0 {
-                (decoding.beam, decoding.best) = (1, 1);
+                (decoding.beam, decoding.best, decoding.groups) = (1, 1, 1);
             }
         }
         if let Some(beam) = number(message, "beam", 1.0, 10.0)? {
-            decoding.beam = beam as usize;
+            (decoding.beam, decoding.groups) = (beam as usize, 1);
             decoding.best = decoding.beam.min(1 + OTHERS);
             if decoding.beam > 1 {
                 decoding.temperature = 0.0;
@@ -255,7 +298,7 @@ impl Watcher {
         match source {
             "scenes" => {
                 // Every viewer begins elsewhere.
-                let first = self.shared.decoding.seed + u64::from(std::process::id());
+                let first = self.shared.decoding.seed.wrapping_add(10 * self.number);
                 let film = self.film.get_or_insert_with(|| Film::new(first, FRAMES_OF_SCENE));
                 let Some(Shot { scene, picture }) = film.next() else { return Vec::new() };
                 let mut shown = Vec::new();
@@ -282,7 +325,11 @@ impl Watcher {
                     false => vec![Message::binary(shown.into_inner()), caption],
                 }
             }
-            _ => vec![text(&problem(format_args!("This server has no pictures of the kind {source:?}.")))],
+            _ => {
+                let mut answer = problem(format_args!("This server has no pictures of the kind {source:?}."));
+                answer["frame"] = self.frames.into();
+                vec![text(&answer)]
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -126,18 +127,26 @@ pub fn run(command: &mut Command) -> Result<ExitStatus> {
 }
 
 /// Runs a command to its end, and gives each line of its standard output to `read`. When a step beside it fails, it is ended.
-pub fn run_lines(command: &mut Command, mut read: impl FnMut(&str) + Send) -> Result<ExitStatus> {
+pub fn run_lines(command: &mut Command, mut read: impl FnMut(&str)) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child =
         command.stdout(Stdio::piped()).spawn().map_err(|error| format!("{name} cannot be started: {error}"))?;
+    let (tell, lines) = mpsc::channel();
     let output = child.stdout.take();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            let lines = output.into_iter().flat_map(|output| BufReader::new(output).split(b'\n'));
-            lines.map_while(std::io::Result::ok).for_each(|line| read(&String::from_utf8_lossy(&line)));
-        });
-        wait_for(&mut child, &name, || {})
-    })
+    // Not waited for: what the program has started may hold its output open after it.
+    thread::spawn(move || {
+        let lines = output.into_iter().flat_map(|output| BufReader::new(output).split(b'\n'));
+        for line in lines.map_while(std::io::Result::ok) {
+            if tell.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let status = wait_for(&mut child, &name, || lines.try_iter().for_each(|line| read(&line)))?;
+    while let Ok(line) = lines.recv_timeout(Duration::from_secs(2)) {
+        read(&line);
+    }
+    Ok(status)
 }
 
 fn wait_for(child: &mut Child, name: &str, mut meanwhile: impl FnMut()) -> Result<ExitStatus> {

@@ -43,6 +43,14 @@ pub fn test(paths: &Paths, names: &[String]) -> Result<()> {
                     println!("{line}");
                 }
             })?;
+            if status.success() && report.ran == Some(0) {
+                return Err(format!(
+                    "no test is called so: `cargo {}`. Parts are: {}",
+                    arguments.join(" "),
+                    PARTS.join(", ")
+                )
+                .into());
+            }
             if let Ok(mut skipped) = skipped.lock() {
                 skipped.append(&mut report.skipped);
             }
@@ -106,6 +114,8 @@ pub fn test(paths: &Paths, names: &[String]) -> Result<()> {
 struct Report {
     passed: bool,
     test: String,
+    /// How many tests ran, where a program of tests said so.
+    ran: Option<usize>,
     skipped: Vec<String>,
 }
 
@@ -117,6 +127,11 @@ impl Report {
             "failures:" => self.passed = false,
             _ if line.starts_with("test result:") => self.passed = false,
             _ => {}
+        }
+        if let Some(count) =
+            line.strip_prefix("running ").and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok())
+        {
+            self.ran = Some(self.ran.unwrap_or(0) + count);
         }
         if let Some(test) = line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----")) {
             self.test = test.to_string();
@@ -148,7 +163,7 @@ mod checks_of_tests {
                     failures:\n\n---- b stdout ----\nskipped: a word of its own\n";
         let mut report = Report::default();
         let shown: Vec<&str> = text.lines().filter(|line| report.shows(line)).collect();
-        assert_eq!(report.skipped, ["clip::parity: Python is not here"]);
+        assert_eq!((&report.skipped[..], report.ran), (&["clip::parity: Python is not here".to_string()][..], Some(4)));
         assert!(!shown.contains(&"noise") && shown.contains(&"skipped: a word of its own"), "{shown:?}");
         assert!(shown.contains(&"test result: ok. 3 passed"), "{shown:?}");
     }

@@ -24,7 +24,7 @@ pub struct LiveOptions {
     #[arg(long, value_name = "SOURCE", default_value = "camera")]
     source: PathBuf,
     /// A detector whose classes are shown beside the caption, with their probabilities: a file of weights, its own or torchvision's
-    /// fasterrcnn_resnet50_fpn_coco-258fb6c6.pth, or the folder of a run.
+    /// fasterrcnn_resnet50_fpn_coco-258fb6c6.pth (see `captionlab download fasterrcnn`), or the folder of a run. A caption waits for it.
     #[arg(long, value_name = "FILE")]
     classifier: Option<PathBuf>,
     /// The port; any that is free when left out.

@@ -106,8 +106,11 @@ async function sendFile() {
     mine.name = file.name;
     await send(picture, picture.width, picture.height);
   } catch {
+    // Other files may have been chosen meanwhile.
+    if (pending !== mine) return;
     settle();
-    files.splice(fileIndex--, 1);
+    files = files.filter((other) => other !== file);
+    fileIndex -= 1;
     showProblem("frame", `This browser cannot read ${file.name}: choose a JPEG, PNG or WebP picture.`);
     pump();
   }
@@ -141,7 +144,7 @@ function setSource(name) {
   clearProblem("frame");
   forgetCaption();
   byId("chooser").hidden = name !== "file";
-  byId("note").hidden = !hello.note || name === "scenes";
+  showNote();
   video.hidden = name !== "camera";
   byId("still").hidden = true;
   byId("stage").hidden = name === "file"; // until one is chosen
@@ -229,6 +232,9 @@ function button(text, action) {
 }
 
 function showProblem(kind, text, ...more) {
+  // What stands there already must not be read again and again.
+  const shown = byId("problem");
+  if (!more.length && shown.dataset.kind === kind && shown.textContent === text) return;
   byId("problem").dataset.kind = kind;
   byId("problem").replaceChildren(make("p", {}, make("strong", {}, text)), ...more);
 }
@@ -265,9 +271,11 @@ function onMessage(message) {
   else if (message.kind === "caption") onCaption(message);
   else if (message.kind === "settings") showSettings(message.settings);
   else if (message.kind === "problem") {
+    showProblem("frame", message.message);
+    // One that answers no frame leaves the one that is on its way alone.
+    if (message.frame === null) return;
     settle();
     serverPicture = null;
-    showProblem("frame", message.message);
     notBefore = Math.max(notBefore, performance.now() + 1_000); // do not ask a troubled server in a hurry
     pump();
   }
@@ -281,7 +289,6 @@ function onHello(message) {
   byId("model-row").hidden = hello.models.length < 2;
   byId("no-classifier").hidden = hello.classifier !== null;
   put(byId("classifier-title"), `What an image classifier sees${hello.classifier ? `: ${hello.classifier.name}` : ""}`);
-  put(byId("note"), hello.note ?? "");
   showSettings(hello.settings);
   // After a reconnection the page goes on with what the user had chosen, where the server still has it.
   if (!hello.models.some(({ name }) => name === wanted.model)) delete wanted.model;
@@ -289,10 +296,13 @@ function onHello(message) {
   if (hello.sources.some(({ name }) => name === source)) {
     byId("source").value = source;
     pump();
+    if (source === "camera" && !cameraStream) openCamera();
   } else setSource(hello.source);
 }
 
 function onState(state, reason) {
+  // Where nobody looks, the camera's light goes out.
+  if (state === "stopped" || state === "refused") closeCamera();
   if (state === "connected") clearProblem("refused");
   else {
     pending = null;
@@ -517,7 +527,15 @@ function showSettings({ model, temperature, beam }) {
   byId("temperature").value = temperature;
   byId("beam").value = beam;
   showSliders();
-  put(byId("about"), hello.models.find(({ name }) => name === model)?.about ?? "");
+  const speaker = hello.models.find(({ name }) => name === model);
+  put(byId("about"), speaker?.about ?? "");
+  put(byId("note"), speaker?.note ?? "");
+  showNote();
+}
+
+// What a captioner has learnt from matters where the picture is from elsewhere.
+function showNote() {
+  byId("note").hidden = !byId("note").textContent || source === "scenes";
 }
 
 function showSliders() {
@@ -572,8 +590,7 @@ document.addEventListener("drop", (event) => {
 
 byId("own-tab").href = location.href;
 byId("own-tab").hidden = !framed;
-const local = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);
-put(byId("privacy"), `Nothing is stored: frames go from this browser to the program on ${local ? location.hostname : "this server"}, are captioned and forgotten.`);
+put(byId("privacy"), "Nothing is stored: frames go from this browser to the program that serves this page, are captioned and forgotten.");
 
 const channel = new Channel({
   onMessage, onState,

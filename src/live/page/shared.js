@@ -34,7 +34,8 @@ export const percent = (share) => (share > 0 && share < 1e-4
 // A notebook shows the page in a frame, often a small one that may not use the camera.
 export const framed = window.top !== window.self;
 
-const ANSWER_TIME = 10_000;
+// The server gives frames up after as long.
+const ANSWER_TIME = 30_000;
 const ALIVE_TIME = 15_000;
 const STOPPED_RETRY = 3_000;
 
