@@ -24,7 +24,7 @@
 //!
 //! Whoever has the address may look, and may stop the page: a notebook that is saved with its output holds it, and so do the logs of a
 //! proxy in between. It is worthless once the page is stopped. Only where a port was chosen is the token kept, in a file of the cache
-//! folder that nobody else may read, and taken again for 12 hours, so that open pages find the next server.
+//! folder that nobody else may read, and taken again within 12 hours, so that open pages find the next server.
 
 mod cell;
 mod channel;
@@ -79,7 +79,7 @@ impl LiveConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) names the first that is out of its range.
+    /// [`Error::Config`] names the first that is out of its range.
     pub fn validate(&self) -> Result<()> {
         let is_name = |host: &&String| {
             let parts = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '.';
