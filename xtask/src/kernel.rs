@@ -299,9 +299,9 @@ pub fn warm(paths: &Paths, libtorch: &Path) -> Result<()> {
     }
     let seed = paths.seed(&format!("kernel-seed-{}", key(build_profile().as_bytes())), libtorch)?;
     let name = if seed.exists() || warmed.exists() {
-        "Kernel's build folder, compiled for this checkout (about 4 minutes)"
+        "Kernel's build folder, compiled for this checkout (about 6 minutes)"
     } else {
-        "Kernel's build folder, compiled for the first time (about 14 minutes)"
+        "Kernel's build folder, compiled for the first time (about 16 minutes)"
     };
     step(name, || {
         let _ = fs::remove_file(warmed.join("warmed-for"));
