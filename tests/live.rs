@@ -360,6 +360,18 @@ fn a_page_that_stops_says_goodbye_and_frees_its_port() {
     assert_eq!(Viewer::new(&third.url()).0.show(frame(1))["kind"], "caption");
     drop((second, third));
 
+    // One that no variable holds is dropped as soon as a notebook has shown it, and goes on; others end when they are dropped.
+    let shown = live();
+    shown.evcxr_display();
+    let url = shown.url();
+    drop(shown);
+    assert_eq!(Viewer::new(&url).0.show(frame(2))["kind"], "caption");
+    let held = live();
+    let (address, url) = (place(&held.url()).0.to_string(), held.url());
+    assert_eq!(Viewer::new(&url).0.show(frame(2))["kind"], "caption");
+    drop(held);
+    assert!(TcpStream::connect(address).is_err());
+
     // A port of another program is left alone.
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let config = LiveConfig { port: other.local_addr().unwrap().port(), ..config };

@@ -35,7 +35,7 @@ pub(super) trait Viewer {
         None
     }
 
-    /// Answers a frame, the newest of those that have come; `superseded` older ones were left out.
+    /// Answers a frame, the newest of those that have come; `superseded` frames of this viewer were left out for newer ones, in all.
     fn frame(&mut self, frame: &Bytes, superseded: u64) -> Vec<Message>;
 }
 

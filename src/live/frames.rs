@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{ImageFormat, ImageReader, RgbImage};
 
-use crate::data::images::decode_bytes;
+use crate::data::images::{Filter, decode_bytes, resize};
 use crate::{Error, Result};
 
 /// Most bytes of a frame.
@@ -32,9 +32,37 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage> {
     decode_bytes(bytes, "the frame")
 }
 
+/// The picture, made smaller where its longer side has more than `side` pixels.
+///
+/// # Errors
+/// [`Error::Argument`] for a picture without pixels.
+pub(super) fn at_most(picture: RgbImage, side: u32) -> Result<RgbImage> {
+    let (width, height) = picture.dimensions();
+    let scale = f64::from(side) / f64::from(width.max(height));
+    if scale >= 1.0 {
+        return Ok(picture);
+    }
+    let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
+    resize(&picture, scaled(width), scaled(height), Filter::Bilinear)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longer_side_is_made_shorter_and_nothing_vanishes() {
+        for (before, after) in [
+            ((100, 50), (100, 50)),
+            ((160, 160), (160, 160)),
+            ((640, 480), (160, 120)),
+            ((480, 640), (120, 160)),
+            ((5000, 1), (160, 1)),
+            ((1, 5000), (1, 160)),
+        ] {
+            assert_eq!(at_most(RgbImage::new(before.0, before.1), 160).unwrap().dimensions(), after, "{before:?}");
+        }
+    }
 
     fn encoded(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());

@@ -58,7 +58,6 @@ struct Job {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the page says of a captioner.
-#[derive(Clone)]
 pub(super) struct About {
     pub(super) name: String,
     pub(super) about: String,

@@ -6,11 +6,12 @@ use std::fmt;
 use std::io::Cursor;
 use std::sync::{Arc, OnceLock};
 
-use image::{ImageFormat, RgbImage, imageops};
+use image::{ImageFormat, RgbImage};
 use serde_json::{Value, json};
 use tungstenite::{Bytes, Message};
 
 use super::channel::{Viewer, problem, text};
+use super::frames::at_most;
 use super::server::{Page, Server, shared_file};
 use super::{LiveConfig, cell};
 use crate::data::Example;
@@ -115,7 +116,7 @@ impl Training {
             return &[];
         }
         self.pictures.get_or_init(|| {
-            let drawn = |example: &Example| thumbnail(&decode_source(&example.image)?);
+            let drawn = |example: &Example| thumbnail(decode_source(&example.image)?);
             sampled
                 .into_iter()
                 .map(|example| {
@@ -169,13 +170,10 @@ impl Training {
     }
 }
 
-fn thumbnail(picture: &RgbImage) -> Result<Vec<u8>> {
-    let picture = match picture.width().max(picture.height()) > THUMBNAIL {
-        true => imageops::thumbnail(picture, THUMBNAIL, THUMBNAIL * picture.height() / picture.width().max(1)),
-        false => picture.clone(),
-    };
+fn thumbnail(picture: RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).map_err(|error| Error::internal(error.to_string()))?;
+    let written = at_most(picture, THUMBNAIL)?.write_to(&mut bytes, ImageFormat::Png);
+    written.map_err(|error| Error::internal(error.to_string()))?;
     Ok(bytes.into_inner())
 }
 

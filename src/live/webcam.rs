@@ -16,7 +16,7 @@ use tungstenite::{Bytes, Message};
 
 use super::cell;
 use super::channel::{Viewer, problem, text};
-use super::frames::{FRAME_BYTES, decode};
+use super::frames::{at_most, decode};
 use super::models::{Models, Seen, Worker};
 use super::server::{Page, Server, shared_file};
 use super::{Film, LiveConfig, Shot, Source};
@@ -26,6 +26,8 @@ use crate::{Error, Result};
 
 /// Frames of a scene in the film that the page shows.
 const FRAMES_OF_SCENE: u32 = 24;
+/// Most pixels on a side of a picture of this computer, as the page shows it.
+const SHOWN_SIDE: u32 = 640;
 /// Most captions of a beam that the page shows.
 const OTHERS: usize = 3;
 
@@ -230,7 +232,6 @@ impl Viewer for Watcher {
             "kind": "hello", "page": "captions", "models": models, "settings": self.settings(),
             "sources": sources, "source": first,
             "classifier": worker.classifier.as_ref().map(|name| json!({ "name": name })),
-            "limits": { "bytes": FRAME_BYTES, "side": 640 },
         })
     }
 
@@ -303,7 +304,7 @@ impl Watcher {
                 let Some(Shot { scene, picture }) = film.next() else { return Vec::new() };
                 let mut shown = Vec::new();
                 if let Err(error) = JpegEncoder::new_with_quality(&mut shown, 85).encode_image(&picture) {
-                    return vec![text(&problem(error))];
+                    return vec![self.failed(error)];
                 }
                 let caption = self.answer(Ok(picture), clock.elapsed(), 0, Some(&scene.name()), Some(scene.captions()));
                 vec![Message::binary(shown), caption]
@@ -311,13 +312,13 @@ impl Watcher {
             "folder" if !self.shared.folder.is_empty() => {
                 let path = self.shared.folder[self.next_picture % self.shared.folder.len()].clone();
                 self.next_picture += 1;
-                let picture = images::decode(&path).and_then(|picture| smaller(&picture));
+                let picture = images::decode(&path).and_then(|picture| at_most(picture, SHOWN_SIDE));
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let mut shown = Cursor::new(Vec::new());
                 if let Ok(picture) = &picture
                     && let Err(error) = picture.write_to(&mut shown, ImageFormat::Jpeg)
                 {
-                    return vec![text(&problem(error))];
+                    return vec![self.failed(error)];
                 }
                 let caption = self.answer(picture, clock.elapsed(), 0, Some(&name), None);
                 match shown.get_ref().is_empty() {
@@ -325,12 +326,15 @@ impl Watcher {
                     false => vec![Message::binary(shown.into_inner()), caption],
                 }
             }
-            _ => {
-                let mut answer = problem(format_args!("This server has no pictures of the kind {source:?}."));
-                answer["frame"] = self.frames.into();
-                vec![text(&answer)]
-            }
+            _ => vec![self.failed(format_args!("This server has no pictures of the kind {source:?}."))],
         }
+    }
+
+    /// The answer to a request for a picture that cannot be had. With a number, so that the page waits for it no longer.
+    fn failed(&self, why: impl fmt::Display) -> Message {
+        let mut answer = problem(why);
+        answer["frame"] = self.frames.into();
+        text(&answer)
     }
 
     fn answer(
@@ -374,19 +378,6 @@ fn number(message: &Value, field: &str, least: f64, most: f64) -> Result<Option<
             Some(number) => Ok(Some(number)),
             None => Err(Error::config(field, value, format!("must be in {least}..={most}"))),
         },
-    }
-}
-
-/// The picture with at most 640 pixels on its longer side.
-fn smaller(picture: &RgbImage) -> Result<RgbImage> {
-    let (width, height) = picture.dimensions();
-    let scale = 640.0 / f64::from(width.max(height));
-    match scale < 1.0 {
-        true => {
-            let side = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
-            images::resize(picture, side(width), side(height), images::Filter::Bilinear)
-        }
-        false => Ok(picture.clone()),
     }
 }
 

@@ -57,7 +57,7 @@ const drawing = document.createElement("canvas");
 
 async function send(picture, width, height) {
   const mine = pending;
-  const scale = Math.min(1, Math.min(LONGER_SIDE, hello.limits?.side ?? LONGER_SIDE) / Math.max(width, height));
+  const scale = Math.min(1, LONGER_SIDE / Math.max(width, height));
   drawing.width = Math.max(1, Math.round(width * scale));
   drawing.height = Math.max(1, Math.round(height * scale));
   const context = drawing.getContext("2d");
