@@ -454,7 +454,9 @@ fn a_training_is_watched_as_it_runs_and_stopped_by_the_page() {
         assert!(Instant::now() < deadline, "no epoch has ended: {status}");
         sleep(Duration::from_millis(50));
     };
-    assert_eq!((&status["phase"], &status["running"]), (&json!("training"), &json!(true)), "{status}");
+    // A small epoch may be validating already.
+    assert!(["training", "validating"].contains(&status["phase"].as_str().unwrap()), "{status}");
+    assert_eq!(status["running"], true);
     assert!(status["curves"]["training_loss"].as_array().unwrap().len() > 8, "{status}");
     assert!(status["curves"]["validation_loss"][0][1].is_f64(), "{status}");
     // What it says of the fixed pictures stands beside them.
