@@ -13,6 +13,7 @@ mod steps;
 mod target;
 mod tests;
 mod tree;
+mod warm;
 
 use std::process::ExitCode;
 

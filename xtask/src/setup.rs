@@ -9,7 +9,7 @@ use crate::checks::gigabytes;
 use crate::kernel::write_whole;
 use crate::paths::Paths;
 use crate::steps::{output_of, side_by_side, step};
-use crate::{Result, checks, kernel, lessons, python, target, tree};
+use crate::{Result, checks, kernel, lessons, python, target, tree, warm};
 
 /// Sets up what is missing.
 pub fn setup(paths: &Paths) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn setup_beside(
         // Where there is no environment, that is the failure.
         let Ok(libtorch) = found.recv() else { return Ok(()) };
         kernel::write_kernelspec(paths, &libtorch)?;
-        kernel::warm(paths, &libtorch)?;
+        warm::warm(paths, &libtorch)?;
         with_kernel()
     };
     let others = move || {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use crate::paths::Paths;
 use crate::steps::{run_lines, step};
-use crate::{Result, browser, checks, kernel, lessons, setup, target};
+use crate::{Result, browser, checks, lessons, setup, target, warm};
 
 /// The parts of the tests, in the order in which they run.
 const PARTS: [&str; 5] = ["format", "lints", "unit", "docs", "lessons"];
@@ -86,7 +86,7 @@ pub fn test(paths: &Paths, names: &[String]) -> Result<()> {
         }
         match target::debug_folder(paths)? {
             Ok(folder) if names.is_empty() => {
-                kernel::save_seed(&folder, &paths.seed("target-seed", &checks::libtorch(paths)?)?)
+                warm::save_seed(&folder, &paths.seed("target-seed", &checks::libtorch(paths)?)?)
             }
             // Said by set-up, or not all of it is there.
             _ => Ok(()),
