@@ -1,7 +1,6 @@
 """Runs lessons in the Rust kernel, cell by cell, each lesson from a fresh kernel.
 
-usage: jupyter_session.py warm DEPENDENCY …           compile what lessons use, in the folder CAPTIONLAB_KERNEL_BUILD
-       jupyter_session.py check|save|latency NAME …   run notebooks of the current folder
+usage: jupyter_session.py check|save|latency NAME …   run notebooks of the current folder
 
 nbclient judges a cell by its status alone, and evcxr calls a cell that panicked "ok"; so this looks at standard error too.
 """
@@ -20,15 +19,10 @@ import nbformat
 from jupyter_client.manager import KernelManager
 
 CELL_LIMIT = float(os.environ.get("CAPTIONLAB_CELL_LIMIT", 1200))
-# Compiling all dependencies for the first time, on a slow machine.
-WARM_LIMIT = 7200
 START_LIMIT = 120
 LARGEST_NOTEBOOK = 4_000_000
 # What shows itself as a picture or a table, so that its absence is noticed.
 SHOWN = ("image/png", "image/gif", "text/html")
-
-# After the crate with a feature set that lessons ask for, a first value: inferring its type reads the whole dependency graph once.
-WARM = ["use captionlab::prelude::*;", 'let warmed = 1;\nprintln!("{warmed}");']
 
 
 class LessonFailed(Exception):
@@ -215,25 +209,8 @@ def print_latency(name, start, timings):
         print(f"median wait for a cell to compile: {statistics.median(compile_seconds):.2f} s, longest {max(compile_seconds):.2f} s")
 
 
-def warm(dependencies):
-    for number, dependency in enumerate(dependencies, 1):
-        features = "".join(re.findall(r"features = \[(.*)\]", dependency)) or "no features"
-        print(f"{number} of {len(dependencies)} sets of libraries that lessons use ({features})", flush=True)
-        session = Session()
-        try:
-            for source in [dependency, *WARM]:
-                outputs, status, _ = session.run(source, WARM_LIMIT)
-                problem = problem_of(outputs, status)
-                if problem:
-                    raise LessonFailed(f"{source}\n{problem}")
-        finally:
-            session.stop()
-
-
 def main():
     mode, names = sys.argv[1], sys.argv[2:]
-    if mode == "warm":
-        return warm(names)
     failures = []
     for name in names:
         begin = time.perf_counter()

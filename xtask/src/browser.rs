@@ -23,7 +23,7 @@ pub fn install(paths: &Paths) -> Result<()> {
             let help = "By hand: apt-get install chromium";
             let apt = |arguments: &[&str]| {
                 let mut command = Command::new("apt-get");
-                run_logged(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"), &log, help)
+                run_logged(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"), "Chromium", &log, help)
             };
             apt(&["update"])?;
             apt(&["install", "--yes", "--no-install-recommends", "chromium", "fonts-dejavu-core"])

@@ -7,7 +7,7 @@ use std::{env, fs, thread};
 use crate::checks::{self, gigabytes};
 use crate::paths::{EVCXR_VERSION, Paths};
 use crate::steps::output_of;
-use crate::{Result, kernel, tree};
+use crate::{Result, kernel, tree, warm};
 
 pub fn doctor(paths: &Paths) -> Result<()> {
     let mut faults = 0;
@@ -112,14 +112,12 @@ fn kernelspec(paths: &Paths) -> Result<String> {
 }
 
 fn kernel_builds(paths: &Paths) -> Result<String> {
-    if !paths.warmed().join("warmed-for").exists() {
+    let (ready, all) = warm::sets_ready(paths)?;
+    if ready == 0 {
         return Err("not compiled yet: first cells would take many minutes. Run: cargo xtask setup".into());
     }
-    let copies = fs::read_dir(paths.kernel_builds())?
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".lock"))
-        .count();
-    Ok(format!("warm; {copies} kernels run or ran"))
+    let copies = warm::kernel_locks(&paths.kernel_builds()).len();
+    Ok(format!("{ready} of {all} sets of libraries are ready; {copies} kernels run or ran"))
 }
 
 fn disk(paths: &Paths) -> Result<String> {

@@ -4,15 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::paths::{EVCXR_VERSION, Paths, rust_version};
-use crate::steps::{output_of, ready, run_counted, run_logged, step};
-use crate::warm::{BUILD_FOLDER, copy_warmed};
-use crate::{Result, checks};
-
-/// The crates of which evcxr_jupyter is made.
-const KERNEL_CRATES: usize = 273;
+use crate::steps::{Work, minutes, output_of, ready, run_counted, run_logged, step};
+use crate::{Result, checks, tree, warm};
 
 /// Names a kernel's folders of libraries to the launcher.
 pub const LIBRARIES: &str = "CAPTIONLAB_KERNEL_LIBRARIES";
@@ -22,7 +18,6 @@ pub const LIBRARY_VARIABLE: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_
 
 /// Adds rust-src to the toolchain. rust-toolchain.toml names it, but a rustup that may not install by itself leaves it out.
 pub fn add_rust_source(paths: &Paths) -> Result<()> {
-    paths.make_cache()?;
     // rustup itself does not look whether another one is at work.
     let lock = File::create(paths.cache.join("rust-src.lock"))?;
     lock.lock()?;
@@ -34,6 +29,7 @@ pub fn add_rust_source(paths: &Paths) -> Result<()> {
         add.args(["component", "add", "rust-src"]).current_dir(&paths.checkout);
         run_logged(
             &mut add,
+            "Rust's own sources",
             &paths.cache.join("logs/rust-src.log"),
             "Is there a network, and is Rust installed by rustup? By hand: rustup component add rust-src",
         )?;
@@ -64,6 +60,11 @@ fn program_folders() -> Vec<PathBuf> {
     folders
 }
 
+/// Whether evcxr_jupyter is neither in the cache folder nor elsewhere on this machine.
+pub fn is_missing(paths: &Paths) -> bool {
+    !paths.kernel_root().join("complete").exists() && installed(program_folders()).is_none()
+}
+
 /// Installs evcxr_jupyter into the cache folder: the one that is on this machine, or else one that is compiled.
 pub fn install(paths: &Paths) -> Result<()> {
     let root = paths.kernel_root();
@@ -84,7 +85,8 @@ pub fn install(paths: &Paths) -> Result<()> {
         ready(&format!("Rust kernel evcxr_jupyter, found at {}", program.display()));
         return Ok(());
     }
-    step("Rust kernel evcxr_jupyter (about 8 minutes)", || {
+    let name = format!("Rust kernel evcxr_jupyter, compiled (about {})", minutes(Work::KERNEL.expected()));
+    step(&name, || {
         let mut install = Command::new("cargo");
         install
             .args(["install", "--locked", "evcxr_jupyter", "--version", EVCXR_VERSION, "--force", "--root"])
@@ -92,14 +94,17 @@ pub fn install(paths: &Paths) -> Result<()> {
             // Kept until the end, so that an interrupted build goes on where it was.
             .arg("--target-dir")
             .arg(root.join("build"))
+            // Optimising the parts of each crate once more together would take a quarter of the time, and makes no cell quicker.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
             // As well where the user's settings keep what is compiled elsewhere.
             .env("CARGO_BUILD_BUILD_DIR", root.join("build"))
             .current_dir(&root);
         run_counted(
             without_cargo_settings(&mut install),
+            "Rust kernel",
             &paths.cache.join("logs/kernel.log"),
             "Is there a network, and space on the disk? Call again: it goes on where it was.",
-            Some(KERNEL_CRATES),
+            Some(&Work::KERNEL),
         )?;
         fs::write(root.join("complete"), "")?;
         match fs::remove_dir_all(root.join("build")) {
@@ -187,17 +192,11 @@ const PROCESSORS: (&str, &str) = ("stdarch/crates/core_arch/src/mod.rs", "pub mo
 /// The standard library's sources without what is not read: a kernel reads them as it starts, in a second and a half less.
 fn small_standard_library(paths: &Paths) -> Result<PathBuf> {
     let folder = paths.kernel_root().join("library");
-    if folder.exists() {
-        return Ok(folder);
-    }
-    let whole = checks::rust_source()?;
-    let partial = folder.with_extension(format!("partial-{}", std::process::id()));
-    copy_sources(&whole, &partial, Path::new(""))
-        .map_err(|error| format!("{} cannot be copied to {}: {error}", whole.display(), partial.display()))?;
-    // Another checkout may have been faster; its copy is as good.
-    if fs::rename(&partial, &folder).is_err() {
-        fs::remove_dir_all(&partial)?;
-    }
+    tree::make_whole(&folder, |partial| {
+        let whole = checks::rust_source()?;
+        copy_sources(&whole, partial, Path::new(""))
+            .map_err(|error| format!("{} cannot be copied to {}: {error}", whole.display(), partial.display()).into())
+    })?;
     Ok(folder)
 }
 
@@ -228,16 +227,12 @@ pub fn start(paths: &Paths, connection_file: &str) -> Result<()> {
     if !paths.kernel_program().is_file() {
         return Err(format!("{} is missing. Run: cargo xtask setup", paths.kernel_program().display()).into());
     }
-    let (build, lock) = match std::env::var_os(BUILD_FOLDER) {
-        Some(folder) => (PathBuf::from(folder), Stdio::null()),
-        None => {
-            let (build, lock) = copy_warmed(paths)?;
-            (build, Stdio::from(lock))
-        }
-    };
+    let (build, lock) = warm::copy_for_kernel(paths)?;
     let libraries =
         std::env::var_os(LIBRARIES).ok_or("the kernelspec is that of another version. Run: cargo xtask setup")?;
-    let error = Command::new(paths.kernel_program())
+    let mut kernel = Command::new(paths.kernel_program());
+    warm::guard(&mut kernel, paths);
+    let error = kernel
         .args(["--control_file", connection_file])
         // Not by the kernelspec, which would replace the user's.
         .env(LIBRARY_VARIABLE, after(&libraries, std::env::var_os(LIBRARY_VARIABLE)))

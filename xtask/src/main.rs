@@ -2,11 +2,13 @@
 
 mod bench;
 mod browser;
+mod cache;
 mod checks;
 mod doctor;
 mod kernel;
 mod lessons;
 mod paths;
+mod program;
 mod python;
 mod setup;
 mod steps;
@@ -37,6 +39,9 @@ captionlab: the project's commands
 CAPTIONLAB_CACHE names the cache folder, CAPTIONLAB_DATA a data set of your own for the lessons.";
 
 fn main() -> ExitCode {
+    if let Some(code) = warm::rustc() {
+        return code;
+    }
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,6 +58,10 @@ fn port_of(text: &str) -> Result<u16> {
 fn command() -> Result<()> {
     use lexopt::prelude::*;
 
+    // Its arguments are its own.
+    if std::env::args_os().nth(1).is_some_and(|command| command == "captionlab") {
+        return program::run(&paths::Paths::find()?);
+    }
     let mut arguments = lexopt::Parser::from_env();
     let mut names: Vec<String> = Vec::new();
     let (mut save, mut full, mut all, mut browser, mut port) = (false, false, false, true, None);

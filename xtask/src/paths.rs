@@ -44,14 +44,18 @@ impl Paths {
     }
 
     /// Makes the cache folder where it is not there yet.
+    ///
+    /// # Errors
+    /// If nothing can be written there.
     pub fn make_cache(&self) -> Result<()> {
-        fs::create_dir_all(&self.cache).map_err(|error| {
-            let cache = self.cache.display();
+        let probe = self.cache.join(format!("probe-{}", std::process::id()));
+        fs::create_dir_all(&self.cache).and_then(|()| fs::write(&probe, "")).map_err(|error| {
             format!(
-                "{cache}: the cache folder cannot be made: {error}. Set CAPTIONLAB_CACHE to a folder that you may write"
+                "{}: nothing can be written into the cache folder: {error}. Set CAPTIONLAB_CACHE to a folder that you may write",
+                self.cache.display()
             )
-            .into()
-        })
+        })?;
+        Ok(fs::remove_file(probe)?)
     }
 
     /// The Python environment of this checkout.
@@ -101,11 +105,11 @@ impl Paths {
         self.kernel_builds().join("warmed")
     }
 
-    /// Builds of third-party crates, which do not depend on the checkout.
-    pub fn seed(&self, name: &str, libtorch: &Path) -> Result<PathBuf> {
+    /// Builds of third-party crates, which do not depend on the checkout. Where its libtorch is another one, the two crates that
+    /// wrap it are compiled again.
+    pub fn seed(&self, name: &str) -> Result<PathBuf> {
         let mut all = fs::read(self.checkout.join("Cargo.lock"))?;
         all.extend(fs::read(self.checkout.join("Cargo.toml"))?);
-        all.extend(libtorch.as_os_str().as_encoded_bytes());
         all.extend(rust_version().as_bytes());
         Ok(self.cache.join(format!("{name}-{}", key(&all))))
     }

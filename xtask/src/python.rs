@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::paths::Paths;
 use crate::steps::{ready, run_logged, step};
@@ -43,27 +44,46 @@ pub fn is_ours(venv: &Path) -> bool {
         || venv.read_dir().is_ok_and(|mut all| all.next().is_none())
 }
 
+/// How long the packages take, with a network of 200 Mbit a second.
+pub const EXPECTED: Duration = Duration::from_secs(180);
+
+/// Whether everything is in an environment of the cache folder.
+pub fn is_complete(shared: &Path) -> bool {
+    shared.join(COMPLETE).exists()
+}
+
 fn make_shared(paths: &Paths, shared: &Path) -> Result<()> {
-    paths.make_cache()?;
     // Two checkouts may be set up at once: one installs, the other waits here.
     let lock = File::create(shared.with_extension("lock"))?;
     lock.lock()?;
-    if shared.join(COMPLETE).exists() {
+    if is_complete(shared) {
         return Ok(());
     }
     checks::disk_space(&paths.cache)?;
-    step("Python packages: JupyterLab, torch and the references (about 3 GB to download, 4 minutes)", || {
+    step("Python packages: JupyterLab, torch and the references (about 3 GB to download)", || {
         let log = paths.cache.join("logs/python.log");
         let python = checks::python()?;
         run_logged(
             Command::new(python).args(["-m", "venv"]).arg(shared),
+            "Python packages",
             &log,
             "Is the module venv installed (Debian, Ubuntu: apt install python3-venv)?",
         )?;
         run_logged(
+            // Python compiles its files as they are used; all at once would take a minute, and most never are.
             Command::new(shared.join("bin/python"))
-                .args(["-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", "-r"])
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--disable-pip-version-check",
+                    "--progress-bar",
+                    "off",
+                    "--no-compile",
+                    "-r",
+                ])
                 .arg(paths.checkout.join("requirements-dev.txt")),
+            "Python packages",
             &log,
             "Is there a network, and space on the disk? Call again: what has been downloaded is kept.",
         )?;

@@ -1,66 +1,128 @@
 //! From a fresh clone to open lessons.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::checks::gigabytes;
 use crate::kernel::write_whole;
 use crate::paths::Paths;
-use crate::steps::{output_of, side_by_side, step};
-use crate::{Result, checks, kernel, lessons, python, target, tree, warm};
+use crate::steps::{Work, minutes, output_of, side_by_side, step};
+use crate::warm::Sets;
+use crate::{Result, cache, checks, kernel, lessons, python, target, tree, warm};
 
 /// Sets up what is missing.
 pub fn setup(paths: &Paths) -> Result<()> {
-    setup_beside(paths, || Ok(()), || Ok(()))
+    setup_beside(paths, Sets::All, || Ok(()), || Ok(()))
 }
 
-/// Sets up what is missing. `without_kernel` begins as soon as cargo finds libtorch, and `with_kernel` when lessons can be run:
-/// compiling the kernel and its crates keeps one processor busy for minutes, not all of them.
+/// Sets up what is missing. `without_kernel` begins when cargo finds libtorch, and `with_kernel` when lessons can be run: compiling
+/// the kernel and its libraries keeps one processor busy for minutes, not all of them.
 pub fn setup_beside(
     paths: &Paths,
+    sets: Sets,
     without_kernel: impl FnOnce() -> Result<()>,
     with_kernel: impl FnOnce() -> Result<()> + Send,
 ) -> Result<()> {
     checks::before_setup()?;
+    paths.make_cache()?;
+    announce(paths, sets)?;
     kernel::add_rust_source(paths)?;
+    cache::write_uses(paths)?;
     let (made, found) = mpsc::channel::<PathBuf>();
     let kernel = move || {
         kernel::install(paths)?;
         // Where there is no environment, that is the failure.
         let Ok(libtorch) = found.recv() else { return Ok(()) };
         kernel::write_kernelspec(paths, &libtorch)?;
-        warm::warm(paths, &libtorch)?;
+        warm::warm(paths, &libtorch, sets)?;
         with_kernel()
     };
     let others = move || {
-        let libtorch = without_kernel_program(paths)?;
+        // One waits for the network, the other computes.
+        side_by_side(|| warm::before_libtorch(paths), || python::make_environment(paths))?;
+        let libtorch = find_libtorch(paths)?;
+        warm::warm(paths, &libtorch, Sets::First)?;
         // Where nobody waits for it, that is the failure.
         if made.send(libtorch).is_err() {
             return Ok(());
         }
         without_kernel()
     };
-    side_by_side(kernel, others)
+    side_by_side(kernel, others)?;
+    cache::remove_unused(paths)
 }
 
-/// Sets up what tests need that use no kernel: Python's packages, and libtorch, whose folder is returned.
-pub fn without_kernel_program(paths: &Paths) -> Result<PathBuf> {
+/// Sets up what tests need that use no kernel: Python's packages, and libtorch.
+pub fn without_kernel_program(paths: &Paths) -> Result<()> {
     checks::before_setup()?;
+    paths.make_cache()?;
+    cache::write_uses(paths)?;
     python::make_environment(paths)?;
+    find_libtorch(paths).map(|_| ())
+}
+
+/// Lets cargo find libtorch, and what other checkouts have compiled with it.
+fn find_libtorch(paths: &Paths) -> Result<PathBuf> {
     let libtorch = checks::libtorch(paths)?;
     tell_cargo(paths, &libtorch)?;
-    seed_target(paths, &libtorch)?;
+    seed_target(paths)?;
     Ok(libtorch)
 }
 
-/// Sets up what is missing, then opens the lessons.
+/// Says what a set-up is about to do, how long that takes, and what it needs.
+fn announce(paths: &Paths, sets: Sets) -> Result<()> {
+    let packages = !python::is_complete(&paths.shared_venv()?);
+    let program = kernel::is_missing(paths);
+    let (first, others) = warm::missing(paths)?;
+    if !(packages || program || first.is_some()) {
+        return Ok(());
+    }
+    // Megabytes to fetch, and on disk.
+    let parts =
+        [(packages, 3000, 5600), (program, 100, 100), (first.is_some(), 200, 900), (others.is_some(), 100, 600)];
+    let (fetched, disk) = parts.iter().filter(|part| part.0).fold((0, 0), |sum, part| (sum.0 + part.1, sum.1 + part.2));
+    // Compilers share the processors; the network is not theirs.
+    let compiled = [program.then_some(Work::KERNEL), first].into_iter().flatten().map(|work| work.expected()).sum();
+    let until_open = if packages { python::EXPECTED.max(compiled) } else { compiled };
+    let rest = others.map_or(Duration::ZERO, |work| work.expected());
+    let then = match sets {
+        _ if rest.is_zero() => String::new(),
+        Sets::First => format!(" until the lessons open, and then {} more behind them", minutes(rest)),
+        Sets::All => format!(", and then {} for the last lessons", minutes(rest)),
+    };
+    println!(
+        "A first set-up takes about {}{then}, on processors and a network that are fast and have nothing else to do.\n\
+         It fetches {:.1} GB and fills {:.1} GB of disk. Interrupted, it goes on where it was.",
+        minutes(until_open),
+        f64::from(fetched) / 1000.0,
+        f64::from(disk) / 1000.0
+    );
+    Ok(())
+}
+
+/// Sets up what the first lessons need, then opens JupyterLab; what the others need is compiled behind it.
 pub fn lab(paths: &Paths, port: Option<u16>, browser: bool) -> Result<()> {
     let mut lab = Command::new(paths.venv_python());
     lessons::set_data(&mut lab)?;
-    setup(paths)?;
-    println!("\nJupyterLab opens in notebooks/. Ctrl-C twice ends it.\n");
+    setup_beside(paths, Sets::First, || Ok(()), || Ok(()))?;
+    if let (_, Some(work)) = warm::missing(paths)? {
+        let log = paths.cache.join("logs/background.log");
+        let output = File::create(&log)?;
+        // In a group of its own: the Ctrl-C that ends JupyterLab does not end it.
+        let mut rest = Command::new(std::env::current_exe()?);
+        rest.arg("setup").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        rest.spawn().map_err(|error| format!("the rest of the set-up cannot be started: {error}"))?;
+        println!(
+            "\nThe libraries of the other lessons are compiled meanwhile (about {}, {}).",
+            minutes(work.expected()),
+            log.display()
+        );
+    }
+    println!("\nJupyterLab opens in notebooks/: begin with 0_presentation_data. Ctrl-C twice ends it.\n");
     lab.args(["-m", "jupyterlab"]).current_dir(paths.notebooks());
     if !browser {
         lab.arg("--no-browser");
@@ -72,9 +134,8 @@ pub fn lab(paths: &Paths, port: Option<u16>, browser: bool) -> Result<()> {
     if output_of(Command::new("id").arg("-u")).as_deref() == Some("0") {
         lab.arg("--allow-root");
     }
-    let status =
-        lab.status().map_err(|error| format!("JupyterLab cannot be started: {error}. Run: cargo xtask doctor"))?;
-    if status.success() { Ok(()) } else { Err(format!("JupyterLab ended with {status}").into()) }
+    // In place of this program, so that it alone answers Ctrl-C.
+    Err(format!("JupyterLab cannot be started: {}. Run: cargo xtask doctor", lab.exec()).into())
 }
 
 /// Lets plain `cargo build` and `cargo test` find libtorch.
@@ -91,8 +152,8 @@ fn tell_cargo(paths: &Paths, libtorch: &std::path::Path) -> Result<()> {
 }
 
 /// A fresh checkout begins with the third-party crates that an earlier one compiled.
-fn seed_target(paths: &Paths, libtorch: &std::path::Path) -> Result<()> {
-    let seed = paths.seed("target-seed", libtorch)?;
+fn seed_target(paths: &Paths) -> Result<()> {
+    let seed = paths.seed("target-seed")?;
     let target = match target::debug_folder(paths)? {
         Ok(folder) => folder,
         Err(why) => {
@@ -129,7 +190,7 @@ pub fn clean(paths: &Paths, all: bool) -> Result<()> {
         false => (),
     }
     if all {
-        removed.extend(own_entries(&paths.cache));
+        removed.extend(cache::own_entries(&paths.cache));
     }
     let mut freed = 0;
     for path in removed.iter().filter(|path| path.exists()) {
@@ -156,63 +217,4 @@ pub fn clean(paths: &Paths, all: bool) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// What this project put into the cache folder, in the order of the names. The folder itself may be the user's, and hold other things.
-fn own_entries(cache: &Path) -> Vec<PathBuf> {
-    let names = |folder: &Path| -> Vec<String> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-    };
-    let has_key = |rest: &str| rest.len() >= 12 && rest.bytes().take(12).all(|byte| byte.is_ascii_hexdigit());
-    let is_ours = |name: &String| {
-        ["python-", "kernel-seed-", "target-seed-"].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(has_key))
-            || (name.starts_with("evcxr-") && name.contains("-rust-"))
-            || (name.starts_with("meteor-") && name.contains(".safetensors"))
-            || name == "rust-src.lock"
-    };
-    let (kernels, logs) = (cache.join("kernels"), cache.join("logs"));
-    let mut entries: Vec<PathBuf> = names(cache).into_iter().filter(is_ours).map(|name| cache.join(name)).collect();
-    entries.extend(names(&kernels).into_iter().filter(|name| has_key(name)).map(|name| kernels.join(name)));
-    entries.extend(["kernel", "python", "rust-src", "warm"].map(|name| logs.join(format!("{name}.log"))));
-    entries.sort();
-    entries
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_cache_folder_only_what_is_ours_is_removed() {
-        let cache = std::env::temp_dir().join(format!("captionlab-own-{}", std::process::id()));
-        let ours = [
-            "evcxr-0.22.0-rust-1.95.0/bin/evcxr_jupyter",
-            "kernel-seed-8080bdf4c4a9-8ca3f20b4b17/file",
-            "kernels/0f3a9c51b2de/warmed/file",
-            "kernels/0f3a9c51b2de.lock",
-            "logs/warm.log",
-            "meteor-1.5-english-2.safetensors",
-            "python-2769ed3a662f.lock",
-            "python-2769ed3a662f/bin/python",
-            "rust-src.lock",
-            "target-seed-8ca3f20b4b17/file",
-        ];
-        let theirs =
-            ["photos/one.jpg", "python-projects/mine.py", "kernels/linux/vmlinuz", "logs/mail.log", "evcxr-notes.md"];
-        for file in ours.iter().chain(&theirs) {
-            fs::create_dir_all(cache.join(file).parent().unwrap()).unwrap();
-            fs::write(cache.join(file), file).unwrap();
-        }
-        for path in own_entries(&cache).iter().filter(|path| path.exists()) {
-            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
-        }
-        for file in ours {
-            assert!(!cache.join(file).exists(), "{file}");
-        }
-        for file in theirs {
-            assert!(cache.join(file).exists(), "{file}");
-        }
-        fs::remove_dir_all(cache).unwrap();
-    }
 }

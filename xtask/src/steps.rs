@@ -1,11 +1,11 @@
 //! Steps of a set-up: each says what it does, shows that it is alive, and says how long it took.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,28 +22,23 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(result)
 }
 
-/// Set when a step has failed: what runs beside it ends.
-static FAILED: AtomicBool = AtomicBool::new(false);
+/// What went wrong first; what runs beside it then ends.
+static FAILURE: OnceLock<String> = OnceLock::new();
 
 /// Runs two works that do not need each other at the same time. When one fails, a command of the other ([`run`], [`run_logged`]) is
 /// ended.
+///
+/// # Errors
+/// What went wrong first: what was ended because of it is not what went wrong.
 pub fn side_by_side(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
-    let noticed = |result: Result<()>| {
-        // What was ended because of the other is not what went wrong.
-        result.map_err(|error| (FAILED.swap(true, Ordering::SeqCst), error.to_string()))
-    };
+    let noticed = |result: Result<()>| result.map_err(|error| FAILURE.get_or_init(|| error.to_string()).clone());
     let (one, other) = thread::scope(|scope| {
         let one = scope.spawn(|| noticed(one()));
         let other = noticed(other());
         (one.join(), other)
     });
     let one = one.map_err(|_| "a step has panicked")?;
-    let mut failures: Vec<(bool, String)> = [one, other].into_iter().filter_map(std::result::Result::err).collect();
-    failures.sort();
-    match failures.into_iter().next() {
-        None => Ok(()),
-        Some((_, error)) => Err(error.into()),
-    }
+    Ok(one.and(other)?)
 }
 
 /// Says that a step's work is already there.
@@ -61,16 +56,89 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// Runs a long command with its output in a log file, and shows the log's last line every 20 seconds.
+/// `about a minute`, `12 minutes`.
+pub fn minutes(time: Duration) -> String {
+    match (time.as_secs_f64() / 60.0).round() {
+        0.0 | 1.0 => "a minute".to_owned(),
+        minutes => format!("{minutes} minutes"),
+    }
+}
+
+/// Crates that take long to compile, with the seconds for which they keep one core busy. Of a recent processor: on others it is the
+/// shares that count.
+const HEAVY: &[(&str, f64)] = &[("captionlab", 65.0)];
+
+/// As long as one of the others takes.
+const LIGHT: f64 = 0.7;
+
+/// What cargo has to compile.
+#[derive(Clone, Copy)]
+pub struct Work {
+    crates: usize,
+    /// For which one core is kept busy.
+    seconds: f64,
+}
+
+impl Work {
+    /// evcxr_jupyter.
+    pub const KERNEL: Self = Self { crates: 273, seconds: 460.0 };
+    /// What the first lessons use, and what the others do.
+    pub const FIRST_LIBRARIES: Self = Self { crates: 110, seconds: 240.0 };
+    pub const OTHER_LIBRARIES: Self = Self { crates: 160, seconds: 500.0 };
+
+    /// Those of the crates that `cargo tree --prefix none` lists for which `is_missing` holds.
+    pub fn of_tree(tree: &str, is_missing: impl Fn(&str) -> bool) -> Self {
+        let names = tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty());
+        let names: BTreeSet<&str> = names.filter(|name| is_missing(name)).collect();
+        Self { crates: names.len(), seconds: names.into_iter().map(seconds_of).sum() }
+    }
+
+    /// How long it takes on this machine, if its cores are recent ones with nothing else to do.
+    pub fn expected(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds / cores().min(4) as f64)
+    }
+
+    /// `87 of about 273 crates, about 6 minutes left`, by the names of those that were begun.
+    pub fn progress(&self, names: &[&str], elapsed: Duration) -> String {
+        let begun = match names.len() < self.crates {
+            true => format!("{} of about {} crates", names.len(), self.crates),
+            false => format!("the last of about {} crates", self.crates),
+        };
+        // The last ones are being compiled.
+        let done: f64 = names[..names.len().saturating_sub(cores())].iter().map(|name| seconds_of(name)).sum();
+        // A few crates say little of this machine's pace, and fetching comes before compiling.
+        if done < self.seconds / 20.0 || done >= self.seconds {
+            return begun;
+        }
+        format!("{begun}, about {} left", minutes(elapsed.mul_f64((self.seconds - done) / done)))
+    }
+}
+
+/// The crates that cargo says it compiles.
+fn begun(log: &str) -> Vec<&str> {
+    log.lines().filter_map(|line| line.trim_start().strip_prefix("Compiling ")?.split(' ').next()).collect()
+}
+
+fn seconds_of(name: &str) -> f64 {
+    HEAVY.iter().find(|(heavy, _)| *heavy == name).map_or(LIGHT, |(_, seconds)| *seconds)
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs a long command with its output in a log file. Every half minute it says how long `what` has been under way, with the log's
+/// last line.
 ///
 /// # Errors
 /// If the command cannot be started or fails: the end of its log, and `help`.
-pub fn run_logged(command: &mut Command, log: &Path, help: &str) -> Result<()> {
-    run_counted(command, log, help, None)
+pub fn run_logged(command: &mut Command, what: &str, log: &Path, help: &str) -> Result<()> {
+    run_counted(command, what, log, help, None)
 }
 
-/// As [`run_logged`] for a cargo that compiles about so many crates: shows how many are done, and how long the others may take.
-pub fn run_counted(command: &mut Command, log: &Path, help: &str, crates: Option<usize>) -> Result<()> {
+/// As [`run_logged`] for a cargo: in place of the log's last line it says how much is done, and how long the rest may take.
+pub fn run_counted(command: &mut Command, what: &str, log: &Path, help: &str, work: Option<&Work>) -> Result<()> {
+    const SIGN: Duration = Duration::from_secs(30);
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -83,15 +151,15 @@ pub fn run_counted(command: &mut Command, log: &Path, help: &str, crates: Option
         .stderr(output)
         .spawn()
         .map_err(|error| format!("{name} cannot be started: {error}. {help}"))?;
-    let mut next_sign = Duration::from_secs(20);
+    let mut next_sign = SIGN;
     let status = wait_for(&mut child, &name, || {
         if start.elapsed() > next_sign {
-            next_sign += Duration::from_secs(20);
-            let shown = match crates {
-                Some(all) => crates_done(&fs::read_to_string(log).unwrap_or_default(), all, start.elapsed()),
+            next_sign += SIGN;
+            let shown = match work {
+                Some(work) => work.progress(&begun(&fs::read_to_string(log).unwrap_or_default()), start.elapsed()),
                 None => last_lines(log, 1).unwrap_or_default().trim().chars().take(90).collect(),
             };
-            println!("  {:>9}  {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
+            println!("  {what}, {}: {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
         }
     })?;
     if status.success() {
@@ -103,20 +171,6 @@ pub fn run_counted(command: &mut Command, log: &Path, help: &str, crates: Option
         log.display()
     )
     .into())
-}
-
-/// `87 of 273 crates, about 6 minutes left`, by what cargo has printed.
-fn crates_done(log: &str, all: usize, elapsed: Duration) -> String {
-    let done = log.lines().filter(|line| line.trim_start().starts_with("Compiling ")).count();
-    // Few crates say little of the pace, and fetching comes before compiling.
-    if done < 20 || done >= all {
-        return format!("{done} of about {all} crates");
-    }
-    let left = elapsed.as_secs_f64() * (all - done) as f64 / done as f64 / 60.0;
-    match left < 1.5 {
-        true => format!("{done} of about {all} crates, about a minute left"),
-        false => format!("{done} of about {all} crates, about {left:.0} minutes left"),
-    }
 }
 
 /// Runs a command to its end. When a step beside it fails, it is ended.
@@ -155,7 +209,7 @@ fn wait_for(child: &mut Child, name: &str, mut meanwhile: impl FnMut()) -> Resul
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if FAILED.load(Ordering::SeqCst) {
+        if FAILURE.get().is_some() {
             end(child)?;
             return Err(format!("{name} was ended, because another step has failed").into());
         }
@@ -201,15 +255,34 @@ mod tests {
 
     #[test]
     fn crates_are_counted_and_the_time_left_follows_the_pace() {
+        let names = |count: usize| (0..count).map(|number| format!("crate-{number} v1.0.0 (*)\n"));
+        let tree = names(102).chain(["captionlab v0.1.0\n\n".to_owned()]).collect::<String>() + "crate-7 v1.0.0 (*)\n";
+        let work = Work::of_tree(&tree, |name| !["crate-8", "crate-9"].contains(&name));
+        assert_eq!(work.crates, 101);
+        assert!((work.seconds - 100.0 * LIGHT - seconds_of("captionlab")).abs() < 1e-9, "{}", work.seconds);
         let log = |count: usize| "  Downloaded x\n".to_string() + &"   Compiling syn v2\n".repeat(count);
-        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-        for (log, elapsed, shown) in [
-            (log(0), minutes(1), "0 of about 273 crates"),
-            (log(91), minutes(3), "91 of about 273 crates, about 6 minutes left"),
-            (log(272), minutes(9), "272 of about 273 crates, about a minute left"),
-            (log(280), minutes(9), "280 of about 273 crates"),
+        let busy = cores();
+        // Half of the seconds are done.
+        let half = log((work.seconds / 2.0 / LIGHT) as usize + busy);
+        let shown = work.progress(&begun(&half), Duration::from_secs(600));
+        assert!(shown.ends_with("of about 101 crates, about 10 minutes left"), "{shown}");
+        for (log, shown) in [
+            (log(0), "0 of about 101 crates"),
+            (log(3), "3 of about 101 crates"),
+            (log(101), "the last of about 101 crates, about a minute left"),
+            (log(300), "the last of about 101 crates"),
         ] {
-            assert_eq!(crates_done(&log, 273, elapsed), shown);
+            assert_eq!(work.progress(&begun(&log), Duration::from_secs(60)), shown);
         }
+    }
+
+    #[test]
+    fn of_works_side_by_side_the_first_failure_is_told_and_the_other_is_ended() {
+        let start = Instant::now();
+        let fails = || -> Result<()> { Err("the disk is full".into()) };
+        let waits = || side_by_side(|| run(Command::new("sleep").arg("60")).map(|_| ()), || Ok(()));
+        let told = side_by_side(waits, fails).unwrap_err().to_string();
+        assert_eq!(told, "the disk is full");
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
 }

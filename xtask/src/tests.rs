@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use crate::paths::Paths;
 use crate::steps::{run_lines, step};
-use crate::{Result, browser, checks, lessons, setup, target, warm};
+use crate::warm::Sets;
+use crate::{Result, browser, lessons, setup, target, warm};
 
 /// The parts of the tests, in the order in which they run.
 const PARTS: [&str; 5] = ["format", "lints", "unit", "docs", "lessons"];
@@ -85,9 +86,7 @@ pub fn test(paths: &Paths, names: &[String]) -> Result<()> {
             cargo("Documentation", &["doc", "--quiet", "--no-deps", "--all-features"])?;
         }
         match target::debug_folder(paths)? {
-            Ok(folder) if names.is_empty() => {
-                warm::save_seed(&folder, &paths.seed("target-seed", &checks::libtorch(paths)?)?)
-            }
+            Ok(folder) if names.is_empty() => warm::save_seed(&folder, &paths.seed("target-seed")?),
             // Said by set-up, or not all of it is there.
             _ => Ok(()),
         }
@@ -95,7 +94,7 @@ pub fn test(paths: &Paths, names: &[String]) -> Result<()> {
     let lessons = || step("Lessons", || lessons::run(paths, &[], lessons::Mode::Check, false));
     match wanted.has("lessons") {
         // Lessons wait for compilers and for each other's cells; tests for Python and for servers.
-        true => setup::setup_beside(paths, without_kernel, lessons)?,
+        true => setup::setup_beside(paths, Sets::All, without_kernel, lessons)?,
         false => {
             setup::without_kernel_program(paths)?;
             without_kernel()?;

@@ -24,6 +24,22 @@ pub fn copy(from: &Path, to: &Path, take: &dyn Fn(&Path) -> Take) -> Result<()> 
     })
 }
 
+/// Makes a folder where it is not there yet, so that it is whole or not there: one program at a time, in a folder beside it, which
+/// is begun anew where one was ended.
+pub fn make_whole(folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let lock = File::create(folder.with_extension("lock"))?;
+    lock.lock()?;
+    if folder.exists() {
+        return Ok(());
+    }
+    let partial = folder.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    make(&partial)?;
+    Ok(fs::rename(&partial, folder)?)
+}
+
 fn copy_folder(from: &Path, to: &Path, inside: &Path, take: &dyn Fn(&Path) -> Take) -> std::io::Result<()> {
     fs::create_dir_all(to.join(inside))?;
     for entry in fs::read_dir(from.join(inside))? {
@@ -163,6 +179,29 @@ mod tests {
             fs::write(root.join(file), file).unwrap();
         }
         root
+    }
+
+    #[test]
+    fn a_folder_that_was_half_made_is_made_anew_and_a_whole_one_is_kept() {
+        let root = folder("whole");
+        let seed = root.join("seed-1");
+        fs::create_dir_all(root.join("seed-1.partial")).unwrap();
+        fs::write(root.join("seed-1.partial/half"), "").unwrap();
+        let failed = make_whole(&seed, |partial| {
+            fs::create_dir_all(partial)?;
+            Err("the disk is full".into())
+        });
+        assert!(failed.is_err() && !seed.exists());
+        for text in ["first", "second"] {
+            make_whole(&seed, |partial| {
+                fs::create_dir_all(partial)?;
+                Ok(fs::write(partial.join("file"), text)?)
+            })
+            .unwrap();
+            assert_eq!(fs::read_to_string(seed.join("file")).unwrap(), "first");
+        }
+        assert!(!seed.join("half").exists() && !root.join("seed-1.partial").exists());
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
