@@ -1,12 +1,13 @@
 //! The cache folder that all checkouts share: what lies there, who uses it, and what is removed when nobody does.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::checks::gigabytes;
 use crate::kernel::write_whole;
 use crate::paths::Paths;
+use crate::steps::lock;
 use crate::{Result, tree, warm};
 
 /// Writes down what this checkout uses, so that no other one removes it.
@@ -25,8 +26,7 @@ pub fn write_uses(paths: &Paths) -> Result<()> {
 /// Removes what no checkout uses any more: builds for versions and settings that are gone, and kernels of checkouts that are.
 pub fn remove_unused(paths: &Paths) -> Result<()> {
     // One at a time. What a checkout makes it has written down before.
-    let lock = File::create(paths.cache.join("unused.lock"))?;
-    lock.lock()?;
+    let _lock = lock(&paths.cache.join("unused.lock"))?;
     let unused = unused(&paths.cache);
     let mut freed = 0;
     for path in &unused {

@@ -1,13 +1,13 @@
 //! The Rust kernel of Jupyter: evcxr_jupyter, its kernelspec, and how it starts.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::paths::{EVCXR_VERSION, Paths, rust_version};
-use crate::steps::{Work, minutes, output_of, ready, run_counted, run_logged, step};
+use crate::steps::{Work, lock, minutes, output_of, ready, run_counted, run_logged, step};
 use crate::{Result, checks, tree, warm};
 
 /// Names a kernel's folders of libraries to the launcher.
@@ -19,8 +19,7 @@ pub const LIBRARY_VARIABLE: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_
 /// Adds rust-src to the toolchain. rust-toolchain.toml names it, but a rustup that may not install by itself leaves it out.
 pub fn add_rust_source(paths: &Paths) -> Result<()> {
     // rustup itself does not look whether another one is at work.
-    let lock = File::create(paths.cache.join("rust-src.lock"))?;
-    lock.lock()?;
+    let _lock = lock(&paths.cache.join("rust-src.lock"))?;
     if checks::rust_source().is_ok() {
         return Ok(());
     }
@@ -69,8 +68,7 @@ pub fn is_missing(paths: &Paths) -> bool {
 pub fn install(paths: &Paths) -> Result<()> {
     let root = paths.kernel_root();
     fs::create_dir_all(&root)?;
-    let lock = File::create(root.join("lock"))?;
-    lock.lock()?;
+    let _lock = lock(&root.join("lock"))?;
     if root.join("complete").exists() {
         ready("Rust kernel evcxr_jupyter");
         return Ok(());
@@ -78,11 +76,13 @@ pub fn install(paths: &Paths) -> Result<()> {
     if let Some(program) = installed(program_folders()) {
         // A copy: an upgrade of theirs shall not change ours.
         fs::create_dir_all(root.join("bin"))?;
-        let beside = root.join("bin/evcxr_jupyter.new");
-        fs::copy(&program, &beside)?;
-        fs::rename(&beside, paths.kernel_program())?;
+        replace(&paths.kernel_program(), |beside| fs::copy(&program, beside).map(|_| ()))?;
         fs::write(root.join("complete"), "")?;
         ready(&format!("Rust kernel evcxr_jupyter, found at {}", program.display()));
+        return Ok(());
+    }
+    if fetch(&root, &paths.cache.join("logs/kernel.log"), None) {
+        fs::write(root.join("complete"), "")?;
         return Ok(());
     }
     let name = format!("Rust kernel evcxr_jupyter, compiled (about {})", minutes(Work::KERNEL.expected()));
@@ -114,13 +114,36 @@ pub fn install(paths: &Paths) -> Result<()> {
     })
 }
 
+/// Fetches the program where cargo-binstall is on this machine, which knows where releases lie and checks what it fetches. Whether
+/// it did; it is not asked to compile.
+fn fetch(root: &Path, log: &Path, folder_of_programs: Option<&Path>) -> bool {
+    let mut binstall = Command::new("cargo");
+    binstall.args(["binstall", "--no-confirm", "--disable-strategies", "compile", "--root"]).arg(root);
+    let mut version = Command::new("cargo");
+    version.args(["binstall", "-V"]);
+    for command in [&mut binstall, &mut version] {
+        command.envs(folder_of_programs.iter().flat_map(|folder| [("PATH", folder), ("CARGO_HOME", folder)]));
+    }
+    if output_of(&mut version).is_none() {
+        return false;
+    }
+    let fetched = step("Rust kernel evcxr_jupyter, by cargo-binstall", || {
+        binstall.arg(format!("evcxr_jupyter@{EVCXR_VERSION}"));
+        run_logged(without_cargo_settings(&mut binstall), "Rust kernel", log, "It is compiled instead.")
+    });
+    if let Err(problem) = fetched {
+        println!("{problem}");
+        return false;
+    }
+    output_of(Command::new(root.join("bin/evcxr_jupyter")).arg("--help")).is_some()
+}
+
 /// Writes the kernelspec `captionlab` into `.venv`, where the JupyterLab of that environment finds it. Not called `rust`: evcxr
 /// rewrites that one.
 pub fn write_kernelspec(paths: &Paths, libtorch: &Path) -> Result<()> {
     let launcher = paths.kernel_launcher();
-    let beside = launcher.with_extension("new");
-    fs::copy(std::env::current_exe()?, &beside)?;
-    fs::rename(&beside, &launcher)?;
+    let program = std::env::current_exe()?;
+    replace(&launcher, |beside| fs::copy(program, beside).map(|_| ()))?;
     let libraries = std::env::join_paths(libraries(libtorch)?)
         .map_err(|error| format!("{}: libtorch cannot be loaded from there: {error}", libtorch.display()))?;
     let spec = serde_json::json!({
@@ -261,10 +284,15 @@ fn without_cargo_settings(command: &mut Command) -> &mut Command {
 
 /// Writes a file beside and renames it, so that it is never half-written.
 pub fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let beside = path.with_extension("new");
-    fs::write(&beside, text)?;
-    fs::rename(&beside, path)?;
-    Ok(())
+    replace(path, |beside| fs::write(beside, text))
+}
+
+/// Makes a file beside, by a name of this process alone, and renames it.
+fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
+    make(&beside)
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
 }
 
 #[cfg(test)]
@@ -315,6 +343,38 @@ mod tests {
             symlink(program, bin.join("evcxr_jupyter")).unwrap();
             let found = installed([root.join("nothing/bin"), bin.clone()]);
             assert_eq!(found, taken.then(|| bin.join("evcxr_jupyter")), "{name}");
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_binstall_fetches_is_taken_if_it_runs() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = std::env::temp_dir().join(format!("captionlab-binstall-{}", std::process::id()));
+        let cargo = output_of(Command::new("rustup").args(["which", "cargo"])).unwrap();
+        // What cargo-binstall does, whether the program is taken.
+        let works = "mkdir -p \"$root/bin\"; printf '#!/bin/sh\\necho usage\\n' > \"$root/bin/evcxr_jupyter\"; chmod +x \"$root/bin/evcxr_jupyter\"";
+        let cases = [
+            ("works", Some(works), true),
+            ("finds no release", Some("exit 1"), false),
+            ("fetches what does not run", Some("mkdir -p \"$root/bin\"; : > \"$root/bin/evcxr_jupyter\""), false),
+            ("is not here", None, false),
+        ];
+        for (name, script, taken) in cases {
+            let (programs, cache) = (root.join(name).join("programs"), root.join(name).join("cache"));
+            fs::create_dir_all(&programs).unwrap();
+            fs::create_dir_all(&cache).unwrap();
+            std::os::unix::fs::symlink(&cargo, programs.join("cargo")).unwrap();
+            if let Some(script) = script {
+                let text = format!(
+                    "#!/bin/sh\nPATH=/bin:/usr/bin\n[ \"$2\" = -V ] && exit\ncase \"$*\" in *'evcxr_jupyter@{EVCXR_VERSION}') ;; *) exit 2;; esac\nroot='{}'\n{script}\n",
+                    cache.display()
+                );
+                fs::write(programs.join("cargo-binstall"), text).unwrap();
+                fs::set_permissions(programs.join("cargo-binstall"), fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            assert_eq!(fetch(&cache, &cache.join("log"), Some(&programs)), taken, "{name}");
         }
         fs::remove_dir_all(root).unwrap();
     }

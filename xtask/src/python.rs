@@ -1,13 +1,13 @@
 //! The Python environment: JupyterLab, torch for its libtorch, and the references that tests compare with.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::paths::Paths;
-use crate::steps::{ready, run_logged, step};
+use crate::steps::{lock, ready, run_logged, step};
 use crate::{Result, checks, tree};
 
 /// Written into an environment when everything is in it.
@@ -54,8 +54,7 @@ pub fn is_complete(shared: &Path) -> bool {
 
 fn make_shared(paths: &Paths, shared: &Path) -> Result<()> {
     // Two checkouts may be set up at once: one installs, the other waits here.
-    let lock = File::create(shared.with_extension("lock"))?;
-    lock.lock()?;
+    let _lock = lock(&shared.with_extension("lock"))?;
     if is_complete(shared) {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Steps of a set-up: each says what it does, shows that it is alive, and says how long it took.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,6 +39,19 @@ pub fn side_by_side(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce(
     });
     let one = one.map_err(|_| "a step has panicked")?;
     Ok(one.and(other)?)
+}
+
+/// Waits until no other set-up holds a lock, and holds it; says so where it has to wait.
+pub fn lock(path: &Path) -> Result<File> {
+    let told = |error: std::io::Error| format!("{}: cannot be locked: {error}", path.display());
+    let file = File::create(path).map_err(told)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => println!("Another set-up is at work: waiting for it …"),
+        Err(TryLockError::Error(error)) => return Err(told(error).into()),
+    }
+    file.lock().map_err(told)?;
+    Ok(file)
 }
 
 /// Says that a step's work is already there.

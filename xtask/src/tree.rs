@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::Result;
+use crate::steps::lock;
 
 /// What becomes of a file in a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,8 +28,7 @@ pub fn copy(from: &Path, to: &Path, take: &dyn Fn(&Path) -> Take) -> Result<()> 
 /// Makes a folder where it is not there yet, so that it is whole or not there: one program at a time, in a folder beside it, which
 /// is begun anew where one was ended.
 pub fn make_whole(folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let lock = File::create(folder.with_extension("lock"))?;
-    lock.lock()?;
+    let _lock = lock(&folder.with_extension("lock"))?;
     if folder.exists() {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::kernel::write_whole;
 use crate::paths::{EVCXR_VERSION, Paths, key, rust_version};
-use crate::steps::{Work, minutes, output_of, ready, run_counted, step};
+use crate::steps::{Work, lock, minutes, output_of, ready, run_counted, step};
 use crate::{Result, tree};
 
 /// What a kernel's folder calls the project's lock file.
@@ -210,8 +210,7 @@ impl<'a> Warming<'a> {
     fn begin(paths: &'a Paths) -> Result<Self> {
         let builds = paths.kernel_builds();
         fs::create_dir_all(builds.join(".cargo"))?;
-        let lock = File::create(builds.join("warming"))?;
-        lock.lock()?;
+        let lock = lock(&builds.join("warming"))?;
         remove_stale_copies(&builds);
         write_whole(&builds.join(".cargo/config.toml"), &build_profile())?;
         Ok(Self {
