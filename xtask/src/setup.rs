@@ -85,9 +85,10 @@ fn announce(paths: &Paths, sets: Sets) -> Result<()> {
     let parts =
         [(packages, 3000, 5600), (program, 100, 100), (first.is_some(), 200, 900), (others.is_some(), 100, 600)];
     let (fetched, disk) = parts.iter().filter(|part| part.0).fold((0, 0), |sum, part| (sum.0 + part.1, sum.1 + part.2));
-    // Compilers share the processors; the network is not theirs.
-    let compiled = [program.then_some(Work::KERNEL), first].into_iter().flatten().map(|work| work.expected()).sum();
-    let until_open = if packages { python::EXPECTED.max(compiled) } else { compiled };
+    // Compilers share the processors, and unpacking takes its part of them.
+    let compiled: Duration =
+        [program.then_some(Work::KERNEL), first].into_iter().flatten().map(|work| work.expected()).sum();
+    let until_open = if packages { python::FETCHING.max(compiled + python::UNPACKING) } else { compiled };
     let rest = others.map_or(Duration::ZERO, |work| work.expected());
     let then = match sets {
         _ if rest.is_zero() => String::new(),
@@ -109,7 +110,7 @@ pub fn lab(paths: &Paths, port: Option<u16>, browser: bool) -> Result<()> {
     let mut lab = Command::new(paths.venv_python());
     lessons::set_data(&mut lab)?;
     setup_beside(paths, Sets::First, || Ok(()), || Ok(()))?;
-    if let (_, Some(work)) = warm::missing(paths)? {
+    if let Some(work) = warm::left(paths, &checks::libtorch(paths)?)? {
         let log = paths.cache.join("logs/background.log");
         let output = File::create(&log)?;
         // In a group of its own: the Ctrl-C that ends JupyterLab does not end it.

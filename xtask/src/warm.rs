@@ -72,7 +72,7 @@ const UNOPTIMISED: &[&str] = &["proc-macro2", "quote", "serde_derive", "strum_ma
 fn build_profile() -> String {
     let groups = [
         (OPTIMISED, "opt-level = 3\n"),
-        (NOTHING_SHARED, "opt-level = 2\ncodegen-units = 1\n"),
+        (NOTHING_SHARED, "opt-level = 2\ncodegen-units = 2\n"),
         (UNOPTIMISED, "opt-level = 0\n"),
     ];
     let of_group = |(names, settings): (&[&str], &str)| -> String {
@@ -188,6 +188,19 @@ pub fn missing(paths: &Paths) -> Result<(Option<Work>, Option<Work>)> {
     let first = sets.first().filter(is_missing).map(|_| Work::FIRST_LIBRARIES);
     let others = sets.iter().skip(1).any(|set| is_missing(&set)).then_some(Work::OTHER_LIBRARIES);
     Ok((first, others))
+}
+
+/// What of the sets is not compiled for the checkout as it is, `None` if all is.
+pub fn left(paths: &Paths, libtorch: &Path) -> Result<Option<Work>> {
+    let (state, ready) = (crate_state(paths, libtorch)?, Ready::of(&paths.warmed()));
+    let sets = feature_sets(&paths.notebooks())?;
+    let left = sets.iter().filter(|set| !ready.has(set, &state)).count();
+    Ok(match missing(paths)? {
+        _ if left == 0 => None,
+        (_, Some(work)) => Some(work),
+        // In each the project's own crate.
+        _ => Some(Work::of_tree("captionlab", |_| true).times(left)),
+    })
 }
 
 /// How many of the lessons' feature sets are ready, and how many there are.
