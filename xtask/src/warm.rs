@@ -140,10 +140,10 @@ impl FeatureSet {
     }
 }
 
-/// The build folder from which kernels are copied, and what is compiled in it.
+/// What is compiled in a build folder.
 ///
-/// What `warmed/ready` lists was compiled by third parties for these sets, each line with the state of the checkout's own sources
-/// that was compiled with it.
+/// Its file `ready` lists the sets whose third-party crates are there, each with the state of the checkout (its own sources) that
+/// was compiled with them.
 struct Ready(Vec<(String, String)>);
 
 impl Ready {
@@ -175,7 +175,7 @@ impl Ready {
     }
 }
 
-/// Libraries of the lessons that an earlier checkout compiled.
+/// Where the libraries of the lessons are kept for the next checkout.
 pub fn seed(paths: &Paths) -> Result<PathBuf> {
     paths.seed(&format!("kernel-seed-{}", key(build_profile().as_bytes())))
 }
@@ -253,6 +253,10 @@ impl<'a> Warming<'a> {
         Ok(())
     }
 
+    fn log(&self) -> PathBuf {
+        self.paths.cache.join("logs/warm.log")
+    }
+
     /// What is left to compile of a set.
     fn work(&self, set: &FeatureSet) -> Result<Work> {
         write_whole(&self.next.join("Cargo.toml"), &set.package(&self.paths.checkout))?;
@@ -282,7 +286,7 @@ impl<'a> Warming<'a> {
         run_counted(
             as_evcxr(&mut build, &self.next),
             "libraries of the lessons",
-            &self.paths.cache.join("logs/warm.log"),
+            &self.log(),
             "Call again: what has been compiled is kept.",
             Some(&work),
         )
@@ -339,9 +343,10 @@ pub fn before_libtorch(paths: &Paths) -> Result<()> {
     }
     step("Rust libraries of the first lessons, as far as they need no torch", || {
         warming.take_up("")?;
-        // The crate that wraps libtorch fails, and cargo with it. What else fails does so again, when it is said.
-        let _ = warming.compile(first, None);
-        Ok(())
+        let compiled = warming.compile(first, None);
+        // The crate that wraps libtorch fails, and cargo with it.
+        let without = fs::read_to_string(warming.log()).is_ok_and(|log| log.contains("build command for `torch-sys "));
+        if without { Ok(()) } else { compiled }
     })
 }
 
@@ -360,7 +365,7 @@ pub fn warm(paths: &Paths, libtorch: &Path, which: Sets) -> Result<()> {
         let left = &missing[number..];
         let works = left.iter().map(|set| warming.work(set)).collect::<Result<Vec<Work>>>()?;
         warming.write_plan(left, &works)?;
-        let name = format!("Rust libraries of {} (about {})", set.lessons.join(" and "), minutes(works[0].expected()));
+        let name = format!("Rust libraries of {} (about {})", set.lessons.join(", "), minutes(works[0].expected()));
         step(&name, || {
             warming.compile(set, Some(libtorch))?;
             warming.finish(set, &state)
