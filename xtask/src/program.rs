@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::paths::Paths;
-use crate::steps::{Work, duration, minutes, output_of, run_lines};
+use crate::steps::{Pace, Work, duration, minutes, output_of, run_lines};
 use crate::{Result, checks};
 
 /// Runs the command line with the arguments that follow. Returns only if that fails.
@@ -37,7 +37,8 @@ fn build(paths: &Paths, what: &[&str]) -> Result<PathBuf> {
         .current_dir(&paths.checkout)
         .stdin(Stdio::null());
     let start = Instant::now();
-    let (mut compiled, mut work, mut next_sign): (Vec<String>, Option<Work>, _) = (Vec::new(), None, SIGN);
+    let (mut compiled, mut work, mut next_sign): (Vec<String>, Option<(Work, usize)>, _) = (Vec::new(), None, SIGN);
+    let mut pace = Pace::new();
     let mut program = None;
     let status = run_lines(&mut cargo, |line| {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { return };
@@ -48,16 +49,17 @@ fn build(paths: &Paths, what: &[&str]) -> Result<PathBuf> {
             return;
         }
         compiled.extend(message["target"]["name"].as_str().map(|name| name.replace('_', "-")));
-        let work = work.get_or_insert_with(|| {
+        let (work, number) = work.get_or_insert_with(|| {
             let work = work_of(paths, what);
             eprintln!("Compiling the command line (about {} the first time) …", minutes(work.expected()));
-            work
+            (work, pace.begin(&work))
         });
         if start.elapsed() > next_sign {
             next_sign = start.elapsed() + SIGN;
             let names: Vec<&str> = compiled.iter().map(String::as_str).collect();
             let took = duration(Duration::from_secs(start.elapsed().as_secs()));
-            eprintln!("  {took}: {}", work.progress(&names, start.elapsed()));
+            let left = pace.note(*number, work, &names);
+            eprintln!("  {took}: {}", work.progress(&names, left));
         }
     })?;
     if !status.success() {

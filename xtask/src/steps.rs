@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,7 @@ pub fn minutes(time: Duration) -> String {
 const HEAVY: &[(&str, f64)] = &[("captionlab", 65.0)];
 
 /// As long as one of the others takes.
-const LIGHT: f64 = 0.7;
+const LIGHT: f64 = 1.0;
 
 /// What cargo has to compile.
 #[derive(Clone, Copy)]
@@ -116,21 +116,65 @@ impl Work {
         Duration::from_secs_f64(self.seconds / cores().min(4) as f64)
     }
 
+    /// For how many of its seconds those were compiled that were begun, but for the last, which are being compiled.
+    fn done(&self, begun: &[&str]) -> f64 {
+        let done: f64 = begun[..begun.len().saturating_sub(cores())].iter().map(|name| seconds_of(name)).sum();
+        done.min(self.seconds)
+    }
+
     /// `87 of about 273 crates, about 6 minutes left`, by the names of those that were begun.
-    pub fn progress(&self, names: &[&str], elapsed: Duration) -> String {
-        let begun = match names.len() {
+    pub fn progress(&self, begun: &[&str], left: Option<Duration>) -> String {
+        let crates = match begun.len() {
             _ if self.crates == 1 => "one crate".to_owned(),
             begun if begun < self.crates => format!("{begun} of about {} crates", self.crates),
             _ => format!("the last of about {} crates", self.crates),
         };
-        // The last ones are being compiled.
-        let done: f64 = names[..names.len().saturating_sub(cores())].iter().map(|name| seconds_of(name)).sum();
-        // A few crates say little of this machine's pace, and fetching comes before compiling.
-        if done < self.seconds / 20.0 || done >= self.seconds {
-            return begun;
-        }
-        format!("{begun}, about {} left", minutes(elapsed.mul_f64((self.seconds - done) / done)))
+        left.map_or_else(|| crates.clone(), |left| format!("{crates}, about {} left", minutes(left)))
     }
+}
+
+/// How fast this program gets on with all that it has compiled: works side by side share the processors, and the last to end has them
+/// to itself.
+pub struct Pace {
+    began: Option<Instant>,
+    /// Seconds of one core that were done, and of how many, for each work.
+    works: Vec<(f64, f64)>,
+}
+
+impl Pace {
+    pub const fn new() -> Self {
+        Self { began: None, works: Vec::new() }
+    }
+
+    /// Begins a work, and returns its number.
+    pub fn begin(&mut self, work: &Work) -> usize {
+        self.began.get_or_insert_with(Instant::now);
+        self.works.push((0.0, work.seconds));
+        self.works.len() - 1
+    }
+
+    /// Notes how far a work is, and tells how long what is left may take.
+    pub fn note(&mut self, number: usize, work: &Work, begun: &[&str]) -> Option<Duration> {
+        self.works[number].0 = work.done(begun);
+        self.left(self.began?.elapsed())
+    }
+
+    /// Notes that a work has ended.
+    pub fn end(&mut self, number: usize) {
+        self.works[number].0 = self.works[number].1;
+    }
+
+    fn left(&self, elapsed: Duration) -> Option<Duration> {
+        let (done, all) = self.works.iter().fold((0.0, 0.0), |sum, work| (sum.0 + work.0, sum.1 + work.1));
+        // A little of it says nothing of this machine's pace, and fetching comes before compiling.
+        (done >= all / 20.0 && done < all).then(|| elapsed.mul_f64((all - done) / done))
+    }
+}
+
+static PACE: Mutex<Pace> = Mutex::new(Pace::new());
+
+fn pace() -> MutexGuard<'static, Pace> {
+    PACE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The crates that cargo says it compiles.
@@ -171,16 +215,23 @@ pub fn run_counted(command: &mut Command, what: &str, log: &Path, help: &str, wo
         .spawn()
         .map_err(|error| format!("{name} cannot be started: {error}. {help}"))?;
     let mut next_sign = SIGN;
+    let number = work.map(|work| pace().begin(work));
     let status = wait_for(&mut child, &name, || {
         if start.elapsed() > next_sign {
             next_sign += SIGN;
-            let shown = match work {
-                Some(work) => work.progress(&begun(&fs::read_to_string(log).unwrap_or_default()), start.elapsed()),
+            let shown = match work.zip(number) {
+                Some((work, number)) => {
+                    let text = fs::read_to_string(log).unwrap_or_default();
+                    let begun = begun(&text);
+                    work.progress(&begun, pace().note(number, work, &begun))
+                }
                 None => last_lines(log, 1).unwrap_or_default().trim().chars().take(90).collect(),
             };
             println!("  {what}, {}: {shown}", duration(Duration::from_secs(start.elapsed().as_secs())));
         }
-    })?;
+    });
+    number.into_iter().for_each(|number| pace().end(number));
+    let status = status?;
     if status.success() {
         return Ok(());
     }
@@ -273,25 +324,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crates_are_counted_and_the_time_left_follows_the_pace() {
+    fn crates_are_counted_by_what_cargo_prints() {
         let names = |count: usize| (0..count).map(|number| format!("crate-{number} v1.0.0 (*)\n"));
         let tree = names(102).chain(["captionlab v0.1.0\n\n".to_owned()]).collect::<String>() + "crate-7 v1.0.0 (*)\n";
         let work = Work::of_tree(&tree, |name| !["crate-8", "crate-9"].contains(&name));
         assert_eq!(work.crates, 101);
         assert!((work.seconds - 100.0 * LIGHT - seconds_of("captionlab")).abs() < 1e-9, "{}", work.seconds);
         let log = |count: usize| "  Downloaded x\n".to_string() + &"   Compiling syn v2\n".repeat(count);
-        let busy = cores();
-        // Half of the seconds are done.
-        let half = log((work.seconds / 2.0 / LIGHT) as usize + busy);
-        let shown = work.progress(&begun(&half), Duration::from_secs(600));
-        assert!(shown.ends_with("of about 101 crates, about 10 minutes left"), "{shown}");
-        for (log, shown) in [
-            (log(0), "0 of about 101 crates"),
-            (log(3), "3 of about 101 crates"),
-            (log(101), "the last of about 101 crates, about a minute left"),
-            (log(300), "the last of about 101 crates"),
+        for (count, shown) in [
+            (0, "0 of about 101 crates"),
+            (87, "87 of about 101 crates"),
+            (101, "the last of about 101 crates"),
+            // More than was expected.
+            (300, "the last of about 101 crates"),
         ] {
-            assert_eq!(work.progress(&begun(&log), Duration::from_secs(60)), shown);
+            assert_eq!(work.progress(&begun(&log(count)), None), shown);
+            assert_eq!(
+                work.progress(&begun(&log(count)), Some(Duration::from_secs(350))),
+                format!("{shown}, about 6 minutes left")
+            );
+        }
+        assert!((work.done(&begun(&log(50 + cores()))) - 50.0 * LIGHT).abs() < 1e-9);
+        assert!((work.done(&begun(&log(300))) - work.seconds).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_time_left_is_that_of_all_works_at_the_pace_of_all() {
+        let minute = Duration::from_secs(60);
+        for (works, left) in [
+            (vec![], None),
+            // Too early to tell.
+            (vec![(1.0, 100.0)], None),
+            (vec![(25.0, 100.0)], Some(minute * 3)),
+            // The other one takes processors, and gives them back.
+            (vec![(25.0, 100.0), (75.0, 100.0)], Some(minute)),
+            (vec![(50.0, 100.0), (100.0, 100.0)], Some(minute / 3)),
+            (vec![(100.0, 100.0)], None),
+        ] {
+            assert_eq!(Pace { began: None, works }.left(minute), left);
         }
     }
 
