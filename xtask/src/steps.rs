@@ -290,7 +290,8 @@ fn wait_for(child: &mut Child, name: &str, mut meanwhile: impl FnMut()) -> Resul
 
 /// Asks a program to end, so that it ends its own ones too, and kills it when it does not.
 fn end(child: &mut Child) -> Result<()> {
-    Command::new("kill").arg(child.id().to_string()).status()?;
+    // The shell's own: a small system has no program of that name.
+    Command::new("sh").args(["-c", "kill \"$0\"", &child.id().to_string()]).status()?;
     let asked = Instant::now();
     while child.try_wait()?.is_none() {
         if asked.elapsed() > Duration::from_secs(20) {
