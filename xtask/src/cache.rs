@@ -102,8 +102,7 @@ pub fn own_entries(cache: &Path) -> Vec<PathBuf> {
 }
 
 /// The names of the logs that set-up writes.
-const LOGS: [&str; 8] =
-    ["background", "captionlab", "chromium", "kernel", "python", "rust-src", "warm", "without-torch"];
+const LOGS: [&str; 6] = ["background", "chromium", "kernel", "python", "rust-src", "warm"];
 
 #[cfg(test)]
 mod tests {
