@@ -131,7 +131,7 @@ fn cache_folder() -> Result<PathBuf> {
         set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))
     };
     let user =
-        user.ok_or("neither HOME nor CAPTIONLAB_CACHE is set. Set CAPTIONLAB_CACHE to a folder with 15 GB free")?;
+        user.ok_or("neither HOME nor CAPTIONLAB_CACHE is set. Set CAPTIONLAB_CACHE to a folder with 10 GB free")?;
     Ok(user.join("captionlab"))
 }
 
