@@ -351,6 +351,7 @@ mod tests {
     fn a_program_that_binstall_fetches_is_taken_if_it_runs() {
         use std::os::unix::fs::PermissionsExt;
 
+        let _alone = crate::steps::ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let root = std::env::temp_dir().join(format!("captionlab-binstall-{}", std::process::id()));
         let cargo = output_of(Command::new("rustup").args(["which", "cargo"])).unwrap();
         // What cargo-binstall does, whether the program is taken.

@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,11 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// What went wrong first; what runs beside it then ends.
-static FAILURE: OnceLock<String> = OnceLock::new();
+static FAILURE: Mutex<Option<String>> = Mutex::new(None);
+
+fn failure() -> MutexGuard<'static, Option<String>> {
+    FAILURE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs two works that do not need each other at the same time. When one fails, a command of the other ([`run`], [`run_logged`]) is
 /// ended.
@@ -31,7 +35,8 @@ static FAILURE: OnceLock<String> = OnceLock::new();
 /// # Errors
 /// What went wrong first: what was ended because of it is not what went wrong.
 pub fn side_by_side(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
-    let noticed = |result: Result<()>| result.map_err(|error| FAILURE.get_or_init(|| error.to_string()).clone());
+    let noticed =
+        |result: Result<()>| result.map_err(|error| failure().get_or_insert_with(|| error.to_string()).clone());
     let (one, other) = thread::scope(|scope| {
         let one = scope.spawn(|| noticed(one()));
         let other = noticed(other());
@@ -279,7 +284,7 @@ fn wait_for(child: &mut Child, name: &str, mut meanwhile: impl FnMut()) -> Resul
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if FAILURE.get().is_some() {
+        if failure().is_some() {
             end(child)?;
             return Err(format!("{name} was ended, because another step has failed").into());
         }
@@ -319,6 +324,10 @@ pub fn output_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
+
+/// Held by tests that run commands, or let them fail: a failure ends the commands of a whole program.
+#[cfg(test)]
+pub static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[cfg(test)]
 mod tests {
@@ -368,10 +377,12 @@ mod tests {
 
     #[test]
     fn of_works_side_by_side_the_first_failure_is_told_and_the_other_is_ended() {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
         let fails = || -> Result<()> { Err("the disk is full".into()) };
         let waits = || side_by_side(|| run(Command::new("sleep").arg("60")).map(|_| ()), || Ok(()));
         let told = side_by_side(waits, fails).unwrap_err().to_string();
+        *failure() = None;
         assert_eq!(told, "the disk is full");
         assert!(start.elapsed() < Duration::from_secs(20));
     }
