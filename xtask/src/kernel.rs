@@ -94,7 +94,7 @@ pub fn install(paths: &Paths) -> Result<()> {
             // Kept until the end, so that an interrupted build goes on where it was.
             .arg("--target-dir")
             .arg(root.join("build"))
-            // Optimising the parts of each crate once more together would take a quarter of the time, and makes no cell quicker.
+            // Optimising the parts of each crate once more together would take a quarter of the time.
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             // As well where the user's settings keep what is compiled elsewhere.
             .env("CARGO_BUILD_BUILD_DIR", root.join("build"))

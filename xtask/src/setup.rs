@@ -83,7 +83,7 @@ fn announce(paths: &Paths, sets: Sets) -> Result<()> {
     }
     // Megabytes to fetch, and on disk.
     let parts =
-        [(packages, 3000, 5600), (program, 100, 100), (first.is_some(), 200, 900), (others.is_some(), 100, 600)];
+        [(packages, 3000, 5600), (program, 100, 100), (first.is_some(), 200, 1200), (others.is_some(), 100, 1000)];
     let (fetched, disk) = parts.iter().filter(|part| part.0).fold((0, 0), |sum, part| (sum.0 + part.1, sum.1 + part.2));
     // Compilers share the processors, and unpacking takes its part of them.
     let compiled: Duration =

@@ -25,7 +25,7 @@ const GUARDED: &str = "CAPTIONLAB_KERNEL_GUARDED";
 
 /// Cells are compiled at every step, so they are not optimised at all, and their arithmetic is checked; other crates are
 /// optimised just enough. Nothing is compiled in parts, which would be gigabytes to copy for each kernel. The parts of one crate
-/// are not optimised once more together: that is a quarter of the time, for a hundredth of the speed.
+/// are not optimised once more together, which would take a quarter of the time.
 const CELLS_AND_OTHERS: &str = "\
 [profile.dev]
 codegen-units = 16
