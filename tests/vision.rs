@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use captionlab::data::images::decode;
+use captionlab::data::images::{Crop, decode};
 use captionlab::data::scenes::Scene;
-use captionlab::data::{BoundingBox, Dataset, Random, ScenesConfig, Split};
+use captionlab::data::{BoundingBox, Dataset, Preprocess, Random, ScenesConfig, Split};
 use captionlab::nn::{ComputeDtype, Normalisation, Weights, read_tensors, write_tensors};
 use captionlab::vision::faster_rcnn::{self, SamplingConfig, Target};
 use captionlab::vision::{
-    AveragePrecision, Block, Detections, FasterRcnn, FasterRcnnConfig, RegionConfig, RegionPooling, ResNet,
-    ResNetConfig,
+    Architecture, AveragePrecision, Block, Classify, Detections, EfficientNet, EfficientNetConfig, Encoder,
+    EncoderConfig, FasterRcnn, FasterRcnnConfig, ImageClassifier, RegionConfig, RegionPooling, ResNet, ResNetConfig,
+    StorageDtype,
 };
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -266,6 +267,89 @@ fn in_bfloat16_the_same_things_are_found_and_described_nearly_alike() {
     }
 }
 
+/// Pictures cut for an EfficientNet, and the values that it reads.
+fn cut_for(config: &EfficientNetConfig, pictures: &[RgbImage], crop: Crop) -> (Vec<RgbImage>, Tensor) {
+    let preprocess = Preprocess { size: config.image_size as u32, crop, ..Preprocess::efficientnet() };
+    let cut: Vec<RgbImage> = pictures.iter().map(|picture| preprocess.cut(picture).unwrap()).collect();
+    let values: Vec<Tensor> = pictures.iter().map(|picture| preprocess.to_tensor(picture).unwrap()).collect();
+    (cut, Tensor::stack(&values, 0))
+}
+
+#[test]
+fn maps_and_classes_of_an_efficientnet_are_those_of_its_package() {
+    let Some(reference) = Reference::find() else { return };
+    let narrow = EfficientNetConfig { width: 0.4, depth: 0.5, image_size: 65, classes: 7 };
+    for config in [narrow, EfficientNetConfig::lite0(), EfficientNetConfig::lite2(), EfficientNetConfig::lite4()] {
+        let mut weights = Weights::new(1, Device::Cpu);
+        let network = EfficientNet::new(&config, &mut weights).unwrap();
+        as_if_trained(&weights);
+        let (cut, values) = cut_for(&config, &pictures()[..1], Crop::Stretch);
+        let theirs = reference.run("efficientnet", &config, &weights, &save(&reference, &cut));
+        let map = tch::no_grad(|| network.feature_map(&values, false));
+        let scores = tch::no_grad(|| network.classify(&values, false));
+        assert!(difference(&map, &theirs["0.map"]) < 1e-4, "{config:?}");
+        assert!(difference(&scores, &theirs["0.scores"]) < 1e-4, "{config:?}");
+    }
+}
+
+/// The published weights of EfficientNet-Lite0, where they are here.
+fn published_efficientnet() -> Option<ImageClassifier> {
+    let loaded = ImageClassifier::load(Architecture::EfficientNetLite0, Device::Cpu);
+    loaded.inspect_err(|error| println!("skipped: {error}")).ok()
+}
+
+#[test]
+fn the_published_efficientnet_describes_and_names_pictures_as_its_package_does() {
+    let (Some(reference), Some(classifier)) = (Reference::find(), published_efficientnet()) else { return };
+    let config = EfficientNetConfig::lite0();
+    let mut weights = Weights::new(1, Device::Cpu);
+    EfficientNet::new(&config, &mut weights).unwrap();
+    let file = Architecture::EfficientNetLite0.weights().unwrap();
+    weights.assign(&captionlab::nn::read_weights(&file).unwrap(), &file).unwrap();
+    let pictures = pictures();
+    let run = |crop| {
+        let (cut, _) = cut_for(&config, &pictures, crop);
+        reference.run("efficientnet", &config, &weights, &save(&reference, &cut))
+    };
+
+    let theirs = run(Preprocess::efficientnet().crop);
+    let names = reference.path("classes.json");
+    reference.call(&[Path::new("classes"), &names]);
+    let names: Vec<String> = serde_json::from_str(&std::fs::read_to_string(names).unwrap()).unwrap();
+    assert_eq!(classifier.classes(), names);
+    for (number, picture) in pictures.iter().enumerate() {
+        let theirs = &theirs[&format!("{number}.scores")];
+        assert!(difference(&classifier.logits(std::slice::from_ref(picture)).unwrap(), theirs) < 1e-4);
+        let best = &names[theirs.argmax(-1, false).int64_value(&[0]) as usize];
+        let found = classifier.classify(picture).unwrap();
+        assert_eq!((found.len(), &found[0].0), (5, best));
+        assert!(found.is_sorted_by(|(_, more), (_, less)| more >= less));
+    }
+
+    let theirs = run(Crop::Stretch);
+    let encoder = EncoderConfig { storage: StorageDtype::Single, ..EncoderConfig::new("efficientnet-lite0") };
+    let encoder = Encoder::load(&encoder).unwrap();
+    for (number, picture) in pictures.iter().enumerate() {
+        let map = &theirs[&format!("{number}.map")];
+        let found = encoder.encode(picture).unwrap();
+        assert_eq!((found.features.size().as_slice(), found.boxes.len()), ([19, 1280].as_slice(), 19));
+        for (place, bounds) in found.boxes.iter().enumerate() {
+            // Windows begin and end between cells of the map, which has seven in each direction.
+            let cells = |low: f32, high: f32, side: u32| {
+                let [low, high] = [low, high].map(|edge| edge / side as f32 * 7.0);
+                assert!((low - low.round()).abs() < 1e-3 && (high - high.round()).abs() < 1e-3 && high > low);
+                (low.round() as i64, (high - low).round() as i64)
+            };
+            let (left, wide) = cells(bounds.left, bounds.right, picture.width());
+            let (top, high) = cells(bounds.top, bounds.bottom, picture.height());
+            let window = map.narrow(2, top, high).narrow(3, left, wide);
+            let expected = window.mean_dim([2i64, 3].as_slice(), false, Kind::Float).squeeze_dim(0);
+            assert!(difference(&found.features.get(place as i64), &expected) < 1e-4, "picture {number}, {bounds:?}");
+        }
+        assert_eq!((found.boxes[0].left, found.boxes[0].right), (0.0, picture.width() as f32));
+    }
+}
+
 #[test]
 fn networks_learn_in_single_precision_whatever_they_look_with() {
     let resnet = || ResNet::new(&FasterRcnnConfig::tiny().backbone, "", &mut Weights::new(3, Device::Cpu)).unwrap();
@@ -296,6 +380,8 @@ struct Golden {
     regions: Vec<Vec<([f32; 4], Probe)>>,
     /// Of some networks with drawn weights, the four stages and the scores.
     networks: Vec<Vec<Probe>>,
+    /// Of an EfficientNet with drawn weights, the feature map and the scores.
+    efficientnet: Vec<Probe>,
 }
 
 /// Some numbers of a map, at even distances, and the largest of all.
@@ -334,6 +420,24 @@ fn golden_networks() -> [ResNetConfig; 2] {
         ResNetConfig { width: 16, classes: Some(20), ..ResNetConfig::resnet50() },
         ResNetConfig { width: 16, classes: Some(20), normalisation: frozen, ..ResNetConfig::resnet18() },
     ]
+}
+
+/// An EfficientNet that is drawn in a moment.
+const GOLDEN_EFFICIENTNET: EfficientNetConfig =
+    EfficientNetConfig { width: 0.4, depth: 1.0, image_size: 128, classes: 20 };
+
+#[test]
+fn maps_and_classes_of_an_efficientnet_are_those_of_the_golden_file() {
+    let golden: Golden = serde_json::from_str(&std::fs::read_to_string(golden_file()).unwrap()).unwrap();
+    let mut weights = Weights::new(1, Device::Cpu);
+    let network = EfficientNet::new(&GOLDEN_EFFICIENTNET, &mut weights).unwrap();
+    as_if_trained(&weights);
+    let scene = Scene::generate(1, GOLDEN_SCENES.start).draw();
+    let (_, values) = cut_for(&GOLDEN_EFFICIENTNET, &[scene], Crop::Stretch);
+    let [map, scores] = tch::no_grad(|| [network.feature_map(&values, false), network.classify(&values, false)]);
+    assert_eq!(golden.efficientnet.len(), 2);
+    Probe::new(&map).assert_is(&golden.efficientnet[0], "the feature map");
+    Probe::new(&scores).assert_is(&golden.efficientnet[1], "the scores");
 }
 
 /// How many of the golden scenes, and of the proposals in each, are described.
@@ -435,10 +539,18 @@ fn write_the_golden_file() {
         let theirs = reference.run("resnet", config, &weights, &paths[..1]);
         ["stage0", "stage1", "stage2", "stage3", "scores"].map(|name| Probe::new(&theirs[&format!("0.{name}")])).into()
     };
+    let efficientnet = {
+        let mut weights = Weights::new(1, Device::Cpu);
+        EfficientNet::new(&GOLDEN_EFFICIENTNET, &mut weights).unwrap();
+        as_if_trained(&weights);
+        let theirs = reference.run("efficientnet", &GOLDEN_EFFICIENTNET, &weights, &paths[..1]);
+        ["map", "scores"].map(|name| Probe::new(&theirs[&format!("0.{name}")])).into()
+    };
     let golden = Golden {
         detections: (0..pictures.len()).map(detections).collect(),
         regions: (0..GOLDEN_REGIONS.0).map(regions).collect(),
         networks: golden_networks().iter().map(network).collect(),
+        efficientnet,
     };
     std::fs::write(golden_file(), serde_json::to_string_pretty(&golden).unwrap() + "\n").unwrap();
 }

@@ -1,12 +1,15 @@
 """What torchvision makes of pictures with given weights, for tests/vision.rs to compare with.
 
     vision_reference.py resnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
+    vision_reference.py efficientnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
     vision_reference.py detector CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
     vision_reference.py published FOLDER
+    vision_reference.py classes OUT.json
     vision_reference.py precision FOUND.json OUT.json
     vision_reference.py losses CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURES.safetensors
 
-CONFIG.json is the configuration as captionlab writes it. The networks are put together from torchvision's parts.
+CONFIG.json is the configuration as captionlab writes it. The networks are put together from torchvision's parts;
+`efficientnet` is the package efficientnet-lite-pytorch, whose pictures have the size that it reads.
 `published` writes files with drawn weights such as torchvision publishes: Faster R-CNN's in the format and with the names of 2019.
 """
 
@@ -94,6 +97,24 @@ def detector(config):
     )
 
 
+def efficientnet(config):
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return EfficientNet.from_name(
+        "efficientnet-lite0",
+        width_coefficient=config["width"],
+        depth_coefficient=config["depth"],
+        image_size=config["image_size"],
+        num_classes=config["classes"],
+    )
+
+
+def classes(out):
+    """The names of ImageNet's classes."""
+    names = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    json.dump(names, open(out, "w", encoding="utf-8"))
+
+
 def published(folder):
     torch.manual_seed(1)
     torch.save(torchvision.models.resnet50(weights=None).state_dict(), f"{folder}/resnet50.pth")
@@ -138,7 +159,7 @@ def precision(found, out):
 
 def main(mode, config, weights, out, *pictures):
     config = json.load(open(config, encoding="utf-8"))
-    network = AnyWidth(config) if mode == "resnet" else detector(config)
+    network = {"resnet": AnyWidth, "efficientnet": efficientnet}.get(mode, detector)(config)
     missing, unexpected = network.load_state_dict(load_file(weights), strict=False)
     # Frozen normalisation has no such count, and ours keeps none.
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
@@ -164,6 +185,11 @@ def main(mode, config, weights, out, *pictures):
                 map_ = getattr(network, f"layer{stage + 1}")(map_)
                 results[f"{number}.stage{stage}"] = map_
             results[f"{number}.scores"] = network(picture)
+    if mode == "efficientnet":
+        for number, picture in enumerate(pictures):
+            # As the network's authors scale the bytes.
+            picture = (picture[None] * 255 - 127) / 128
+            results |= {f"{number}.map": network.extract_features(picture), f"{number}.scores": network(picture)}
     if mode == "detector":
         for number, picture in enumerate(pictures):
             batch, _ = network.transform([picture])
@@ -179,4 +205,4 @@ def main(mode, config, weights, out, *pictures):
     save_file({name: tensor.contiguous() for name, tensor in results.items()}, out)
 
 
-{"published": published, "precision": precision}.get(sys.argv[1], functools.partial(main, sys.argv[1]))(*sys.argv[2:])
+{"published": published, "precision": precision, "classes": classes}.get(sys.argv[1], functools.partial(main, sys.argv[1]))(*sys.argv[2:])

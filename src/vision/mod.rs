@@ -2,13 +2,16 @@
 
 mod classify;
 pub mod clip;
+mod efficientnet;
 pub mod faster_rcnn;
 pub mod features;
+mod imagenet;
 mod resnet;
 pub mod word_detector;
 
 pub use classify::Classify;
 pub use clip::{Clip, ClipConfig};
+pub use efficientnet::{EfficientNet, EfficientNetConfig};
 pub use faster_rcnn::{
     AveragePrecision, Detections, DetectorTraining, FasterRcnn, FasterRcnnConfig, PictureMaps, RegionConfig,
     RegionPooling, Regions,
@@ -17,5 +20,6 @@ pub use features::{
     Encoder, EncoderConfig, ExtractConfig, ExtractReport, Extraction, FeatureBatch, FeatureCache, NamedEncoder,
     PictureFeatures, StorageDtype, extract,
 };
+pub use imagenet::{Architecture, ImageClassifier};
 pub use resnet::{Block, ResNet, ResNetConfig};
 pub use word_detector::{WordDetector, WordDetectorTraining};

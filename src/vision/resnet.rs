@@ -135,7 +135,7 @@ impl Residual {
             Block::Bottleneck => vec![(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)],
         };
         let mut layer = |convolution: String, norm: String, (inputs, outputs, side, stride)| {
-            let geometry = Geometry { inputs, outputs, side, stride };
+            let geometry = Geometry::new(inputs, outputs, side, stride);
             NormalisedConvolution::new(&convolution, &norm, geometry, config.normalisation, weights)
         };
         let convolutions = (1..).zip(sizes);
@@ -173,7 +173,7 @@ impl ResNet {
     pub fn new(config: &ResNetConfig, prefix: &str, weights: &mut Weights) -> Result<Self> {
         config.validate()?;
         let width = config.width;
-        let geometry = Geometry { inputs: 3, outputs: width as i64, side: 7, stride: 2 };
+        let geometry = Geometry::new(3, width as i64, 7, 2);
         let (convolution, norm) = (format!("{prefix}conv1"), format!("{prefix}bn1"));
         let stem = NormalisedConvolution::new(&convolution, &norm, geometry, config.normalisation, weights);
         let mut inputs = width;

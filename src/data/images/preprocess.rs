@@ -53,6 +53,18 @@ impl Preprocess {
         }
     }
 
+    /// EfficientNet-Lite0, as its authors evaluate it: bicubic, the central square without a border of an eighth, values from
+    /// (0 − 127) ÷ 128 to 1.
+    pub fn efficientnet() -> Self {
+        Self {
+            size: 224,
+            filter: Filter::Bicubic,
+            crop: Crop::Centre { shorter_side: 256 },
+            mean: [127.0 / 255.0; 3],
+            standard_deviation: [128.0 / 255.0; 3],
+        }
+    }
+
     /// OpenAI's CLIP ViT-B/32: shorter side to 224, bicubic, central 224×224.
     pub fn clip() -> Self {
         Self {

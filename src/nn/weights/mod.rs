@@ -21,7 +21,9 @@ pub(crate) use self::parts::files_of;
 #[cfg(feature = "pytorch")]
 pub(crate) use self::pytorch::read_word_ids;
 pub use self::read::read_weights;
-pub(crate) use self::read::{TORCH_SCRIPT, read_weights_and_metadata};
+#[cfg(feature = "pytorch")]
+pub use self::read::write_safetensors_copy;
+pub(crate) use self::read::{TORCH_SCRIPT, is_readable_here, read_weights_and_metadata};
 pub(crate) use self::safetensors_file::{FileHeader, parse_header};
 pub use self::safetensors_file::{read_tensors, write_tensors};
 pub use self::shipped::{DOWNLOADS_FOLDER, MODEL_FILE, downloaded, shipped};

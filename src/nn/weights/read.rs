@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tch::Tensor;
 
@@ -146,13 +146,47 @@ fn recognise(head: &[u8]) -> Recognised {
 #[cfg(feature = "pytorch")]
 use super::pytorch::read as pytorch_weights;
 
+/// Reads the `safetensors` copy beside the file, which downloads and set-up make: cells of lessons compile without this format.
 #[cfg(not(feature = "pytorch"))]
 fn pytorch_weights(path: &Path, _: Container) -> Result<(BTreeMap<String, Tensor>, serde_json::Value)> {
+    let copy = safetensors_copy(path);
+    if copy.is_file() {
+        return read_tensors(&copy);
+    }
     Err(Error::Weights {
         path: path.into(),
         problem: "this is a PyTorch file, which this build cannot read".to_string(),
-        help: "Build captionlab with `--features pytorch`, or convert the file to safetensors.".to_string(),
+        help: format!(
+            "Run `captionlab download --from {}` with the name of these weights, which writes {} beside it, or build captionlab with \
+             `--features pytorch`.",
+            path.display(),
+            copy.file_name().unwrap_or_default().display()
+        ),
     })
+}
+
+/// The place of a file's copy in `safetensors`: beside it, with that extension.
+fn safetensors_copy(path: &Path) -> PathBuf {
+    path.with_extension("safetensors")
+}
+
+/// Writes a copy of weights in `safetensors` beside them, and returns its path. Builds without the feature `pytorch`, such as that of
+/// the lessons, read the copy where a file in one of PyTorch's formats is named.
+///
+/// # Errors
+/// As [`read_weights`] and [`write_tensors`](super::write_tensors).
+#[cfg(feature = "pytorch")]
+pub fn write_safetensors_copy(path: &Path) -> Result<PathBuf> {
+    let (tensors, metadata) = read_weights_and_metadata(path)?;
+    let copy = safetensors_copy(path);
+    super::write_tensors(&copy, &tensors.into_iter().collect::<Vec<_>>(), &metadata)?;
+    Ok(copy)
+}
+
+/// Whether this build reads the format of a file, whose extension says it.
+pub(crate) fn is_readable_here(path: &Path) -> bool {
+    let is_own = path.extension().is_some_and(|ending| ending == "safetensors");
+    cfg!(feature = "pytorch") || is_own || safetensors_copy(path).is_file()
 }
 
 #[cfg(test)]

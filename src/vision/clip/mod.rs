@@ -161,24 +161,7 @@ impl Clip {
     /// # Errors
     /// [`Error::Argument`] when there are no regions, or one is empty or outside the image.
     pub fn prepare_regions(&self, picture: &RgbImage, regions: &[BoundingBox]) -> Result<Tensor> {
-        let cut = |region: &BoundingBox| -> Result<RgbImage> {
-            region.validate()?;
-            let (width, height) = picture.dimensions();
-            let side = |low: f32, high: f32, size: u32| {
-                let (low, high) = (low.floor().max(0.0) as u32, high.ceil().max(0.0) as u32);
-                (low, high.min(size).saturating_sub(low))
-            };
-            let ((x, wide), (y, high)) =
-                (side(region.left, region.right, width), side(region.top, region.bottom, height));
-            if wide == 0 || high == 0 {
-                return Err(Error::argument(
-                    format!("{region:?} is empty, or outside the picture of {width}×{height} pixels"),
-                    "Give boxes in pixels of this picture.",
-                ));
-            }
-            Ok(image::imageops::crop_imm(picture, x, y, wide, high).to_image())
-        };
-        self.prepare(&regions.iter().map(cut).collect::<Result<Vec<_>>>()?)
+        self.prepare(&regions.iter().map(|region| region.crop(picture)).collect::<Result<Vec<_>>>()?)
     }
 
     /// Image features, as `CLIPModel.get_image_features`, without gradients.

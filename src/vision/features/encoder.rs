@@ -9,156 +9,20 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::cache::PictureFeatures;
+use super::config::{Describer, EncoderConfig};
 use super::shard::{FORMAT, ShardHead, StorageDtype, hex};
 use crate::data::BoundingBox;
-use crate::error::Within;
-use crate::nn::{ComputeDtype, Network, downloaded, files_of, shipped};
+use crate::nn::{ComputeDtype, Network, files_of};
 use crate::train::pictures::Pictures;
 use crate::train::{share, weights_file};
 use crate::vision::clip::has_settings_beside;
+use crate::vision::imagenet::{Architecture, ImageClassifier, windows};
 use crate::vision::word_detector::{SmallCnn, SmallCnnConfig, WordDetector, load_small_cnn};
 use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionPooling, Regions};
 use crate::{Error, Result};
 
 /// Increased when the same weights and settings give other features, which invalidates older caches.
 const REVISION: u32 = 1;
-
-/// torchvision's weights file of the detector trained on COCO.
-pub(crate) const FASTER_RCNN_FILE: &str = "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth";
-
-/// OpenAI's weights file of CLIP ViT-B/32.
-pub(crate) const CLIP_FILE: &str = "ViT-B-32.pt";
-
-/// Selects what finds the regions of an image and what describes them.
-///
-/// | name | regions | described by | dimension |
-/// |---|---|---|---|
-/// | `tiny` | the small detector that ships with the project, for Scenes | its box head | 128 |
-/// | `tiny-clip` | as `tiny` | the small CLIP that ships with the project | 128 |
-/// | `tiny-both` | as `tiny` | its box head and the small CLIP, one after the other | 256 |
-/// | `fasterrcnn` | torchvision's Faster R-CNN ResNet-50-FPN, trained on COCO | its box head | 1024 |
-/// | `course` | as `fasterrcnn` | its backbone, on each cropped region | 2048 |
-/// | `clip` | as `fasterrcnn` | OpenAI's CLIP ViT-B/32, on each cropped region | 512 |
-/// | `both` | as `fasterrcnn` | its box head and CLIP, one after the other | 1536 |
-/// | `eye` | only the whole image | the network of a [`WordDetector`](crate::vision::WordDetector) that you have trained | 1024 |
-///
-/// Where two networks describe a region, each half is first divided by the root mean square of its values, so that both count alike.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EncoderConfig {
-    /// Name of the encoder, with which the cache's folder name begins. Default: `tiny`.
-    pub name: String,
-    /// Weights of the detector, or the run of the word detector for `eye`; `None` for the encoder's own.
-    pub detector: Option<PathBuf>,
-    /// Weights of CLIP; `None` for the encoder's own, if it uses one.
-    pub clip: Option<PathBuf>,
-    /// Selection of regions. Default: the course's.
-    pub regions: RegionConfig,
-    /// Dtype of the networks. Default: single precision.
-    #[serde(rename = "arithmetic")]
-    pub dtype: ComputeDtype,
-    /// Dtype of the cached features. Default: half precision.
-    #[serde(rename = "precision")]
-    pub storage: StorageDtype,
-    /// Device of the networks. Default: the CPU.
-    #[serde(skip, default = "cpu")]
-    pub device: Device,
-}
-
-fn cpu() -> Device {
-    Device::Cpu
-}
-
-impl Default for EncoderConfig {
-    fn default() -> Self {
-        Self::new("tiny")
-    }
-}
-
-impl EncoderConfig {
-    /// All encoder names.
-    pub const NAMES: [&str; 8] = ["tiny", "tiny-clip", "tiny-both", "fasterrcnn", "course", "clip", "both", "eye"];
-
-    /// The encoder of that name, with its own weights.
-    pub fn new(name: impl Into<String>) -> Self {
-        let name = name.into();
-        let mut regions = RegionConfig::default();
-        if name == "course" {
-            regions.features = RegionPooling::Crop;
-        }
-        Self {
-            name,
-            detector: None,
-            clip: None,
-            regions,
-            dtype: ComputeDtype::Single,
-            storage: StorageDtype::Half,
-            device: Device::Cpu,
-        }
-    }
-
-    /// The network of a word detector over the whole image. `run` is the folder of its run, or a weights file.
-    pub fn word_detector(run: impl Into<PathBuf>) -> Self {
-        Self { detector: Some(run.into()), ..Self::new(WORD_DETECTOR) }
-    }
-
-    /// Checks name and settings, but not whether the weights exist.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for an unknown name, and for a CLIP that the encoder does not use; [`Error::Config`] for a setting outside
-    /// its range.
-    pub fn validate(&self) -> Result<()> {
-        if !Self::NAMES.contains(&self.name.as_str()) {
-            return Err(Error::argument(
-                format!("no encoder is called {:?}", self.name),
-                format!("Use one of {}.", Self::NAMES.join(", ")),
-            ));
-        }
-        if self.clip.is_some() && !self.uses_clip() {
-            return Err(Error::argument(
-                format!("the encoder {} describes regions with its detector, and uses no CLIP", self.name),
-                "Leave CLIP's weights out, or use the encoder clip, both, tiny-clip or tiny-both.",
-            ));
-        }
-        if self.name == WORD_DETECTOR && self.detector.is_none() {
-            return Err(Error::argument(
-                "the encoder eye is a word detector that you have trained, and none is named",
-                "Name the folder of its run as the detector.",
-            ));
-        }
-        self.regions.validate().within("regions")
-    }
-
-    /// Whether CLIP describes the regions, alone or beside the detector.
-    fn uses_clip(&self) -> bool {
-        self.uses_both() || self.name.ends_with("clip")
-    }
-
-    /// Whether both the detector and CLIP describe the regions.
-    fn uses_both(&self) -> bool {
-        self.name.ends_with("both")
-    }
-
-    /// The weights files of the detector, and of CLIP if used.
-    pub(super) fn weights(&self) -> Result<(PathBuf, Option<PathBuf>)> {
-        let is_tiny = self.name.starts_with("tiny");
-        let detector = match &self.detector {
-            Some(path) => weights_file(path),
-            None if is_tiny => shipped("detector-tiny")?,
-            None => downloaded(FASTER_RCNN_FILE, "fasterrcnn")?,
-        };
-        let clip = match &self.clip {
-            _ if !self.uses_clip() => None,
-            Some(path) => Some(weights_file(path)),
-            None if is_tiny => Some(shipped("clip-tiny")?),
-            None => Some(downloaded(CLIP_FILE, "clip")?),
-        };
-        Ok((detector, clip))
-    }
-}
-
-/// The name of the encoder that is a word detector.
-const WORD_DETECTOR: &str = "eye";
 
 /// Everything that determines the features except the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -185,10 +49,14 @@ pub struct RegionDescription {
     pub storage: StorageDtype,
     /// Class names of the regions' labels, from 0.
     pub classes: Vec<String>,
-    /// SHA-256 of the detector's weights file.
-    pub detector: String,
-    /// SHA-256 of CLIP's weights file; `None` where the detector describes the regions.
+    /// SHA-256 of the detector's weights file; `None` where regions are fixed windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detector: Option<String>,
+    /// SHA-256 of CLIP's weights file; `None` where none describes the regions.
     pub clip: Option<String>,
+    /// SHA-256 of the classifier's weights; `None` where none describes the regions. Omitted then, so that older caches stay valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<String>,
     revision: u32,
 }
 
@@ -243,8 +111,78 @@ pub struct Encoder {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one, or one a thread")]
 enum Networks {
-    Regions { detector: FasterRcnn, clip: Option<Clip>, both: bool, regions: RegionConfig },
+    Regions(RegionNetworks),
     WholePicture(SmallCnn),
+}
+
+/// The networks that find and describe regions.
+#[derive(Debug)]
+struct RegionNetworks {
+    describers: Vec<Describer>,
+    /// `None` for fixed windows.
+    detector: Option<FasterRcnn>,
+    clip: Option<Clip>,
+    classifier: Option<ImageClassifier>,
+    regions: RegionConfig,
+}
+
+impl RegionNetworks {
+    fn worker_handle(&self) -> Self {
+        Self {
+            describers: self.describers.clone(),
+            detector: self.detector.as_ref().map(|detector| detector.worker_handle(false)),
+            clip: self.clip.as_ref().map(Clip::worker_handle),
+            classifier: self.classifier.as_ref().map(ImageClassifier::worker_handle),
+            regions: self.regions.clone(),
+        }
+    }
+
+    /// The feature dimension.
+    fn width(&self) -> usize {
+        let of_detector = |detector: &FasterRcnn| match self.regions.features {
+            RegionPooling::RoiAlign => detector.config().head_size,
+            RegionPooling::Crop => detector.config().backbone.channels().last().copied().unwrap_or(0),
+        };
+        let width = |describer: &Describer| match describer {
+            Describer::BoxHead => self.detector.as_ref().map(of_detector),
+            Describer::TinyClip | Describer::Clip => self.clip.as_ref().map(|clip| clip.config().embedding_size),
+            Describer::Classifier(_) => self.classifier.as_ref().map(ImageClassifier::width),
+        };
+        self.describers.iter().filter_map(width).sum()
+    }
+
+    fn encode(&self, picture: &RgbImage) -> Result<PictureFeatures> {
+        let with_head = self.describers.contains(&Describer::BoxHead);
+        let Regions { boxes, labels, scores, features: of_detector } = match &self.detector {
+            Some(detector) if with_head => detector.regions(picture, &self.regions)?,
+            Some(detector) => {
+                let (boxes, labels, scores) = detector.find_regions(picture, &self.regions)?;
+                Regions { boxes, labels, scores, features: Tensor::new() }
+            }
+            None => Regions { boxes: windows(picture), labels: vec![], scores: vec![], features: Tensor::new() },
+        };
+        let missing = || Error::internal("a part of an encoder is not loaded");
+        let describe = |describer: &Describer| match describer {
+            Describer::BoxHead => Ok(of_detector.shallow_clone()),
+            Describer::TinyClip | Describer::Clip => {
+                let clip = self.clip.as_ref().ok_or_else(missing)?;
+                clip.encode_image(&clip.prepare_regions(picture, &boxes)?)
+            }
+            Describer::Classifier(_) => {
+                let classifier = self.classifier.as_ref().ok_or_else(missing)?;
+                match &self.detector {
+                    Some(_) => classifier.describe_boxes(picture, &boxes),
+                    None => classifier.describe_windows(picture),
+                }
+            }
+        };
+        let features: Vec<Tensor> = self.describers.iter().map(describe).collect::<Result<_>>()?;
+        let features = match features.as_slice() {
+            [only] => only.shallow_clone(),
+            several => Tensor::f_cat(&several.iter().map(in_scale).collect::<Result<Vec<_>>>()?, 1)?,
+        };
+        Ok(PictureFeatures { boxes, labels, scores, features })
+    }
 }
 
 impl Encoder {
@@ -255,41 +193,38 @@ impl Encoder {
     /// them), [`Error::File`] when a file cannot be read, [`Error::Weights`] when it does not hold the weights.
     pub fn load(config: &EncoderConfig) -> Result<Self> {
         config.validate()?;
-        let (detector_file, clip_file) = config.weights()?;
-        if config.name == WORD_DETECTOR {
-            let network = WordDetector::load(&detector_file)?.config().clone();
-            return Self::whole_picture(&detector_file, &network, config);
-        }
-        let detector = FasterRcnn::load(&detector_file, config.device)?.with_dtype(config.dtype);
-        let clip = match &clip_file {
-            Some(path) => Some(Clip::load(path)?.to_device(config.device)?.with_dtype(config.dtype)),
-            None => None,
+        let files = config.weights()?;
+        let Some(parts) = config.parts()? else {
+            let detector = files.detector.unwrap_or_default();
+            let network = WordDetector::load(&detector)?.config().clone();
+            return Self::whole_picture(&detector, &network, config);
         };
-        let both = config.uses_both();
-        let own_width = match config.regions.features {
-            RegionPooling::RoiAlign => detector.config().head_size,
-            RegionPooling::Crop => detector.config().backbone.channels().last().copied().unwrap_or(0),
+        let detector = files.detector.as_ref().map(|path| FasterRcnn::load(path, config.device)).transpose()?;
+        let clip = files.clip.as_ref().map(|path| Clip::load(path)?.to_device(config.device)).transpose()?;
+        let load = |(architecture, path): (Architecture, &PathBuf)| {
+            ImageClassifier::with_weights(architecture, path, None, config.device)
         };
-        let width = match &clip {
-            None => own_width,
-            Some(clip) if both => own_width + clip.config().embedding_size,
-            Some(clip) => clip.config().embedding_size,
-        };
+        let classifier = parts.classifier().zip(files.classifier.as_ref()).map(load).transpose()?;
         let description = Description::Regions(RegionDescription {
             name: config.name.clone(),
             regions: config.regions.clone(),
             dtype: config.dtype,
             storage: config.storage,
-            classes: detector.config().classes.clone(),
-            detector: hash_weights(&detector_file, None)?,
-            clip: match (&clip_file, &clip) {
-                (Some(path), Some(clip)) => Some(hash_clip(path, clip)?),
-                _ => None,
-            },
+            classes: detector.as_ref().map(|detector| detector.config().classes.clone()).unwrap_or_default(),
+            detector: files.detector.as_ref().map(|path| hash_weights(path, None)).transpose()?,
+            clip: files.clip.as_ref().zip(clip.as_ref()).map(|(path, clip)| hash_clip(path, clip)).transpose()?,
+            classifier: classifier.as_ref().map(|classifier| hex(classifier.hash())),
             revision: REVISION,
         });
-        let networks = Networks::Regions { detector, clip, both, regions: config.regions.clone() };
-        Ok(Self { identity: description.identity(), description, networks, width, device: config.device })
+        let networks = RegionNetworks {
+            describers: parts.describers,
+            detector: detector.map(|detector| detector.with_dtype(config.dtype)),
+            clip: clip.map(|clip| clip.with_dtype(config.dtype)),
+            classifier: classifier.map(|classifier| classifier.with_dtype(config.dtype)),
+            regions: config.regions.clone(),
+        };
+        let (identity, width) = (description.identity(), networks.width());
+        Ok(Self { identity, description, networks: Networks::Regions(networks), width, device: config.device })
     }
 
     /// An encoder of whole images, whose network is stored in the file of a word detector or of a captioner trained with one.
@@ -335,12 +270,7 @@ impl Encoder {
     /// A handle for another worker thread, which shares the weights.
     pub(super) fn worker_handle(&self) -> Self {
         let networks = match &self.networks {
-            Networks::Regions { detector, clip, both, regions } => Networks::Regions {
-                detector: detector.worker_handle(false),
-                clip: clip.as_ref().map(Clip::worker_handle),
-                both: *both,
-                regions: regions.clone(),
-            },
+            Networks::Regions(networks) => Networks::Regions(networks.worker_handle()),
             Networks::WholePicture(network) => Networks::WholePicture(network.worker_handle(false)),
         };
         Self { networks, identity: self.identity.clone(), description: self.description.clone(), ..*self }
@@ -351,30 +281,18 @@ impl Encoder {
     /// # Errors
     /// [`Error::Argument`] for an image without pixels.
     pub fn encode(&self, picture: &RgbImage) -> Result<PictureFeatures> {
-        let (boxes, labels, scores, features) = match &self.networks {
-            Networks::Regions { detector, clip: None, regions, .. } => {
-                let Regions { boxes, labels, scores, features } = detector.regions(picture, regions)?;
-                (boxes, labels, scores, features)
-            }
-            Networks::Regions { detector, clip: Some(clip), both: true, regions } => {
-                let Regions { boxes, labels, scores, features } = detector.regions(picture, regions)?;
-                let of_clip = clip.encode_image(&clip.prepare_regions(picture, &boxes)?)?;
-                (boxes, labels, scores, Tensor::f_cat(&[in_scale(&features)?, in_scale(&of_clip)?], 1)?)
-            }
-            Networks::Regions { detector, clip: Some(clip), both: false, regions } => {
-                let (boxes, labels, scores) = detector.find_regions(picture, regions)?;
-                let features = clip.encode_image(&clip.prepare_regions(picture, &boxes)?)?;
-                (boxes, labels, scores, features)
-            }
+        let mut found = match &self.networks {
+            Networks::Regions(networks) => networks.encode(picture)?,
             Networks::WholePicture(network) => {
                 let pictures = Pictures::of(std::slice::from_ref(picture), network.config().image_size)?;
                 let batch = pictures.batch(&[0], None, self.device);
                 let features = tch::no_grad(|| network.forward(&batch, false));
-                (vec![BoundingBox::whole(picture.dimensions())], vec![0], vec![1.0], features)
+                let boxes = vec![BoundingBox::whole(picture.dimensions())];
+                PictureFeatures { boxes, labels: vec![0], scores: vec![1.0], features }
             }
         };
-        let features = features.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
-        Ok(PictureFeatures { boxes, labels, scores, features })
+        found.features = found.features.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+        Ok(found)
     }
 
     /// Computes the features of several images, in order, as a cache would return them. On the CPU images are distributed over threads.
@@ -393,7 +311,7 @@ impl Encoder {
     #[cfg(feature = "clip-text")]
     pub(super) fn clip(&self) -> Option<&Clip> {
         match &self.networks {
-            Networks::Regions { clip, both: false, .. } => clip.as_ref(),
+            Networks::Regions(networks) if networks.describers.len() == 1 => networks.clip.as_ref(),
             _ => None,
         }
     }

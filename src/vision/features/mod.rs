@@ -32,6 +32,7 @@
 //! ```
 
 mod cache;
+mod config;
 mod content;
 #[cfg(feature = "pytorch")]
 mod course;
@@ -44,12 +45,13 @@ mod shard;
 mod stale;
 
 pub use cache::{FeatureBatch, FeatureCache, PictureFeatures};
+pub use config::EncoderConfig;
+#[cfg(feature = "download")]
+pub(crate) use config::{CLIP_FILE, FASTER_RCNN_FILE};
 pub(crate) use content::PlaceOfData;
 #[cfg(feature = "pytorch")]
 pub use course::import_course;
-#[cfg(feature = "download")]
-pub(crate) use encoder::{CLIP_FILE, FASTER_RCNN_FILE};
-pub use encoder::{Description, Encoder, EncoderConfig, RegionDescription, WholePictureDescription};
+pub use encoder::{Description, Encoder, RegionDescription, WholePictureDescription};
 pub(crate) use extract::extract_examples;
 pub use extract::{ExtractConfig, ExtractProgress, ExtractReport, extract};
 pub(crate) use inputs::{FeatureInputs, FeatureLoading, load_features};

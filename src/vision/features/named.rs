@@ -111,8 +111,8 @@ impl NamedEncoder {
     #[cfg(feature = "clip-text")]
     pub(crate) fn clip(&self) -> Result<TrainedClip> {
         let clip = self.with_encoder(|encoder| Ok(encoder.clip().map(Clip::worker_handle)))?;
-        match (clip, self.config.weights()?) {
-            (Some(clip), (_, Some(weights))) => TrainedClip::with_vocabulary(clip, &weights),
+        match (clip, self.config.weights()?.clip) {
+            (Some(clip), Some(weights)) => TrainedClip::with_vocabulary(clip, &weights),
             _ => Err(Error::argument(
                 format!(
                     "the encoder {} does not describe regions by CLIP alone, so texts cannot be compared with them",

@@ -82,7 +82,7 @@ impl SmallCnn {
         let mut layers = Vec::new();
         for (number, (&channels, &stride)) in (1..).zip(config.channels.iter().zip(&config.strides)) {
             let side = if stride == 4 { 5 } else { 3 };
-            let geometry = Geometry { inputs, outputs: channels as i64, side, stride: stride as i64 };
+            let geometry = Geometry::new(inputs, channels as i64, side, stride as i64);
             let (convolution, norm) = (format!("{prefix}.conv{number}"), format!("{prefix}.norm{number}"));
             layers.push(NormalisedConvolution::new(&convolution, &norm, geometry, Normalisation::Batch, weights));
             inputs = channels as i64;
