@@ -1,16 +1,18 @@
 """The networks of torchvision and transformers in eager PyTorch, timed beside ours.
 
 usage: vision.py THREADS RESNET.safetensors DETECTOR.safetensors PICTURE…
-Waits for lines on standard input, `resnet BATCHES`, `clip BATCHES` or `detect PICTURES`, and answers each with pictures a second; `memory 0`
-with the most memory in megabytes since that was asked before, or `nan`.
+Waits for lines on standard input, `resnet BATCHES`, `clip BATCHES`, `detect PICTURES`, or `efficientnet FOLDER` for the package
+efficientnet-lite-pytorch on all JPEG files of a folder, and answers each with pictures a second; `memory 0` with the most memory in megabytes since that was asked before, or `nan`.
 """
 
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
+from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from safetensors.torch import load_file
 from torchvision.models.detection import FasterRCNN
@@ -20,6 +22,18 @@ from torchvision.transforms.functional import to_tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 BATCH = 8
+
+
+def described(network, folder):
+    """Features of the photographs in a folder, decoded by Pillow."""
+    paths = sorted(Path(folder).glob("*.jpg"))
+    for first in range(0, len(paths), 2 * BATCH):
+        batch = []
+        for path in paths[first : first + 2 * BATCH]:
+            picture = Image.open(path).convert("RGB").resize((224, 224), Image.BICUBIC)
+            batch.append((torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() - 127) / 128)
+        network.extract_features(torch.stack(batch)).mean((2, 3))
+    return len(paths)
 
 
 @torch.inference_mode()
@@ -34,12 +48,16 @@ def main(threads, resnet_file, detector_file, *paths):
     detector.eval()
     # Its usual sizes are those of ViT-B/32.
     clip = CLIPVisionModelWithProjection(CLIPVisionConfig()).eval()
+    efficientnet = EfficientNet.from_name("efficientnet-lite0").eval()
     pictures = [Image.open(path).convert("RGB") for path in paths]
     batch = torch.randn(BATCH, 3, 224, 224)
     for line in sys.stdin:
-        mode, count = line.split()
-        count = int(count)
+        mode, count = line.rstrip("\n").split(" ", 1)
         start = time.perf_counter()
+        if mode == "efficientnet":
+            print(described(efficientnet, count) / (time.perf_counter() - start), flush=True)
+            continue
+        count = int(count)
         if mode == "memory":
             try:
                 status = Path("/proc/self/status").read_text().split()

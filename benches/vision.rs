@@ -1,5 +1,5 @@
 //! ResNet-50, CLIP's image tower and Faster R-CNN beside torchvision's and transformers' in eager PyTorch, with the same number of
-//! threads, in interleaved rounds; what describes regions, from the maps of the whole picture and by cutting each region out; and
+//! threads, in interleaved rounds; a folder of photographs described by EfficientNet-Lite0 beside its package with Pillow; what describes regions, from the maps of the whole picture and by cutting each region out; and
 //! bfloat16 beside single precision, where the processor has it.
 //!
 //! `cargo bench --bench vision`; prints one line of JSON for each comparison.
@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 
 use captionlab::data::images::{Filter, decode, resize};
 use captionlab::data::scenes::Scene;
-use captionlab::data::{BoundingBox, Random};
+use captionlab::data::{BoundingBox, Dataset, Random};
 use captionlab::nn::{ComputeDtype, Normalisation, Weights, write_tensors};
-use captionlab::vision::{Clip, ClipConfig, FasterRcnn, FasterRcnnConfig, RegionPooling, ResNet, ResNetConfig};
+use captionlab::vision::{
+    Clip, ClipConfig, Encoder, EncoderConfig, ExtractConfig, FasterRcnn, FasterRcnnConfig, RegionPooling, ResNet,
+    ResNetConfig, extract,
+};
 use captionlab::{Device, Tensor};
 use image::RgbImage;
 use peer::{Peer, rate};
@@ -44,6 +47,42 @@ fn pictures() -> Result<Vec<RgbImage>, Box<dyn Error>> {
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
     paths.sort();
     Ok(paths.iter().take(PICTURES).map(decode).collect::<Result<_, _>>()?)
+}
+
+/// All photographs of a folder, from files to features in a cache.
+fn photographs(peer: &mut Peer) -> Result<(), Box<dyn Error>> {
+    let Ok(dataset) = Dataset::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/flickr30k-sample")) else {
+        println!("skipped: the photographs of ../shared are not here");
+        return Ok(());
+    };
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/flickr30k-sample/flickr30k-images");
+    let config = EncoderConfig::new("efficientnet-lite0");
+    let ours = |dtype| -> Result<f64, Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let encoder = Encoder::load(&EncoderConfig { dtype, ..config.clone() })?;
+        let config = ExtractConfig { folder: Some(folder.path().to_path_buf()), ..ExtractConfig::default() };
+        let report = extract(&dataset, &encoder, &config, |_| true)?;
+        assert_eq!(report.computed, dataset.examples.len());
+        Ok(report.computed as f64 / report.seconds)
+    };
+    let (mut single, mut reduced, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        theirs.push(peer.measure("efficientnet", files.display())?);
+        single.push(ours(ComputeDtype::Single)?);
+        if ComputeDtype::BFloat16.is_native(Device::Cpu) {
+            reduced.push(ours(ComputeDtype::BFloat16)?);
+        }
+    }
+    for (bench, ours) in [("EfficientNet-Lite0", single), ("EfficientNet-Lite0, bfloat16", reduced)] {
+        if !ours.is_empty() {
+            let line = serde_json::json!({
+                "bench": format!("{bench}, a folder of photographs"), "unit": "pictures/s", "better": "higher", "ours": ours,
+                "peer": theirs, "peer_name": "efficientnet-lite-pytorch, Pillow",
+            });
+            println!("{line}");
+        }
+    }
+    Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -102,6 +141,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ours[2].push(rate(4 * BATCH, || (0..4).for_each(|_| encode())));
         theirs[2].push(peer.measure("clip", 4)?);
     }
+    photographs(&mut peer)?;
     drop(peer);
     // Single precision as before, in rounds of its own.
     let (mut single, mut reduced) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use captionlab::data::Dataset;
 use captionlab::data::scenes::{Scene, ScenesConfig};
+use captionlab::vision::Architecture;
 
 fn captionlab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_captionlab")).args(arguments).output().unwrap()
@@ -173,6 +174,41 @@ fn pictures_are_captioned_by_the_shipped_model_in_every_way() {
         let output = captionlab(arguments);
         assert!(!output.status.success() && text(&output).contains(problem), "{arguments:?}: {}", text(&output));
     }
+}
+
+#[test]
+fn photographs_are_named_and_wrong_weights_and_names_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let photo = path("photo.png");
+    Scene::generate(1, 1).draw().save(&photo).unwrap();
+    let refused = |arguments: &[&str], expected: &[&str]| {
+        let output = captionlab(arguments);
+        let said = text(&output);
+        assert!(!output.status.success() && expected.iter().all(|part| said.contains(part)), "{arguments:?}: {said}");
+    };
+    refused(&["classify", &photo, "--network", "resnet"], &["no network is called \"resnet\"", "resnet50"]);
+    let other = captionlab::nn::shipped("detector-tiny").unwrap().display().to_string();
+    refused(&["classify", &photo, "--weights", &other], &["these are the weights of another network"]);
+
+    let Ok(weights) = Architecture::EfficientNetLite0.weights() else {
+        println!("skipped in part: the weights of efficientnet-lite0 are not here");
+        return;
+    };
+    let said = succeeds(&["classify", &photo]);
+    assert_eq!(said.lines().filter(|line| line.contains(" %  ")).count(), 5, "{said}");
+    let said = succeeds(&["classify", &photo, &photo, "--json"]);
+    let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[0]["picture"]), (2, &lines[1]["picture"]));
+    let shares: Vec<f64> =
+        lines[0]["names"].as_array().unwrap().iter().map(|name| name["probability"].as_f64().unwrap()).collect();
+    assert!(shares.len() == 5 && shares.is_sorted_by(|more, less| more >= less) && shares[0] <= 1.0, "{shares:?}");
+
+    std::fs::write(path("classes.txt"), "a dog\na cat\n").unwrap();
+    let weights = weights.display().to_string();
+    let arguments = ["classify", &photo, "--weights", &weights, "--classes", &path("classes.txt")];
+    refused(&arguments, &["1000 classes", "2 names"]);
+    refused(&["classify", &photo, &path("missing.png")], &["missing.png", "1 of 2 pictures could not be read"]);
 }
 
 #[test]

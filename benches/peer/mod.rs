@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -26,7 +27,7 @@ impl Peer {
     }
 
     /// Items a second, or what else the program measures.
-    pub fn measure(&mut self, mode: &str, count: usize) -> Result<f64, Box<dyn Error>> {
+    pub fn measure(&mut self, mode: &str, count: impl Display) -> Result<f64, Box<dyn Error>> {
         writeln!(self.input, "{mode} {count}")?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;

@@ -1,5 +1,6 @@
 //! How good captions are, and on scenes how true.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -321,16 +322,17 @@ fn truth_of(
     })
 }
 
-/// The captions of the training pictures, most frequent first; as words, so that case and punctuation do not count.
+/// The captions of the training pictures, most frequent first, then as they come in the data set; as words, so that case and
+/// punctuation do not count.
 fn most_frequent_captions(dataset: &Dataset) -> Vec<String> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for example in dataset.examples.iter().filter(|example| example.split == Some(Split::Train)) {
-        for caption in &example.captions {
-            *counts.entry(Vocabulary::words(caption).join(" ")).or_default() += 1;
-        }
+    // How often, and which place it first has.
+    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
+    let train = dataset.examples.iter().filter(|example| example.split == Some(Split::Train));
+    for (place, caption) in train.flat_map(|example| &example.captions).enumerate() {
+        counts.entry(Vocabulary::words(caption).join(" ")).or_insert((0, place)).0 += 1;
     }
-    let mut captions: Vec<(String, usize)> = counts.into_iter().collect();
-    captions.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
+    let mut captions: Vec<(String, (usize, usize))> = counts.into_iter().collect();
+    captions.sort_by_key(|(_, (count, place))| (Reverse(*count), *place));
     captions.into_iter().map(|(caption, _)| caption).collect()
 }
 

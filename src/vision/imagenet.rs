@@ -37,8 +37,14 @@ impl Architecture {
     pub const ALL: [Self; 2] = [Self::EfficientNetLite0, Self::ResNet50];
 
     /// The architecture of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|architecture| architecture.name() == name)
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there is none.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|architecture| architecture.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::argument(format!("no network is called {name:?}"), format!("Use one of {names}."))
+        })
     }
 
     /// The name, which is also that of the encoder and of the download.

@@ -1,14 +1,14 @@
 //! `captionlab live`.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use captionlab::caption::{Captioner, Decoding};
 use captionlab::live::{Live, LiveConfig, Models, Source};
 use captionlab::train::Model;
-use captionlab::vision::{Classify, FasterRcnn};
-use captionlab::{Error, Kind, Result};
+use captionlab::vision::{Architecture, Classify, FasterRcnn, ImageClassifier};
+use captionlab::{Device, Error, Kind, Result};
 use clap::Args;
 
 use crate::terminal::{say, warn};
@@ -23,9 +23,10 @@ pub struct LiveOptions {
     /// folder of JPEG and PNG files.
     #[arg(long, value_name = "SOURCE", default_value = "camera")]
     source: PathBuf,
-    /// A detector whose classes are shown beside the caption, with their probabilities: a file of weights, its own or torchvision's
-    /// fasterrcnn_resnet50_fpn_coco-258fb6c6.pth (see `captionlab download fasterrcnn`), or the folder of a run. A caption waits for it.
-    #[arg(long, value_name = "FILE")]
+    /// What names the things of a frame beside its caption, with probabilities: `efficientnet-lite0`, `resnet50`, `none`, or a detector,
+    /// which is a file of weights, its own or torchvision's fasterrcnn_resnet50_fpn_coco-258fb6c6.pth (see `captionlab download
+    /// fasterrcnn`), or the folder of a run. A caption waits for it. When left out, efficientnet-lite0 for photographs where it is here.
+    #[arg(long, value_name = "NAME|FILE")]
     classifier: Option<PathBuf>,
     /// The port; any that is free when left out.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
@@ -56,13 +57,14 @@ pub fn run(options: LiveOptions) -> Result<()> {
         _ => Source::Folder(options.source),
     };
     let decoding = Decoding { beam: options.beam, temperature: options.temperature, ..Decoding::greedy() };
+    let classifier = classifier(options.classifier.as_deref(), &source)?;
     let config = LiveConfig { port: options.port, address: options.address, hosts: options.host, source, decoding };
     config.validate()?;
     let paths = match options.model.is_empty() {
         true => vec![Kind::named(Captioner::KIND)?.usual_model()?],
         false => options.model,
     };
-    let mut models = Models::default();
+    let mut models = Models { classifier, ..Models::default() };
     for path in paths {
         // The weights of a model are called alike everywhere; its folder says which it is.
         let folder = if path.is_file() { path.parent() } else { None };
@@ -75,10 +77,6 @@ pub fn run(options: LiveOptions) -> Result<()> {
         }
         models.captioners.push((name, Captioner::load(&path)?));
     }
-    if let Some(path) = &options.classifier {
-        let detector: Box<dyn Classify> = Box::new(<FasterRcnn as Model>::load(path)?);
-        models.classifier = Some(detector);
-    }
     let live = Live::start(models, config)?;
     say(live.url())?;
     warn("Open this address in a browser. Ctrl-C ends the page.");
@@ -88,6 +86,23 @@ pub fn run(options: LiveOptions) -> Result<()> {
     loop {
         std::thread::park();
     }
+}
+
+/// What names the things of a frame.
+fn classifier(named: Option<&Path>, source: &Source) -> Result<Option<Box<dyn Classify>>> {
+    let Some(named) = named else {
+        // Nothing that ImageNet has names for is in drawings.
+        let lite0 = Architecture::EfficientNetLite0;
+        let is_used = !matches!(source, Source::Scenes) && lite0.weights().is_ok();
+        return Ok(if is_used { Some(Box::new(ImageClassifier::load(lite0, Device::Cpu)?)) } else { None });
+    };
+    Ok(match named.to_str() {
+        Some("none") => None,
+        name => Some(match Architecture::named(name.unwrap_or_default()) {
+            Ok(architecture) => Box::new(ImageClassifier::load(architecture, Device::Cpu)?),
+            Err(_) => Box::new(<FasterRcnn as Model>::load(named)?),
+        }),
+    })
 }
 
 /// Opens an address in the browser; says so where that cannot be done.

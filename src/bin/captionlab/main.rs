@@ -2,6 +2,7 @@
 
 mod align;
 mod caption;
+mod classify;
 mod compare;
 mod data;
 mod detect;
@@ -39,6 +40,8 @@ enum Command {
     Compare(compare::CompareOptions),
     /// Finds the things of pictures, prints them, and draws them into copies of the pictures.
     Detect(detect::DetectOptions),
+    /// Names what photographs show, as one of ImageNet's 1,000 classes.
+    Classify(classify::ClassifyOptions),
     /// Writes sentences about pictures.
     Caption(caption::CaptionOptions),
     /// Finds the region of a picture that each word of a sentence speaks of, prints them, and draws them.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Eval(options) => eval::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Detect(options) => detect::run(&options),
+        Command::Classify(options) => classify::run(&options),
         Command::Caption(options) => caption::run(&options),
         Command::Align(options) => align::run(&options),
         Command::Live(options) => live::run(options),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use captionlab::data::ScenesConfig;
 use captionlab::live::Watched;
 use captionlab::train::{ComparedRun, Comparison, save_model};
+use captionlab::vision::EncoderConfig;
 use captionlab::{KINDS, Kind, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -79,7 +80,17 @@ pub fn run(options: TrainOptions) -> Result<()> {
             settings.extend(short("epochs", options.epochs.map(|epochs| epochs.to_string())));
             settings.extend(short("seed", options.seed.map(|seed| seed.to_string())));
             settings.extend(short("workers", options.workers.map(|workers| workers.to_string())));
-            kind.start(&kind.configuration(&options.config, &settings)?, options.out.clone(), &dataset)?
+            let mut configuration = kind.configuration(&options.config, &settings)?;
+            if options.data.data.is_some() && options.config == "scenes" {
+                let named = settings.iter().any(|setting| setting.trim_start().starts_with("encoder"));
+                // Other kinds have an encoder that is a network to train, without a name.
+                if let (Some(encoder), false) = (configuration["encoder"].get_mut("name"), named) {
+                    let (best, why) = EncoderConfig::best_for(&dataset);
+                    tell(format!("The encoder {why}."))?;
+                    *encoder = best.name.into();
+                }
+            }
+            kind.start(&configuration, options.out.clone(), &dataset)?
         }
     };
     let folder = run.folder().to_path_buf();

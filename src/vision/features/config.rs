@@ -129,8 +129,8 @@ impl Parts {
             "clip" => of(Finder::FasterRcnn, &[Describer::Clip]),
             "both" => of(Finder::FasterRcnn, &[Describer::BoxHead, Describer::Clip]),
             _ => match Architecture::named(name) {
-                Some(architecture) => of(Finder::Windows, &[Describer::Classifier(architecture)]),
-                None => Self::composed(name),
+                Ok(architecture) => of(Finder::Windows, &[Describer::Classifier(architecture)]),
+                Err(_) => Self::composed(name),
             },
         }
     }
