@@ -12,7 +12,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::File`] when the folder is not writable; `action` describes what was tried ("write the checkpoint").
-pub(crate) fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()> {
+pub fn write_whole(path: &Path, action: &str, bytes: &[u8]) -> Result<()> {
     write_whole_with(path, action, |file| file.write_all(bytes))?;
     // Makes the rename durable, where folders can be opened.
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())

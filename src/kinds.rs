@@ -160,7 +160,14 @@ impl Kind {
                 format!("Take one of {}.", names.join(", ")),
             )
         })?;
-        let mut configuration = preset()?;
+        self.with_settings(preset()?, settings)
+    }
+
+    /// A configuration with some settings changed, each `path=value`.
+    ///
+    /// # Errors
+    /// As [`Kind::configuration`].
+    pub fn with_settings<S: AsRef<str>>(&self, mut configuration: Value, settings: &[S]) -> Result<Value> {
         for setting in settings {
             let setting = setting.as_ref();
             let (path, value) = setting

@@ -112,6 +112,7 @@ pub mod train;
 pub mod vision;
 
 pub use error::{Error, Result};
+pub use files::write_whole;
 #[cfg(feature = "tensors")]
 pub use kinds::{Evaluation, KINDS, Kind};
 /// Data frames: the crate that [`show::data_frame`] takes them from.

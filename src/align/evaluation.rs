@@ -12,7 +12,7 @@ use crate::data::scenes::Scene;
 use crate::data::{BoundingBox, Dataset, Example, HOW_TO_SPLIT, PhraseLink, Split};
 use crate::metrics::{self, Ranks};
 use crate::train::examples::examples_of;
-use crate::vision::{FeatureBatch, PictureFeatures};
+use crate::vision::{FeatureBatch, FeatureCache, PictureFeatures};
 use crate::{Error, Result};
 
 /// IoU from which a region is right.
@@ -151,6 +151,24 @@ pub fn evaluate(aligner: &impl Align, dataset: &Dataset, split: Split) -> Result
     let pictures = EmbeddedPictures::of(aligner, readable.len(), batch)?;
     let found = measure(aligner, &pictures, &readable, split)?;
     Ok(AlignmentEvaluation { unreadable, ..found })
+}
+
+/// As [`evaluate`], by cached features: pictures that have none are left out, and named.
+///
+/// # Errors
+/// [`Error::Argument`] when the split has no pictures with captions and features; [`Error::Data`] when the cache is another encoder's.
+pub fn evaluate_cached(
+    aligner: &impl Align,
+    dataset: &Dataset,
+    split: Split,
+    cache: &FeatureCache,
+) -> Result<AlignmentEvaluation> {
+    aligner.named_encoder().check_cache(cache)?;
+    let (examples, unreadable) = cache.examples_of(dataset, split)?;
+    let pictures = EmbeddedPictures::of(aligner, examples.len(), |part| {
+        cache.batch(&part.iter().map(|&index| examples[index].name.as_str()).collect::<Vec<_>>())
+    })?;
+    Ok(AlignmentEvaluation { unreadable, ..measure(aligner, &pictures, &examples, split)? })
 }
 
 /// Measures an aligner on pictures that are embedded already.

@@ -50,7 +50,7 @@ pub use config::{AlignmentConfig, AlignmentTraining, Directions, Negatives, Regi
 pub(crate) use course::{CourseCheckpoint, is_of_pytorch};
 pub use embedding::Align;
 pub(crate) use embedding::Embed;
-pub use evaluation::{AlignmentEvaluation, Grounding, evaluate};
+pub use evaluation::{AlignmentEvaluation, Grounding, evaluate, evaluate_cached};
 pub(crate) use network::RegionEmbedding;
 pub use network::{AlignmentNetwork, PackedSentences};
 pub use smoothing::smooth;

@@ -178,7 +178,41 @@ pub fn evaluate_decoding(
     check_any_readable(captions.readable().len(), captions.unreadable())?;
     let examples: Vec<&Example> = captions.readable().iter().map(|&index| &examples[index]).collect();
     let said: Vec<&str> = captions.readable().iter().map(|&index| captions[index].as_str()).collect();
+    let nearest = nearest_captions(captioner, dataset, &examples, &ExtractConfig::default())?;
+    let found = measure(dataset, split, &examples, &said, nearest.as_deref())?;
+    Ok(CaptionEvaluation { unreadable: captions.unreadable().to_vec(), ..found })
+}
 
+/// As [`evaluate`], by cached features: pictures that have none are left out, and named.
+///
+/// # Errors
+/// [`Error::Argument`] when the split has no pictures with captions and features; [`Error::Data`] when the cache is another encoder's.
+pub fn evaluate_cached(
+    captioner: &Captioner,
+    dataset: &Dataset,
+    split: Split,
+    cache: &FeatureCache,
+) -> Result<CaptionEvaluation> {
+    let (examples, unreadable) = cache.examples_of(dataset, split)?;
+    let said = captioner.caption_cached(cache, &names(&examples), &Decoding::greedy())?;
+    let said: Vec<&str> = said.iter().map(String::as_str).collect();
+    let train: Vec<&Example> =
+        examples_of(dataset, Split::Train).into_iter().filter(|example| cache.contains(&example.name)).collect();
+    let nearest = match train.is_empty() {
+        true => None,
+        false => Some(nearest_in(cache, &examples, &train)?),
+    };
+    Ok(CaptionEvaluation { unreadable, ..measure(dataset, split, &examples, &said, nearest.as_deref())? })
+}
+
+/// Measures what is said of examples of a split; `nearest` are the captions of the most alike training pictures.
+fn measure(
+    dataset: &Dataset,
+    split: Split,
+    examples: &[&Example],
+    said: &[&str],
+    nearest: Option<&[&str]>,
+) -> Result<CaptionEvaluation> {
     let frequent = most_frequent_captions(dataset);
     let baseline_caption = frequent.first().cloned().unwrap_or_default();
     let references: Vec<Vec<Vec<String>>> =
@@ -189,11 +223,9 @@ pub fn evaluate_decoding(
     };
     let scenes: Option<Vec<Scene>> = examples.iter().map(|example| Scene::of(example)).collect();
     let known: HashSet<&String> = frequent.iter().collect();
-    let nearest = nearest_captions(captioner, dataset, &examples, &ExtractConfig::default())?;
-    let nearest = nearest.as_deref();
     let spoken: Vec<String> = said.iter().map(|caption| words(caption).join(" ")).collect();
     Ok(CaptionEvaluation {
-        scenes: scenes.map(|scenes| truth_of(&scenes, &examples, &said, &frequent, nearest)).transpose()?,
+        scenes: scenes.map(|scenes| truth_of(&scenes, examples, said, &frequent, nearest)).transpose()?,
         cider_d: mean(&|index| words(said[index])),
         most_frequent_cider_d: mean(&|_| words(&baseline_caption)),
         nearest_neighbour_cider_d: nearest.map(|nearest| mean(&|index| words(nearest[index]))),
@@ -202,7 +234,7 @@ pub fn evaluate_decoding(
         distinct: share_of(&spoken, |caption| spoken.iter().filter(|other| *other == caption).count() == 1),
         split,
         pictures: examples.len(),
-        unreadable: captions.unreadable().to_vec(),
+        unreadable: Vec::new(),
     })
 }
 
@@ -265,17 +297,22 @@ pub(super) fn nearest_captions<'a>(
         let Ok(report) = extract_examples(examples, &PlaceOfData::of(dataset), encoder, config, |_| true) else {
             return Ok(None);
         };
-        let cache = report.open()?;
-        let names = |examples: &[&'a Example]| examples.iter().map(|example| example.name.as_str()).collect::<Vec<_>>();
-        let of: Vec<&str> = examples.iter().map(|example| example.name.as_str()).collect();
-        let nearest = cache.nearest(&of, &names(&train), 1)?;
-        let caption = |found: &Vec<(usize, f32)>| {
-            let example = found.first().map(|(index, _)| train[*index]);
-            example.and_then(|example| example.captions.first()).map_or("", String::as_str)
-        };
-        Ok(Some(nearest.iter().map(caption).collect()))
+        Ok(Some(nearest_in(&report.open()?, examples, &train)?))
     };
     captioner.named_encoder().with_encoder(nearest)
+}
+
+/// For each example the first caption of the training picture that is most alike in a cache.
+fn nearest_in<'a>(cache: &FeatureCache, examples: &[&Example], train: &[&'a Example]) -> Result<Vec<&'a str>> {
+    let caption = |found: &Vec<(usize, f32)>| {
+        let example = found.first().map(|(index, _)| train[*index]);
+        example.and_then(|example| example.captions.first()).map_or("", String::as_str)
+    };
+    Ok(cache.nearest(&names(examples), &names(train), 1)?.iter().map(caption).collect())
+}
+
+fn names<'a>(examples: &[&'a Example]) -> Vec<&'a str> {
+    examples.iter().map(|example| example.name.as_str()).collect()
 }
 
 /// The words of a caption, as they are scored.

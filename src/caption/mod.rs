@@ -29,7 +29,9 @@ pub use captioner::{Caption, Captioner, Captions};
 pub use config::{CaptionTraining, CaptionerConfig, ImageInjection, Pooling};
 pub use decode::{Decoding, Hypothesis};
 pub use ensemble::Ensemble;
-pub use evaluation::{CaptionEvaluation, RankedCaption, SceneTruth, Truth, evaluate, evaluate_decoding, ranked};
+pub use evaluation::{
+    CaptionEvaluation, RankedCaption, SceneTruth, Truth, evaluate, evaluate_cached, evaluate_decoding, ranked,
+};
 pub use explanation::{Described, ExplainedWord, Explanation};
 pub use generator::Generator;
 pub use packed::PackedCaptions;

@@ -1,7 +1,7 @@
 //! Captioned data sets.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Example, Split, layouts};
 use crate::Result;
@@ -80,6 +80,14 @@ impl Dataset {
     /// layout is recognised or a file violates its layout.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         layouts::open(path.as_ref())
+    }
+
+    /// The images of a folder in which nothing looks like captions, so that it is no data set; empty for every other path.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], of files that look like captions and are none.
+    pub fn images_without_captions(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+        layouts::images_without_captions(folder.as_ref())
     }
 
     /// The examples of a split, in the order of the data set.

@@ -128,13 +128,16 @@ impl Run {
         for (name, text) in task.files()? {
             write_whole(&folder.join(name), "write what belongs to the model", text.as_bytes())?;
         }
-        let trainer = Trainer::start(&folder, lock, task, settings, description)?;
-        let text = format!("{:#}\n", trainer.description());
-        write_whole(&folder.join(super::CONFIG_FILE), "write the configuration", text.as_bytes())?;
-        Self::spawn(trainer)
+        Self::spawn(Trainer::start(&folder, lock, task, settings, description)?)
     }
 
     fn spawn(mut trainer: Trainer) -> Result<Self> {
+        let config = trainer.folder().join(super::CONFIG_FILE);
+        // A run that is resumed has it, unless it was killed right after its first checkpoint.
+        if !config.exists() {
+            let text = format!("{:#}\n", trainer.description());
+            write_whole(&config, "write the configuration", text.as_bytes())?;
+        }
         let (folder, progress) = (trainer.folder().to_path_buf(), trainer.progress());
         let thread = std::thread::Builder::new().name("captionlab training".into()).spawn(move || trainer.run());
         let thread = thread.map_err(|source| Error::Run {

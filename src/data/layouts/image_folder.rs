@@ -321,6 +321,14 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
 
 /// Number of images directly in a folder.
 pub(super) fn count_images(folder: &Path) -> usize {
+    images(folder).len()
+}
+
+/// The images directly in a folder, by name.
+pub(super) fn images(folder: &Path) -> Vec<PathBuf> {
     let (files, _) = list(folder).unwrap_or_default();
-    files.iter().filter(|name| is_image_name(&name.to_string_lossy())).count()
+    let mut images: Vec<PathBuf> =
+        files.iter().filter(|name| is_image_name(&name.to_string_lossy())).map(|name| folder.join(name)).collect();
+    images.sort_unstable();
+    images
 }

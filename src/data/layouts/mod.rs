@@ -7,7 +7,7 @@ mod recognise;
 mod table;
 mod tokens;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::collected::{Collected, Record};
 use self::recognise::Source;
@@ -28,6 +28,14 @@ pub(super) fn open(path: &Path) -> Result<Dataset> {
     }
     notes.extend(splits::note_on_splits(&examples));
     Ok(Dataset { name: source.name, layout: source.layout, examples, notes })
+}
+
+/// See [`Dataset::images_without_captions`].
+pub(super) fn images_without_captions(folder: &Path) -> Result<Vec<PathBuf>> {
+    match folder.is_dir() && recognise::search(folder)?.is_none() {
+        true => Ok(image_folder::images(folder)),
+        false => Ok(Vec::new()),
+    }
 }
 
 /// Image names with their captions.

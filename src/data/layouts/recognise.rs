@@ -57,6 +57,22 @@ fn is_folder_for_text(name: &str) -> bool {
 const DEPTH: usize = 3;
 
 fn in_folder(root: &Path) -> Result<Source> {
+    if let Some(source) = search(root)? {
+        return Ok(source);
+    }
+    match image_folder::count_images(root) {
+        0 => Err(Error::data(root, None, "no file of captions is recognised in this folder", KNOWN)),
+        images => Err(Error::data(
+            root,
+            None,
+            format!("{images} images, but no file of captions is in this folder"),
+            "Write captions.csv with the header `image,caption`, and an image and a caption a line.",
+        )),
+    }
+}
+
+/// The data set of a folder; `None` where nothing in it looks like captions.
+pub(super) fn search(root: &Path) -> Result<Option<Source>> {
     let mut problem = None;
     let mut folders = vec![root.to_path_buf()];
     for depth in 0..=DEPTH {
@@ -81,22 +97,11 @@ fn in_folder(root: &Path) -> Result<Source> {
             return Err(Error::data(root, None, problem, "Open one of them."));
         }
         if let Some((folder, found)) = with_captions.pop() {
-            return choose(root, &folder, found);
+            return choose(root, &folder, found).map(Some);
         }
         folders = below;
     }
-    if let Some(problem) = problem {
-        return Err(problem);
-    }
-    match image_folder::count_images(root) {
-        0 => Err(Error::data(root, None, "no file of captions is recognised in this folder", KNOWN)),
-        images => Err(Error::data(
-            root,
-            None,
-            format!("{images} images, but no file of captions is in this folder"),
-            "Write captions.csv with the header `image,caption`, and an image and a caption a line.",
-        )),
-    }
+    problem.map_or(Ok(None), Err)
 }
 
 /// Possible annotation files in a folder.

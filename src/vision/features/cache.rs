@@ -14,7 +14,8 @@ use tch::{Device, Kind, Tensor};
 use super::Description;
 use super::content::content;
 use super::shard::{Refusal, Shard, StorageDtype, damaged, floats};
-use crate::data::{BoundingBox, Example};
+use crate::data::{BoundingBox, Dataset, Example, HOW_TO_SPLIT, Split};
+use crate::train::examples::examples_of;
 use crate::{Error, Result};
 
 /// The cached features of a data set by one encoder: a folder that [`extract`](super::extract) fills.
@@ -208,6 +209,27 @@ impl FeatureCache {
     /// Whether the cache holds features of the image.
     pub fn contains(&self, name: &str) -> bool {
         self.place(name).is_some()
+    }
+
+    /// The examples of a split that have captions, and of which there are features; and those without features, a sentence each.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there are none.
+    pub(crate) fn examples_of<'a>(
+        &self,
+        dataset: &'a Dataset,
+        split: Split,
+    ) -> Result<(Vec<&'a Example>, Vec<String>)> {
+        let (here, missing): (Vec<_>, Vec<_>) =
+            examples_of(dataset, split).into_iter().partition(|example| self.contains(&example.name));
+        if here.is_empty() {
+            return Err(Error::argument(
+                format!("{} has no {split} pictures with captions and features", dataset.name),
+                format!("Give its examples splits: {HOW_TO_SPLIT}; `captionlab extract` computes features."),
+            ));
+        }
+        let unreadable = missing.iter().map(|example| format!("there are no features of {}", example.name)).collect();
+        Ok((here, unreadable))
     }
 
     /// Whether the features were imported.
