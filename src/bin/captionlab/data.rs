@@ -1,6 +1,6 @@
 //! The data set of a verb.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use captionlab::Result;
 use captionlab::data::{Dataset, ScenesConfig};
@@ -17,6 +17,11 @@ pub struct DataOptions {
 }
 
 impl DataOptions {
+    /// What is named as the data set.
+    pub fn folder(&self) -> Option<&Path> {
+        self.data.as_deref()
+    }
+
     /// The data set that is named, with the splits that the lessons draw where it has none, or else scenes.
     pub fn open(&self, scenes: &ScenesConfig) -> Result<Dataset> {
         let Some(folder) = &self.data else { return Dataset::scenes(scenes) };

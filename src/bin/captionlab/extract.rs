@@ -62,7 +62,7 @@ pub struct ExtractOptions {
 
 /// `--part`.
 #[derive(Debug, Clone, Copy)]
-struct Part(usize, usize);
+pub struct Part(pub usize, pub usize);
 
 impl FromStr for Part {
     type Err = String;

@@ -12,6 +12,7 @@ mod extract;
 mod live;
 mod pictures;
 mod progress;
+mod reproduce;
 mod scenes;
 mod score;
 mod terminal;
@@ -50,6 +51,9 @@ enum Command {
     Live(live::LiveOptions),
     /// Computes the features of all pictures of a data set, once: what is there already is found, not computed.
     Extract(extract::ExtractOptions),
+    /// Re-creates the paper on a folder of captioned pictures, in stages that are found again: features, alignment, captioner, scores, and
+    /// a report with all figures beside the published ones.
+    Reproduce(reproduce::ReproduceOptions),
     /// Downloads published weights and data sets, or says what there is.
     Download(download::DownloadOptions),
     /// Writes Scenes as files: pictures, with captions and boxes as Karpathy, COCO and Flickr30k Entities store them.
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Align(options) => align::run(&options),
         Command::Live(options) => live::run(options),
         Command::Extract(options) => extract::run(options),
+        Command::Reproduce(options) => reproduce::run(&options),
         Command::Download(options) => download::run(&options),
         Command::Scenes(options) => scenes::run(&options),
         Command::Score(options) => score::score(&options),
