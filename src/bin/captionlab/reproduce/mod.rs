@@ -251,7 +251,10 @@ impl Reproduction {
         let ranked = caption::ranked(&examples, &said)?;
         let scores_seconds = start.elapsed().as_secs_f64();
         self.done(scores_seconds)?;
-        (self.tell)(format!("{captions}\n{alignment}"))?;
+        // The first line of each counts pictures, as above.
+        for found in [captions.to_string(), alignment.to_string()] {
+            found.lines().skip(1).try_for_each(|line| (self.tell)(format!("  {line}")))?;
+        }
 
         let page = self.out.join("report.html");
         (self.tell)(format!("{}: {}", number("report"), page.display()))?;
