@@ -155,7 +155,7 @@ fn a_reproduction_is_found_again_and_its_report_needs_no_other_file() {
     let before = ["align", "snippets", "captioner"].map(log);
     let (again, said) = json(project, &with(&[]));
     assert_eq!(again, figures);
-    assert_eq!(said.matches("found: it was trained before").count(), 3, "{said}");
+    assert_eq!(said.matches("found, trained before").count(), 3, "{said}");
     assert_eq!(["align", "snippets", "captioner"].map(log), before);
     // The folders are runs like others.
     let run = out.join("captioner").display().to_string();

@@ -53,6 +53,9 @@ enum Command {
     Extract(extract::ExtractOptions),
     /// Re-creates the paper on a folder of captioned pictures, in stages that are found again: features, alignment, captioner, scores, and
     /// a report with all figures beside the published ones.
+    ///
+    /// Killed or stopped, the same command goes on where it was. Pictures in a folder without captions are captioned by the captioner that
+    /// ships with the project.
     Reproduce(reproduce::ReproduceOptions),
     /// Downloads published weights and data sets, or says what there is.
     Download(download::DownloadOptions),

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use self::report::{EncoderUsed, Found, Training, Weights};
-use self::settings::{Configuration, Settings, captioned, differences, typed, value, within};
+use self::settings::{Configuration, Difference, Settings, captioned, differences, typed, value, within};
 use crate::data::DataOptions;
 use crate::extract::Part;
 use crate::progress::{Bar, wait};
@@ -114,12 +114,13 @@ struct Reproduction {
 
 impl Reproduction {
     fn new(options: &ReproduceOptions, dataset: Dataset, tell: Tell) -> Result<Self> {
-        if captioned(&dataset, Split::Train) == 0 || measured_splits(&dataset).is_empty() {
+        // An aligner learns a picture from others.
+        if captioned(&dataset, Split::Train) < 2 || measured_splits(&dataset).is_empty() {
             let [train, validation, test] =
                 [Split::Train, Split::Validation, Split::Test].map(|split| captioned(&dataset, split));
             return Err(Error::argument(
                 format!(
-                    "{} has {train} training, {validation} validation and {test} test pictures with captions: some have to be \
+                    "{} has {train} training, {validation} validation and {test} test pictures with captions: two at least have to be \
                      learnt from, and others measured",
                     dataset.name
                 ),
@@ -275,7 +276,7 @@ impl Reproduction {
                 curves: curves(&self.folder(stage))?,
                 seconds: seconds_of(&self.folder(stage))?,
                 weights: Weights::of(&weights_file(&self.folder(stage)))?,
-                differences: differences(&preset(kind, self.configuration)?, configuration),
+                differences: changed(&preset(kind, self.configuration)?, configuration),
             })
         });
         let found = Found {
@@ -404,12 +405,14 @@ impl Reproduction {
             return self.done(seconds_of(&folder)?);
         }
         let before = Checkpoint::read(&folder)?.position;
-        (self.tell)(format!("{title}: {plan}; goes on after step {} with {}", before.step, folder.display()))?;
+        let is_trained = run["epochs"].as_u64().is_some_and(|epochs| before.epoch >= epochs);
+        (self.tell)(match is_trained {
+            true => format!("{title}: {what}; found, trained before, in {}", folder.display()),
+            false => format!("{title}: {plan}; goes on after step {}, in {}", before.step, folder.display()),
+        })?;
+        // Also of a run that is trained it is checked whether it was with these pictures.
         wait(kind.resume(&folder, &self.dataset)?, self.tell)?;
-        match Checkpoint::read(&folder)?.position.step == before.step {
-            true => (self.tell)("  found: it was trained before".to_string()),
-            false => self.done(seconds_of(&folder)?),
-        }
+        if is_trained { Ok(()) } else { self.done(seconds_of(&folder)?) }
     }
 }
 
@@ -451,6 +454,13 @@ fn bytes_of_a_picture(config: &EncoderConfig, encoder: &Encoder) -> u64 {
     let region = encoder.width() * number + 4 * 4 + 8 + 4;
     let regions = if config.name == "eye" { 1 } else { config.regions.max_regions + 1 };
     (regions * region) as u64
+}
+
+/// The settings of a stage that are not the preset's, without those by which one stage begins with another.
+fn changed(preset: &Value, configuration: &Value) -> Vec<Difference> {
+    let mut found = differences(preset, configuration);
+    found.retain(|difference| !["aligner", "run.start_from", "snippets"].contains(&difference.setting.as_str()));
+    found
 }
 
 /// The preset that a configuration is compared with.

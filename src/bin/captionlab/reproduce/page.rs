@@ -11,7 +11,10 @@ use image::imageops::{FilterType, resize};
 const THUMBNAIL: u32 = 320;
 
 /// A page that is being written.
-pub struct Page(String);
+pub struct Page {
+    text: String,
+    tables: usize,
+}
 
 /// A row of a table; one's own is shown as such.
 pub struct Row {
@@ -32,18 +35,19 @@ impl Row {
 impl Page {
     pub fn new(title: &str) -> Self {
         let title = escaped(title);
-        Self(format!(
+        let text = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
              content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n\
              <h1>{title}</h1>\n",
             include_str!("page.css")
-        ))
+        );
+        Self { text, tables: 0 }
     }
 
     /// The whole page.
     pub fn finish(mut self) -> String {
-        self.0 += "</main>\n</body>\n</html>\n";
-        self.0
+        self.text += "</main>\n</body>\n</html>\n";
+        self.text
     }
 
     pub fn heading(&mut self, text: &str) {
@@ -72,12 +76,12 @@ impl Page {
 
     /// A table; the first cell of each row names it.
     pub fn table(&mut self, caption: &str, headers: &[&str], rows: &[Row]) {
-        let caption = escaped(caption);
+        self.tables += 1;
+        let name = format!("table-{}", self.tables);
+        self.line(format_args!("<p class=\"soft\" id=\"{name}\">{}</p>", escaped(caption)));
         // What is wider than a phone can be scrolled, by keys too.
-        self.line(format_args!(
-            "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table>"
-        ));
-        self.line(format_args!("<caption>{caption}</caption>"));
+        self.line(format_args!("<div class=\"scroll\" role=\"region\" aria-labelledby=\"{name}\" tabindex=\"0\">"));
+        self.line(format_args!("<table aria-labelledby=\"{name}\">"));
         let headers: String =
             headers.iter().map(|header| format!("<th scope=\"col\">{}</th>", escaped(header))).collect();
         self.line(format_args!("<thead><tr>{headers}</tr></thead>\n<tbody>"));
@@ -85,6 +89,7 @@ impl Page {
             let own = if *is_own { " class=\"own\"" } else { "" };
             let cell = |(place, text): (usize, &String)| match place {
                 0 => format!("<th scope=\"row\">{}</th>", escaped(text)),
+                _ if text.is_empty() => "<td class=\"number\">–</td>".to_string(),
                 _ => format!("<td{}>{}</td>", class_of(text), escaped(text)),
             };
             let cells: String = cells.iter().enumerate().map(cell).collect();
@@ -126,7 +131,7 @@ impl Page {
 
     fn line(&mut self, text: std::fmt::Arguments) {
         // A string takes everything.
-        writeln!(self.0, "{text}").ok();
+        writeln!(self.text, "{text}").ok();
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a reproduction found, as JSON and as a page.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use captionlab::Result;
 use captionlab::align::AlignmentEvaluation;
 use captionlab::caption::{CaptionEvaluation, RankedCaption};
-use captionlab::data::{Dataset, Example, Split};
+use captionlab::data::{Dataset, Example, Layout, Split};
 use captionlab::metrics::Report;
 use captionlab::show::{self, Figure, Series};
 use captionlab::train::Curves;
@@ -93,13 +93,16 @@ pub struct Training<'a> {
 
 /// A file of weights.
 pub struct Weights {
-    file: PathBuf,
+    /// With the folder that it is in: where that is says nothing about it.
+    file: String,
     sha256: String,
 }
 
 impl Weights {
     pub fn of(file: &Path) -> Result<Self> {
-        Ok(Self { file: file.to_path_buf(), sha256: sha256(file)? })
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = file.parent().map(name).unwrap_or_default();
+        Ok(Self { file: format!("{folder}/{}", name(file)), sha256: sha256(file)? })
     }
 
     fn json(&self) -> Value {
@@ -222,7 +225,10 @@ impl Found<'_> {
              features, alignment, {}captioner, scores; made by captionlab reproduce.",
             if self.trainings.iter().any(|training| training.stage == "snippets") { "two-stage " } else { "" }
         ));
-        page.note(NOT_TO_BE_PASSED_ON);
+        page.note(match self.dataset.layout {
+            Layout::Scenes => "The pictures are drawn by captionlab: published figures are of photographs, and not to be compared with.",
+            _ => NOT_TO_BE_PASSED_ON,
+        });
         self.data(&mut page);
         self.captions(&mut page);
         self.retrieval(&mut page);
@@ -266,11 +272,11 @@ impl Found<'_> {
             ),
             _ => format!("All figures are of {measured}, as there are no others: by these the epoch that is kept was chosen too."),
         });
-        if train < MANY_PICTURES {
+        if train < MANY_PICTURES && self.dataset.layout != Layout::Scenes {
             page.note(&format!(
                 "{train} pictures are few. The published figures come of 29,000 (Flickr30k) or 113,000 (COCO) training pictures. A \
-                 captioner that has seen so little knows few words and hardly any rare things; it says of many pictures what is said \
-                 of most, and copies whole sentences. Compare it with the baselines below, not with papers, and do not read much into \
+                 captioner that has seen so little knows few words and hardly any rare things: it says of many pictures what is said \
+                 of most, and takes one thing for another. Compare it with the baselines below, not with papers, and do not read much into \
                  small differences: so few measured pictures make every figure uncertain."
             ));
         }
@@ -346,7 +352,7 @@ impl Found<'_> {
         page.heading("Alignment");
         let percent = |share: f64| format!("{:.1}", 100.0 * share);
         let chance = |most: f64| percent((most / found.pictures as f64).min(1.0));
-        let searched = format!("{} of {} pictures", self.dataset.name, found.pictures);
+        let searched = format!("among {} pictures of {}", found.pictures, self.dataset.name);
         let mut rows = vec![
             Row::own([
                 "this aligner".to_string(),
@@ -354,7 +360,7 @@ impl Found<'_> {
                 percent(found.recall_at_5_text_to_image),
                 percent(found.recall_at_10_text_to_image),
                 percent(found.recall_at_1_image_to_text),
-                format!("computed here: {searched}"),
+                format!("computed here, {searched}"),
             ]),
             Row::new([
                 "by chance".to_string(),
@@ -451,14 +457,19 @@ impl Found<'_> {
             let row = |(part, hash): (&String, &str)| Row::new([format!("{}: {part}", encoder.name), hash.to_string()]);
             rows.extend(encoder.hashes().into_iter().map(row));
         }
-        rows.extend(self.trainings.iter().map(|training| {
-            let file = training.weights.file.file_name().unwrap_or_default().to_string_lossy();
-            Row::new([format!("{}/{file}", training.stage), training.weights.sha256.clone()])
-        }));
+        rows.extend(
+            self.trainings
+                .iter()
+                .map(|training| Row::new([training.weights.file.clone(), training.weights.sha256.clone()])),
+        );
         page.table("Weights", &["file", "SHA-256"], &rows);
 
         for training in &self.trainings {
-            let text = |value: &Option<Value>| value.as_ref().map_or(String::new(), Value::to_string);
+            let text = |value: &Option<Value>| match value {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Null) => "none".to_string(),
+                value => value.as_ref().map_or(String::new(), Value::to_string),
+            };
             let row = |Difference { setting, values: [preset, here] }: &Difference| {
                 Row::new([setting.clone(), text(here), text(preset)])
             };
@@ -509,7 +520,7 @@ pub fn page_of_captions(
     page.paragraph(&format!(
         "By {}, SHA-256 {}. The captioner that ships with the project has learnt from drawn scenes: of photographs it says what they \
          look like to one who knows nothing else.",
-        weights.file.display(),
+        weights.file,
         weights.sha256
     ));
     let cards: Vec<Card> = said

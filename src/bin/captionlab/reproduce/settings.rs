@@ -7,7 +7,7 @@ use captionlab::train::{Goal, KeepBest, OptimiserConfig, RunSettings, Schedule};
 use captionlab::vision::EncoderConfig;
 use captionlab::{Error, Kind, Result};
 use clap::ValueEnum;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// From so many training pictures on, the course's configuration learns more than it memorises.
 pub const MANY_PICTURES: usize = 10_000;
@@ -247,10 +247,13 @@ pub fn differences(one: &Value, other: &Value) -> Vec<Difference> {
     found
 }
 
-fn compare(path: String, one: Option<&Value>, other: Option<&Value>, found: &mut Vec<Difference>) {
+fn compare<'a>(path: String, one: Option<&'a Value>, other: Option<&'a Value>, found: &mut Vec<Difference>) {
     let child = |key: &str| if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+    let none = Map::new();
+    let fields = |value: Option<&'a Value>| value.and_then(Value::as_object);
     match (one, other) {
-        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+        (Some(Value::Object(_)), None | Some(Value::Object(_))) | (None, Some(Value::Object(_))) => {
+            let (a, b) = (fields(one).unwrap_or(&none), fields(other).unwrap_or(&none));
             let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
             keys.sort_unstable();
             keys.dedup();
