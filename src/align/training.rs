@@ -362,6 +362,7 @@ mod tests {
         let mut features = Extraction::start(&dataset, aligner.encoder(), &extract).unwrap();
         features.wait().unwrap();
         let cache = features.cache().unwrap();
+        assert_eq!(crate::align::evaluate_cached(&aligner, &dataset, Split::Test, &cache).unwrap(), evaluation);
         let test = dataset.split(Split::Test);
         let (picture, sentence) = (test[0].picture().unwrap(), test[0].captions[0].as_str());
         let alignment = aligner.align(&picture, sentence).unwrap();

@@ -375,7 +375,7 @@ mod tests {
 
     use super::*;
     use crate::caption::evaluation::nearest_captions;
-    use crate::caption::{CaptionerConfig, Ensemble, Pooling};
+    use crate::caption::{CaptionEvaluation, CaptionerConfig, Ensemble, Pooling};
     use crate::data::ImageSource;
     use crate::data::scenes::ScenesConfig;
     use crate::train::{OptimiserConfig, Run, save_model};
@@ -581,6 +581,14 @@ mod tests {
         }
         let elsewhere = ExtractConfig { folder: Some(folder.path().join("elsewhere")), ..extract.clone() };
         assert_eq!(nearest(&elsewhere), None);
+        // By cached features the same is found, and the nearest pictures are known wherever the cache is.
+        let by_cache = crate::caption::evaluate_cached(&captioner, &dataset, Split::Test, &cache).unwrap();
+        assert!(by_cache.nearest_neighbour_cider_d.is_some());
+        let nearest_neighbour_cider_d = found.nearest_neighbour_cider_d;
+        let scenes = |found: &CaptionEvaluation| found.scenes.as_ref().map(|scenes| scenes.truth);
+        assert_eq!(scenes(&by_cache), scenes(&found));
+        let scenes = found.scenes.clone();
+        assert_eq!(CaptionEvaluation { nearest_neighbour_cider_d, scenes, ..by_cache }, found);
 
         // What is thought of a caption word by word is what it was chosen by.
         let picture = test[0].picture().unwrap();
