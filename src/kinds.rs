@@ -36,6 +36,7 @@ pub struct Kind {
     /// The scenes that it is trained on where no data set is named.
     pub scenes: fn() -> ScenesConfig,
     presets: &'static [Preset],
+    usual: fn(&Dataset) -> Result<Value>,
     /// What is wrong with the types of a configuration.
     check: fn(&Value) -> Result<(), String>,
     start: fn(&Value, Option<PathBuf>, &Dataset) -> Result<Run>,
@@ -108,12 +109,17 @@ pub static KINDS: &[Kind] = &[
 ];
 
 impl Kind {
-    const fn of<T: Trainable>(about: &'static str, scenes: fn() -> ScenesConfig, presets: &'static [Preset]) -> Self {
+    const fn of<T: Trainable + Default>(
+        about: &'static str,
+        scenes: fn() -> ScenesConfig,
+        presets: &'static [Preset],
+    ) -> Self {
         Self {
             name: T::Model::KIND,
             about,
             scenes,
             presets,
+            usual: |dataset| to_value(&T::usual_for(dataset)),
             check: |configuration| {
                 serde_json::from_value::<T>(configuration.clone()).map(drop).map_err(|error| error.to_string())
             },
@@ -145,6 +151,14 @@ impl Kind {
     /// The names of the presets, the first of which is the usual one.
     pub fn presets(&self) -> impl Iterator<Item = &'static str> {
         self.presets.iter().map(|(name, _)| *name)
+    }
+
+    /// The usual configuration for a data set: other networks learn from few photographs than from many, or from Scenes.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it cannot be written as JSON.
+    pub fn usual_for(&self, dataset: &Dataset) -> Result<Value> {
+        (self.usual)(dataset)
     }
 
     /// The configuration of a preset with some settings changed, each `path=value`: `run.optimiser.learning_rate=3e-4`.

@@ -148,9 +148,10 @@ pub mod prelude {
         self, AlignedImage, Animation, CaptionedImage, CurvesConfig, Figure, GridConfig, HighlightedWords, Scale,
         Series, Table, bar_chart, captioned_grid, curves, curves_with, grouped_bar_chart, histogram, learning_curves,
     };
-    pub use crate::train::{OptimiserConfig, Run, Trainable};
+    pub use crate::train::{OptimiserConfig, Run, Trainable, newest_run_on};
     pub use crate::vision::{
-        EncoderConfig, ExtractConfig, Extraction, FasterRcnn, FeatureCache, WordDetector, WordDetectorTraining,
+        Architecture, Classify, EncoderConfig, ExtractConfig, Extraction, FasterRcnn, FeatureCache, ImageClassifier,
+        WordDetector, WordDetectorTraining,
     };
     pub use crate::{Device, Error, Result, Tensor};
 }

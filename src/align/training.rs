@@ -11,7 +11,7 @@ use super::embedding::{Embed, EmbeddedPictures, check_finite, embedded_words};
 use super::evaluation::measure;
 use super::word_vectors::read_word_vectors;
 use super::{Aligner, AlignmentNetwork, AlignmentTraining, PackedSentences, WordVectors};
-use crate::data::{Dataset, Example, Random, Split, Vocabulary};
+use crate::data::{Dataset, Example, Layout, Random, Split, Vocabulary};
 use crate::nn::{Network, Weights};
 use crate::train::examples::{SplitExamples, examples_of, training_examples};
 use crate::train::supervised::{Inputs, Objective, Supervised};
@@ -100,6 +100,13 @@ impl Trainable for AlignmentTraining {
 
     fn run_mut(&mut self) -> &mut RunSettings {
         &mut self.run
+    }
+
+    fn usual_for(dataset: &Dataset) -> Self {
+        match dataset.layout {
+            Layout::Scenes => Self::scenes(),
+            _ => Self::photographs(dataset),
+        }
     }
 
     fn validate(&self) -> Result<()> {

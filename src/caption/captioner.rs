@@ -19,8 +19,8 @@ use super::{
 use crate::align::is_of_pytorch;
 use crate::data::readable::{decode_readable, write_unreadable};
 use crate::data::{BoundingBox, Dataset, Example, Split, Vocabulary};
-use crate::nn::Weights;
-use crate::train::{Model, read_model};
+use crate::nn::{Weights, shipped};
+use crate::train::{Model, newest_run_on, read_model};
 use crate::vision::word_detector::SmallCnnConfig;
 use crate::vision::{EncoderConfig, FeatureBatch, FeatureCache, NamedEncoder};
 use crate::{Error, Result};
@@ -143,6 +143,18 @@ impl Captioner {
     ) -> Result<Self> {
         let generator = Generator::new(&config, encoder.width(), vocabulary.len(), &mut weights)?;
         Ok(Self { config, vocabulary, encoder, weights, generator })
+    }
+
+    /// The captioner of the lessons: for Scenes the one that ships with the project; for another data set the newest of your own that has
+    /// learnt from it, such as that of lesson 2, and where there is none the one that ships.
+    ///
+    /// # Errors
+    /// As [`Captioner::load`].
+    pub fn for_lessons(dataset: &Dataset) -> Result<Self> {
+        match newest_run_on(Self::KIND, dataset)? {
+            Some(run) => Self::load(run),
+            None => Self::load(shipped("captioner-tiny")?),
+        }
     }
 
     /// Reads a captioner from a file of weights, or from the folder of a run or a model, onto the CPU; also a checkpoint of the course's

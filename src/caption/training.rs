@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 
 use super::{CaptionTraining, Captioner, CaptionerConfig, Decoding, Generator, Hypothesis, PackedCaptions, Pooling};
 use crate::align::{Align, Aligner, Embed, RegionEmbedding};
-use crate::data::{BoundingBox, Dataset, Example, Random, Split, Vocabulary};
+use crate::data::{BoundingBox, Dataset, Example, Layout, Random, Split, Vocabulary};
 use crate::metrics::Cider;
 use crate::nn::{Network, Weights, shipped};
 use crate::train::examples::{SplitExamples, examples_of, training_examples};
@@ -28,6 +28,13 @@ impl Trainable for CaptionTraining {
 
     fn run_mut(&mut self) -> &mut RunSettings {
         &mut self.run
+    }
+
+    fn usual_for(dataset: &Dataset) -> Self {
+        match dataset.layout {
+            Layout::Scenes => Self::scenes(),
+            _ => Self::photographs(dataset),
+        }
     }
 
     fn validate(&self) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CHECKPOINT_FILE, Checkpoint, TOKENIZER_FILE};
+use super::{CHECKPOINT_FILE, CONFIG_FILE, Checkpoint, TOKENIZER_FILE};
+use crate::data::{Dataset, Layout};
 use crate::files::{FileLock, PARTIAL, project_folder};
 use crate::{Error, Result};
 
@@ -45,17 +46,42 @@ fn next_folder_in(runs: &Path, kind: &str) -> Result<PathBuf> {
 /// # Errors
 /// [`Error::File`] when the folder of runs is there and cannot be read.
 pub fn newest_run(kind: &str) -> Result<Option<PathBuf>> {
-    let runs = runs_folder();
-    if !runs.exists() {
+    Ok(runs_of(kind)?.into_iter().next())
+}
+
+/// The newest run of that kind that has learnt from this data set, by its name; `None` where there is none, and for Scenes, for which
+/// models ship with the project. Captioners that have learnt snippets alone write no sentences, and do not count.
+///
+/// # Errors
+/// As [`newest_run`].
+pub fn newest_run_on(kind: &str, dataset: &Dataset) -> Result<Option<PathBuf>> {
+    if dataset.layout == Layout::Scenes {
         return Ok(None);
     }
+    Ok(runs_of(kind)?.into_iter().find(|run| has_learnt_from(run, &dataset.name)))
+}
+
+/// Whether a run has learnt from the data set of that name, and not from snippets.
+fn has_learnt_from(run: &Path, dataset: &str) -> bool {
+    let config = std::fs::read(run.join(CONFIG_FILE)).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
+    config["data"]["name"] == dataset && config["training"]["snippets"].is_null()
+}
+
+/// The runs of that kind, the highest number first.
+fn runs_of(kind: &str) -> Result<Vec<PathBuf>> {
+    let runs = runs_folder();
+    if !runs.exists() {
+        return Ok(Vec::new());
+    }
     let fault = |source| Error::file(&runs, "read the folder of runs", source, "Check who may read it.");
-    let mut newest = None;
+    let mut numbered = Vec::new();
     for entry in std::fs::read_dir(&runs).map_err(fault)? {
         let entry = entry.map_err(fault)?;
-        newest = newest.max(number_of(&entry.file_name().to_string_lossy(), kind).map(|number| (number, entry.path())));
+        numbered.extend(number_of(&entry.file_name().to_string_lossy(), kind).map(|number| (number, entry.path())));
     }
-    Ok(newest.map(|(_, path)| path))
+    numbered.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(numbered.into_iter().map(|(_, path)| path).collect())
 }
 
 /// The number of a run of that kind, by the name of its folder.
@@ -122,6 +148,24 @@ pub(super) fn reopen(folder: &Path) -> Result<(FileLock, Checkpoint)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_says_what_it_has_learnt_from() {
+        let run = tempfile::tempdir().unwrap();
+        assert!(!has_learnt_from(run.path(), "mine"), "it says nothing");
+        for (config, expected) in [
+            (r#"{"data": {"name": "mine"}, "training": {}}"#, true),
+            (r#"{"data": {"name": "mine"}, "training": {"snippets": null}}"#, true),
+            (r#"{"data": {"name": "mine"}, "training": {"snippets": 0.1}}"#, false),
+            (r#"{"data": {"name": "other"}, "training": {}}"#, false),
+            ("{", false),
+        ] {
+            std::fs::write(run.path().join(CONFIG_FILE), config).unwrap();
+            assert_eq!(has_learnt_from(run.path(), "mine"), expected, "{config}");
+        }
+        let scenes = Dataset::scenes(&crate::data::ScenesConfig { train: 1, ..Default::default() }).unwrap();
+        assert_eq!(newest_run_on("captioner", &scenes).unwrap(), None);
+    }
 
     #[test]
     fn runs_are_numbered_by_kind() {

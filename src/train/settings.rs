@@ -129,7 +129,21 @@ impl Default for RunSettings {
     }
 }
 
+/// Parts of which an epoch on few examples consists at least, so that it is more than one step.
+const FEWEST_STEPS_AN_EPOCH: usize = 8;
+
+/// Fewest epochs on few examples.
+const FEWEST_EPOCHS: usize = 10;
+
 impl RunSettings {
+    /// About `steps` steps, however few the training examples are, each of `batch_size` examples where there are enough, and of at least
+    /// `smallest`.
+    pub(crate) fn of_steps(steps: usize, examples: usize, batch_size: usize, smallest: usize) -> Self {
+        let batch_size = batch_size.min(examples / FEWEST_STEPS_AN_EPOCH).max(smallest);
+        let epochs = steps.div_ceil((examples / batch_size).max(1)).max(FEWEST_EPOCHS) as u64;
+        Self { epochs, batch_size, schedule: Schedule::Cosine { warmup_steps: 100 }, ..Self::default() }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors

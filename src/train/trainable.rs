@@ -10,6 +10,9 @@ use super::{Checkpoint, RunSettings, Task};
 use crate::Result;
 use crate::data::{Dataset, Split, lessons_are_small};
 
+/// From so many training pictures on, a network of the course's size learns more than it memorises.
+pub const MANY_PICTURES: usize = 10_000;
+
 /// Steps that a training in a lesson takes at least.
 const LESSON_STEPS: u64 = 400;
 
@@ -32,12 +35,21 @@ pub trait Trainable: Serialize + DeserializeOwned + Clone + Send {
     /// [`Error::Config`](crate::Error::Config) names the first setting that is out of its range.
     fn validate(&self) -> Result<()>;
 
+    /// The usual configuration for a data set. Default: the same for all.
+    fn usual_for(dataset: &Dataset) -> Self
+    where
+        Self: Default,
+    {
+        let _ = dataset;
+        Self::default()
+    }
+
     /// The usual configuration with [`lesson_epochs`](Trainable::lesson_epochs).
     fn for_lessons(dataset: &Dataset) -> Self
     where
         Self: Default,
     {
-        Self::default().lesson_epochs(dataset)
+        Self::usual_for(dataset).lesson_epochs(dataset)
     }
 
     /// The same configuration, as the lessons use it: on a small data set with more epochs, so that there are at least 400 steps, and

@@ -25,9 +25,10 @@ pub struct TrainOptions {
     /// How many scenes to learn from, where no other data set is named.
     #[arg(long, value_name = "COUNT", conflicts_with = "data")]
     scenes: Option<usize>,
-    /// The configuration to start from: scenes, and for an aligner or a captioner course and paper.
-    #[arg(long, value_name = "NAME", default_value = "scenes", conflicts_with = "resume")]
-    config: String,
+    /// The configuration to start from: scenes, and for an aligner or a captioner course and paper. The usual one for the data set when
+    /// left out.
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    config: Option<String>,
     /// Changes a setting, such as run.optimiser.learning_rate=3e-4; may be given several times.
     #[arg(long, value_name = "PATH=VALUE", conflicts_with = "resume")]
     set: Vec<String>,
@@ -80,14 +81,15 @@ pub fn run(options: TrainOptions) -> Result<()> {
             settings.extend(short("epochs", options.epochs.map(|epochs| epochs.to_string())));
             settings.extend(short("seed", options.seed.map(|seed| seed.to_string())));
             settings.extend(short("workers", options.workers.map(|workers| workers.to_string())));
-            let mut configuration = kind.configuration(&options.config, &settings)?;
-            if options.data.data.is_some() && options.config == "scenes" {
-                let named = settings.iter().any(|setting| setting.trim_start().starts_with("encoder"));
-                // Other kinds have an encoder that is a network to train, without a name.
-                if let (Some(encoder), false) = (configuration["encoder"].get_mut("name"), named) {
-                    let (best, why) = EncoderConfig::best_for(&dataset);
+            let configuration = match &options.config {
+                Some(preset) => kind.configuration(preset, &settings)?,
+                None => kind.with_settings(kind.usual_for(&dataset)?, &settings)?,
+            };
+            // Other kinds have no encoder, or one that is a network to train, without a name.
+            if let (Some(_), Some(name)) = (&options.data.data, configuration["encoder"]["name"].as_str()) {
+                let (best, why) = EncoderConfig::best_for(&dataset);
+                if best.name == name {
                     tell(format!("The encoder {why}."))?;
-                    *encoder = best.name.into();
                 }
             }
             kind.start(&configuration, options.out.clone(), &dataset)?

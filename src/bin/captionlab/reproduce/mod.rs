@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 
 use captionlab::align::{self, Aligner};
 use captionlab::caption::{self, CaptionTraining, Captioner, Decoding};
-use captionlab::data::{Dataset, Example, ImageSource, ScenesConfig, Split};
+use captionlab::data::{Dataset, Example, ImageSource, Layout, ScenesConfig, Split};
 use captionlab::download::bytes_text;
 use captionlab::metrics::{self, CaptionToScore, Meteor, MeteorData, Metric};
 use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Comparison, Curves, Model, Trainable, runs_folder, weights_file};
 use captionlab::vision::{Encoder, EncoderConfig, ExtractConfig, ExtractReport, FeatureCache, StorageDtype, extract};
 use captionlab::{Error, Kind, Result, show, write_whole};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -47,7 +46,7 @@ pub struct ReproduceOptions {
     #[command(flatten)]
     data: DataOptions,
     /// What finds and describes the regions of a picture; the usual one for the data set when left out.
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(EncoderConfig::NAMES))]
+    #[arg(long, value_name = "NAME")]
     encoder: Option<String>,
     /// The folder of the trainings and the report; saved_models/runs/reproduce-DATA-ENCODER when left out.
     #[arg(long, value_name = "DIR")]
@@ -106,7 +105,8 @@ struct Reproduction {
     settings: Settings,
     align: align::AlignmentTraining,
     captioner: CaptionTraining,
-    is_encoder_named: bool,
+    /// Why the encoder was chosen.
+    why_encoder: String,
     out: PathBuf,
     seed: u64,
     tell: Tell,
@@ -128,9 +128,15 @@ impl Reproduction {
                  line; where no picture has a split they are drawn.",
             ));
         }
-        let encoder = match &options.encoder {
-            Some(name) => Some(EncoderConfig::new(name.as_str())),
-            None => settings::usual_encoder(&dataset),
+        let (encoder, why) = match &options.encoder {
+            Some(name) => (Some(EncoderConfig::new(name.as_str())), "It was named with --encoder.".to_string()),
+            // Scenes have an encoder for each training.
+            None if dataset.layout == Layout::Scenes => (None, "It is the usual one for Scenes.".to_string()),
+            None => {
+                let (best, why) = EncoderConfig::best_for(&dataset);
+                tell(format!("The encoder {why}."))?;
+                (Some(best), format!("{why}."))
+            }
         };
         let configuration = options.config.unwrap_or_else(|| Configuration::usual_for(&dataset));
         let (mut align, mut captioner) = settings::settings(&dataset, encoder.as_ref(), configuration);
@@ -142,9 +148,8 @@ impl Reproduction {
         align.validate().map_err(|error| within("align", error))?;
         captioner.validate().map_err(|error| within("captioner", error))?;
         let out = options.out.clone().unwrap_or_else(|| out_of(&dataset.name, &captioner.encoder.name));
-        let is_encoder_named = options.encoder.is_some();
         let seed = options.seed;
-        Ok(Self { dataset, configuration, settings, align, captioner, is_encoder_named, out, seed, tell })
+        Ok(Self { dataset, configuration, settings, align, captioner, why_encoder: why, out, seed, tell })
     }
 
     fn folder(&self, stage: &str) -> PathBuf {
@@ -284,7 +289,7 @@ impl Reproduction {
             splits: &splits,
             configuration: self.configuration,
             seed: self.seed,
-            is_encoder_named: self.is_encoder_named,
+            why_encoder: &self.why_encoder,
             encoders: caches.iter().map(EncoderUsed::of).collect::<Result<_>>()?,
             features: read_json(&self.out.join(FEATURES_FILE)),
             trainings: trainings.collect::<Result<_>>()?,

@@ -8,12 +8,12 @@ use captionlab::caption::{CaptionEvaluation, RankedCaption};
 use captionlab::data::{Dataset, Example, Layout, Split};
 use captionlab::metrics::Report;
 use captionlab::show::{self, Figure, Series};
-use captionlab::train::Curves;
+use captionlab::train::{Curves, MANY_PICTURES};
 use captionlab::vision::FeatureCache;
 use serde_json::{Map, Value, json};
 
 use super::page::{Card, Page, Row};
-use super::settings::{Configuration, Difference, MANY_PICTURES, captioned, value};
+use super::settings::{Configuration, Difference, captioned, value};
 use super::{SHOWN, sha256};
 
 /// Captions of a folder without any that the page shows.
@@ -63,7 +63,7 @@ pub struct Found<'a> {
     pub splits: &'a [Split],
     pub configuration: Configuration,
     pub seed: u64,
-    pub is_encoder_named: bool,
+    pub why_encoder: &'a str,
     pub encoders: Vec<EncoderUsed>,
     /// What the extractions took, by encoder.
     pub features: Value,
@@ -280,15 +280,11 @@ impl Found<'_> {
                  small differences: so few measured pictures make every figure uncertain."
             ));
         }
-        let chosen = match self.is_encoder_named {
-            true => "It was named with --encoder.",
-            false => "It is the usual one for such a data set.",
-        };
         page.subheading("Encoder");
         for encoder in &self.encoders {
             page.paragraph(&format!(
-                "{}: at most {} regions of a picture, the whole picture among them, and {} numbers for each. {chosen}",
-                encoder.name, encoder.most_regions, encoder.dimension
+                "{}: at most {} regions of a picture, the whole picture among them, and {} numbers for each. {}",
+                encoder.name, encoder.most_regions, encoder.dimension, self.why_encoder
             ));
         }
         if !self.skipped.is_empty() {

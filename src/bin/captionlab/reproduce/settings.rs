@@ -1,22 +1,14 @@
 //! How the trainings of a reproduction are configured.
 
-use captionlab::align::{AlignmentConfig, AlignmentTraining};
-use captionlab::caption::{CaptionTraining, CaptionerConfig, ImageInjection, Pooling};
-use captionlab::data::{Dataset, Layout, Split, VocabularyConfig};
-use captionlab::train::{Goal, KeepBest, OptimiserConfig, RunSettings, Schedule};
+use captionlab::align::AlignmentTraining;
+use captionlab::caption::CaptionTraining;
+use captionlab::data::{Dataset, Layout, Split};
 use captionlab::vision::EncoderConfig;
 use captionlab::{Error, Kind, Result};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-/// From so many training pictures on, the course's configuration learns more than it memorises.
-pub const MANY_PICTURES: usize = 10_000;
-
-/// A small training takes so many steps, however few its pictures are.
-const STEPS: usize = 1750;
-
-/// Parts of which the epochs of a small training consist at least, so that few pictures are not one step.
-const FEWEST_STEPS_AN_EPOCH: usize = 8;
+use super::measured_splits;
 
 /// How much the words of a caption keep to one region where snippets are looked for, as in lesson 2.
 const SNIPPET_SMOOTHING: f64 = 0.1;
@@ -26,9 +18,9 @@ const SNIPPET_SMOOTHING: f64 = 0.1;
 pub enum Configuration {
     /// That of the lessons, for drawn scenes.
     Scenes,
-    /// Small networks with much dropout, for fewer than 10,000 training pictures.
-    Small,
-    /// The course's, for more.
+    /// Small networks with much dropout for fewer than 10,000 training pictures, and the course's for more.
+    Photographs,
+    /// The course's.
     Course,
     /// The paper's.
     Paper,
@@ -37,10 +29,9 @@ pub enum Configuration {
 impl Configuration {
     /// The usual one for a data set.
     pub fn usual_for(dataset: &Dataset) -> Self {
-        match (dataset.layout, dataset.split_size(Split::Train)) {
-            (Layout::Scenes, _) => Self::Scenes,
-            (_, MANY_PICTURES..) => Self::Course,
-            _ => Self::Small,
+        match dataset.layout {
+            Layout::Scenes => Self::Scenes,
+            _ => Self::Photographs,
         }
     }
 
@@ -48,7 +39,7 @@ impl Configuration {
     pub fn preset(self) -> &'static str {
         match self {
             Self::Scenes => "scenes",
-            Self::Small | Self::Course => "course",
+            Self::Photographs | Self::Course => "course",
             Self::Paper => "paper",
         }
     }
@@ -65,22 +56,7 @@ pub struct Settings {
     pub captioner: Value,
 }
 
-/// The encoder that a data set is usually looked at with; `None` leaves it to the configuration.
-///
-/// For now the small one for Scenes, whatever the pictures are: to be replaced by `EncoderConfig::usual_for(dataset)`.
-pub fn usual_encoder(dataset: &Dataset) -> Option<EncoderConfig> {
-    (dataset.layout != Layout::Scenes).then(|| EncoderConfig::new("tiny"))
-}
-
-/// The trainings of a data set by an encoder, or by those of the configuration: all that is chosen for the user is chosen here.
-///
-/// | | aligner | captioner |
-/// |---|---|---|
-/// | `scenes` | as `captionlab train align` | as `captionlab train captioner` |
-/// | `course`, `paper` | as `--config course`, `--config paper` | the same |
-/// | `small` | the lessons' sizes, dropout 0.5, Adam 10⁻³, the epoch of the lowest validation loss | LSTM 256, words 128, image 128 of the whole picture, dropout 0.5, AdamW 2·10⁻³ with decay 10⁻², 64 sentences a step, words seen 3 times, the epoch of the highest CIDEr-D |
-///
-/// `small` takes about 1,750 steps whatever the size of the data set, and ten epochs at least.
+/// The trainings of a data set by an encoder, or by those of the configuration.
 pub fn settings(
     dataset: &Dataset,
     encoder: Option<&EncoderConfig>,
@@ -88,80 +64,19 @@ pub fn settings(
 ) -> (AlignmentTraining, CaptionTraining) {
     let (mut align, mut captioner) = match configuration {
         Configuration::Scenes => (AlignmentTraining::scenes(), CaptionTraining::scenes()),
+        Configuration::Photographs => (AlignmentTraining::photographs(dataset), CaptionTraining::photographs(dataset)),
         Configuration::Course => (AlignmentTraining::course(), CaptionTraining::course()),
         Configuration::Paper => (AlignmentTraining::paper(), CaptionTraining::paper()),
-        Configuration::Small => small(dataset),
     };
     if let Some(encoder) = encoder {
         align.encoder = encoder.clone();
         captioner.encoder = encoder.clone();
     }
-    // The best epoch is known by validation pictures alone.
-    if captioned(dataset, Split::Validation) == 0 {
+    // Pictures that choose the best epoch cannot be measured too.
+    if captioned(dataset, Split::Validation) == 0 || measured_splits(dataset).contains(&Split::Validation) {
         align.run.keep_best = None;
         captioner.run.keep_best = None;
-    } else if configuration != Configuration::Scenes {
-        captioner.run.keep_best =
-            Some(KeepBest { metric: "cider_d".to_string(), goal: Goal::Maximise, patience: None });
-        align.run.keep_best.get_or_insert_with(KeepBest::default);
     }
-    (align, captioner)
-}
-
-/// For few pictures: what has many weights memorises them.
-fn small(dataset: &Dataset) -> (AlignmentTraining, CaptionTraining) {
-    const SENTENCES: usize = 64;
-    const DROPOUT: f64 = 0.5;
-    let pictures = captioned(dataset, Split::Train);
-    let sentences: usize = dataset.captions(Split::Train).len();
-    // All captions of a picture are learnt together: features are read once for them.
-    let captions = sentences.div_ceil(pictures.max(1)).clamp(1, 5);
-    let least = |batch: usize, smallest: usize| batch.min(pictures / FEWEST_STEPS_AN_EPOCH).max(smallest);
-    let run = |batch_size: usize, steps_an_epoch: usize, optimiser: OptimiserConfig| RunSettings {
-        epochs: STEPS.div_ceil(steps_an_epoch.max(1)).max(10) as u64,
-        batch_size,
-        optimiser,
-        schedule: Schedule::Cosine { warmup_steps: 100 },
-        ..RunSettings::default()
-    };
-    // Words that are seen once are not learnt, but ten pictures have few others.
-    let min_count = match sentences {
-        500.. => 3,
-        50.. => 2,
-        _ => 1,
-    };
-    let vocabulary = VocabularyConfig { min_count, max_size: None };
-    // A picture needs another one to be told from.
-    let pairs = least(SENTENCES, 2);
-    let align = AlignmentTraining {
-        aligner: AlignmentConfig { word_dropout: DROPOUT, region_dropout: DROPOUT, ..AlignmentConfig::scenes() },
-        vocabulary: vocabulary.clone(),
-        run: run(pairs, pictures / pairs, OptimiserConfig::adam(1e-3)),
-        ..AlignmentTraining::scenes()
-    };
-    let batch = least(SENTENCES.div_ceil(captions), 1);
-    let mut adam = OptimiserConfig::adam(2e-3);
-    if let OptimiserConfig::Adam { weight_decay, .. } = &mut adam {
-        *weight_decay = 1e-2;
-    }
-    let captioner = CaptionTraining {
-        captioner: CaptionerConfig {
-            word_size: 128,
-            image_size: 128,
-            hidden_size: 256,
-            injection: ImageInjection::EveryStep,
-            normalise: true,
-            pooling: Pooling::WholePicture,
-            word_dropout: DROPOUT,
-            image_dropout: DROPOUT,
-            output_dropout: DROPOUT,
-            ..CaptionerConfig::default()
-        },
-        vocabulary,
-        captions_per_picture: captions,
-        run: run(batch, pictures.div_ceil(batch), adam),
-        ..CaptionTraining::course()
-    };
     (align, captioner)
 }
 
@@ -310,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_setting_is_of_a_stage_and_what_the_captioner_is_made_of_holds_for_both_its_stages() {
-        let trainings = || settings(&photographs(8, 1), None, Configuration::Small);
+        let trainings = || settings(&photographs(8, 1), None, Configuration::Photographs);
         let set = |text: &[&str]| text.iter().map(ToString::to_string).collect::<Vec<_>>();
         let settings =
             Settings::of(trainings(), &set(&["captioner.captioner.hidden_size=16", "snippets.run.epochs=3"])).unwrap();
