@@ -13,8 +13,8 @@ use super::course::is_of_pytorch;
 use super::embedding::Embed;
 use super::{AlignmentConfig, AlignmentEvaluation, AlignmentNetwork, PackedSentences, evaluate};
 use crate::data::{Dataset, Split, Vocabulary};
-use crate::nn::Weights;
-use crate::train::{Model, read_model};
+use crate::nn::{Weights, shipped};
+use crate::train::{Model, newest_run_on, read_model};
 use crate::vision::{EncoderConfig, FeatureBatch, NamedEncoder};
 use crate::{Error, Result};
 
@@ -70,6 +70,18 @@ impl Aligner {
     ) -> Result<Self> {
         let network = AlignmentNetwork::new(&config, encoder.width(), vocabulary.len(), &mut weights)?;
         Ok(Self { config, vocabulary, encoder, weights, network })
+    }
+
+    /// The aligner of lesson 1: for Scenes the one that ships with the project; for another data set the newest of your own that has learnt
+    /// from what the best encoder sees there, and where there is none the one that ships.
+    ///
+    /// # Errors
+    /// As [`Aligner::load`].
+    pub fn for_lessons(dataset: &Dataset) -> Result<Self> {
+        match newest_run_on(Self::KIND, dataset, Some(&EncoderConfig::best_for(dataset).0.name))? {
+            Some(run) => Self::load(run),
+            None => Self::load(shipped("align-tiny")?),
+        }
     }
 
     /// Reads an aligner from a file of weights, or from the folder of a run or a model, onto the CPU; also a checkpoint of the course's

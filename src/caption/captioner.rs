@@ -151,7 +151,7 @@ impl Captioner {
     /// # Errors
     /// As [`Captioner::load`].
     pub fn for_lessons(dataset: &Dataset) -> Result<Self> {
-        match newest_run_on(Self::KIND, dataset)? {
+        match newest_run_on(Self::KIND, dataset, None)? {
             Some(run) => Self::load(run),
             None => Self::load(shipped("captioner-tiny")?),
         }

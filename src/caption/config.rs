@@ -272,7 +272,7 @@ impl CaptionTraining {
     }
 
     /// For photographs, described by the best encoder that is here. From 10,000 training pictures on, the course's; for fewer, small
-    /// networks with much dropout, since what has many weights memorises them, and about 1,200 steps of 80 captions.
+    /// networks with much dropout, since what has many weights memorises them, and about 750 steps of 80 captions: more of them learn the pictures by heart.
     pub fn photographs(dataset: &Dataset) -> Self {
         let encoder = EncoderConfig::best_for(dataset).0;
         let pictures = dataset.split_size(Split::Train);
@@ -294,7 +294,7 @@ impl CaptionTraining {
             encoder,
             vocabulary: VocabularyConfig::for_captions(captions),
             captions_per_picture: captions.div_ceil(pictures.max(1)).clamp(1, 5),
-            run: RunSettings { optimiser, ..RunSettings::of_steps(1200, pictures, 16, 1) },
+            run: RunSettings { optimiser, ..RunSettings::of_steps(750, pictures, 16, 1) },
             ..Self::scenes()
         }
     }

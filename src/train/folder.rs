@@ -49,23 +49,25 @@ pub fn newest_run(kind: &str) -> Result<Option<PathBuf>> {
     Ok(runs_of(kind)?.into_iter().next())
 }
 
-/// The newest run of that kind that has learnt from this data set, by its name; `None` where there is none, and for Scenes, for which
-/// models ship with the project. Captioners that have learnt snippets alone write no sentences, and do not count.
+/// The newest run of that kind that has learnt from this data set, by its name, and from features of that encoder, if one is named;
+/// `None` where there is none, and for Scenes, for which models ship with the project. Captioners that have learnt snippets alone write
+/// no sentences, and do not count.
 ///
 /// # Errors
 /// As [`newest_run`].
-pub fn newest_run_on(kind: &str, dataset: &Dataset) -> Result<Option<PathBuf>> {
+pub fn newest_run_on(kind: &str, dataset: &Dataset, encoder: Option<&str>) -> Result<Option<PathBuf>> {
     if dataset.layout == Layout::Scenes {
         return Ok(None);
     }
-    Ok(runs_of(kind)?.into_iter().find(|run| has_learnt_from(run, &dataset.name)))
+    Ok(runs_of(kind)?.into_iter().find(|run| has_learnt_from(run, &dataset.name, encoder)))
 }
 
 /// Whether a run has learnt from the data set of that name, and not from snippets.
-fn has_learnt_from(run: &Path, dataset: &str) -> bool {
+fn has_learnt_from(run: &Path, dataset: &str, encoder: Option<&str>) -> bool {
     let config = std::fs::read(run.join(CONFIG_FILE)).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
-    config["data"]["name"] == dataset && config["training"]["snippets"].is_null()
+    let is_of_encoder = encoder.is_none_or(|encoder| config["encoder"]["config"]["name"] == encoder);
+    config["data"]["name"] == dataset && config["training"]["snippets"].is_null() && is_of_encoder
 }
 
 /// The runs of that kind, the highest number first.
@@ -152,19 +154,22 @@ mod tests {
     #[test]
     fn a_run_says_what_it_has_learnt_from() {
         let run = tempfile::tempdir().unwrap();
-        assert!(!has_learnt_from(run.path(), "mine"), "it says nothing");
-        for (config, expected) in [
-            (r#"{"data": {"name": "mine"}, "training": {}}"#, true),
-            (r#"{"data": {"name": "mine"}, "training": {"snippets": null}}"#, true),
-            (r#"{"data": {"name": "mine"}, "training": {"snippets": 0.1}}"#, false),
-            (r#"{"data": {"name": "other"}, "training": {}}"#, false),
-            ("{", false),
+        assert!(!has_learnt_from(run.path(), "mine", None), "it says nothing");
+        for (config, of_any, of_clip) in [
+            (r#"{"data": {"name": "mine"}, "training": {}}"#, true, false),
+            (r#"{"data": {"name": "mine"}, "encoder": {"config": {"name": "clip"}}}"#, true, true),
+            (r#"{"data": {"name": "mine"}, "encoder": {"config": {"name": "tiny"}}}"#, true, false),
+            (r#"{"data": {"name": "mine"}, "training": {"snippets": null}}"#, true, false),
+            (r#"{"data": {"name": "mine"}, "training": {"snippets": 0.1}}"#, false, false),
+            (r#"{"data": {"name": "other"}, "training": {}}"#, false, false),
+            ("{", false, false),
         ] {
             std::fs::write(run.path().join(CONFIG_FILE), config).unwrap();
-            assert_eq!(has_learnt_from(run.path(), "mine"), expected, "{config}");
+            let found = [None, Some("clip")].map(|encoder| has_learnt_from(run.path(), "mine", encoder));
+            assert_eq!(found, [of_any, of_clip], "{config}");
         }
         let scenes = Dataset::scenes(&crate::data::ScenesConfig { train: 1, ..Default::default() }).unwrap();
-        assert_eq!(newest_run_on("captioner", &scenes).unwrap(), None);
+        assert_eq!(newest_run_on("captioner", &scenes, None).unwrap(), None);
     }
 
     #[test]

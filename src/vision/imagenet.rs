@@ -310,10 +310,10 @@ impl Classify for ImageClassifier {
 }
 
 /// A part of a picture: left, top, right and bottom in sevenths of its sides, which are cells of the feature map of 224×224 pixels.
-type Window = [u8; 4];
+pub(super) type Window = [u8; 4];
 
 /// The whole picture, then windows at several scales: the middle, the halves, four of 4×4 sevenths, nine of 3×3.
-const WINDOWS: [Window; 19] = [
+pub(super) const WINDOWS: [Window; 19] = [
     [0, 0, 7, 7],
     [1, 1, 6, 6],
     [0, 0, 4, 7],

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use captionlab::Device;
 use captionlab::data::Dataset;
 use captionlab::data::scenes::ScenesConfig;
+use captionlab::download::bytes_text;
 use captionlab::nn::ComputeDtype;
 use captionlab::train::{check_device, device_from_name};
 use captionlab::vision::{Encoder, EncoderConfig, ExtractConfig, RegionConfig, StorageDtype, extract};
@@ -113,6 +114,12 @@ pub fn run(options: ExtractOptions) -> Result<()> {
         ..ExtractConfig::default()
     };
     warn(&dataset);
+    let pictures = dataset.examples.len().div_ceil(config.part.1);
+    warn(format_args!(
+        "The features of {pictures} pictures take at most {} of disk, and {} of memory while they are computed.",
+        bytes_text(encoder.most_bytes() * pictures as u64),
+        bytes_text(encoder.most_bytes() * pictures.min(config.shard_pictures) as u64)
+    ));
     let bar = Bar::new("{bar:30} {msg}");
     let report = extract(&dataset, &encoder, &config, |progress| {
         bar.at(progress.done as u64, progress.total as u64, progress);

@@ -16,7 +16,7 @@ use crate::nn::{ComputeDtype, Network, files_of};
 use crate::train::pictures::Pictures;
 use crate::train::{share, weights_file};
 use crate::vision::clip::has_settings_beside;
-use crate::vision::imagenet::{Architecture, ImageClassifier, windows};
+use crate::vision::imagenet::{Architecture, ImageClassifier, WINDOWS, windows};
 use crate::vision::word_detector::{SmallCnn, SmallCnnConfig, WordDetector, load_small_cnn};
 use crate::vision::{Clip, FasterRcnn, RegionConfig, RegionPooling, Regions};
 use crate::{Error, Result};
@@ -259,6 +259,17 @@ impl Encoder {
     /// The feature dimension.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Most bytes that the features of an image take in a cache.
+    pub fn most_bytes(&self) -> u64 {
+        let regions = match &self.networks {
+            Networks::WholePicture(_) => 1,
+            Networks::Regions(networks) if networks.detector.is_none() => WINDOWS.len(),
+            Networks::Regions(networks) => networks.regions.max_regions + 1,
+        };
+        // Beside its features a region has four edges, a label and a score.
+        (regions * (self.width * self.description.storage().bytes() + 4 * 4 + 8 + 4)) as u64
     }
 
     /// The common head of its shards.

@@ -11,6 +11,9 @@ use super::{Encoder, EncoderConfig, ExtractConfig, ExtractProgress, ExtractRepor
 use crate::data::Dataset;
 use crate::{Error, Result};
 
+/// From so many bytes on it is said how much disk features take.
+const MANY_BYTES: u64 = 500_000_000;
+
 /// Interval of the lines that [`Extraction::wait`] prints.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
@@ -32,6 +35,8 @@ const STATUS_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Extraction {
     folder: PathBuf,
+    /// Most bytes that all features take.
+    most_bytes: u64,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<ExtractReport>>>,
     report: Option<ExtractReport>,
@@ -52,6 +57,7 @@ impl Extraction {
         config.validate()?;
         let encoder = Encoder::load(encoder)?;
         let folder = config.folder_of(dataset, &encoder);
+        let most_bytes = encoder.most_bytes() * dataset.examples.len() as u64;
         let shared = Arc::new(Shared::default());
         let (dataset, config, told) = (dataset.clone(), config.clone(), Arc::clone(&shared));
         let work = move || {
@@ -65,7 +71,7 @@ impl Extraction {
             problem: format!("the thread that computes features cannot be started: {source}"),
             help: "Close other programs, and try again.".to_string(),
         })?;
-        Ok(Self { folder, shared, thread: Some(thread), report: None })
+        Ok(Self { folder, most_bytes, shared, thread: Some(thread), report: None })
     }
 
     /// The folder of the cache.
@@ -83,7 +89,8 @@ impl Extraction {
         *self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it has finished, printing a line about every two seconds, and finally the report.
+    /// Waits until it has finished, printing a line about every two seconds, and finally the report; first how much disk the features
+    /// take, where that is much.
     ///
     /// # Errors
     /// The error that ended it.
@@ -99,6 +106,9 @@ impl Extraction {
             }
             let progress = self.progress();
             if let (Some(now), true) = (progress, progress != shown && self.is_running()) {
+                if shown.is_none() && self.most_bytes >= MANY_BYTES {
+                    println!("All features take at most {:.1} GB of disk.", self.most_bytes as f64 / 1e9);
+                }
                 println!("{now}");
                 shown = progress;
             }

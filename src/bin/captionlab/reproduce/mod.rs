@@ -15,7 +15,7 @@ use captionlab::data::{Dataset, Example, ImageSource, Layout, ScenesConfig, Spli
 use captionlab::download::bytes_text;
 use captionlab::metrics::{self, CaptionToScore, Meteor, MeteorData, Metric};
 use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Comparison, Curves, Model, Trainable, runs_folder, weights_file};
-use captionlab::vision::{Encoder, EncoderConfig, ExtractConfig, ExtractReport, FeatureCache, StorageDtype, extract};
+use captionlab::vision::{Encoder, EncoderConfig, ExtractConfig, ExtractReport, FeatureCache, extract};
 use captionlab::{Error, Kind, Result, show, write_whole};
 use clap::Args;
 use serde_json::{Value, json};
@@ -320,8 +320,7 @@ impl Reproduction {
             let encoder = Encoder::load(config)?;
             let extraction = ExtractConfig { folder, part: (number, parts), ..ExtractConfig::default() };
             let pictures = self.dataset.examples.len().div_ceil(parts);
-            let bytes = bytes_of_a_picture(config, &encoder);
-            let size = |pictures: usize| bytes_text(bytes * pictures as u64);
+            let size = |pictures: usize| bytes_text(encoder.most_bytes() * pictures as u64);
             let title =
                 if title.is_empty() { format!("features, part {number} of {parts}") } else { title.to_string() };
             (self.tell)(format!(
@@ -447,18 +446,6 @@ fn joined(dataset: &Dataset, splits: &[Split]) -> Dataset {
         }
     }
     joined
-}
-
-/// Most bytes of the features of a picture.
-fn bytes_of_a_picture(config: &EncoderConfig, encoder: &Encoder) -> u64 {
-    let number = match config.storage {
-        StorageDtype::Half => 2,
-        StorageDtype::Single => 4,
-    };
-    // Beside its features a region has four sides, a label and a score.
-    let region = encoder.width() * number + 4 * 4 + 8 + 4;
-    let regions = if config.name == "eye" { 1 } else { config.regions.max_regions + 1 };
-    (regions * region) as u64
 }
 
 /// The settings of a stage that are not the preset's, without those by which one stage begins with another.

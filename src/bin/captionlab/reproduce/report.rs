@@ -267,10 +267,10 @@ impl Found<'_> {
         page.paragraph(&match self.splits {
             [Split::Test] => format!("All figures are of {measured}, which no training has seen."),
             [_, _] => format!(
-                "All figures are of {measured} together, as there are few test pictures. No weights were learnt from either, but the \
-                 epoch that is kept was chosen by the validation pictures, which flatters the figures a little."
+                "All figures are of {measured} together, as there are few test pictures. Nothing was learnt from either: the weights are \
+                 those of the last epoch, not of the one that validation pictures would choose."
             ),
-            _ => format!("All figures are of {measured}, as there are no others: by these the epoch that is kept was chosen too."),
+            _ => format!("All figures are of {measured}, as there are no others. The weights are those of the last epoch."),
         });
         if train < MANY_PICTURES && self.dataset.layout != Layout::Scenes {
             page.note(&format!(

@@ -194,8 +194,10 @@ fn same_stage(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use captionlab::align::AlignmentConfig;
+    use captionlab::caption::CaptionerConfig;
     use captionlab::data::ScenesConfig;
-    use captionlab::train::Trainable;
+    use captionlab::train::{MANY_PICTURES, Trainable};
     use serde_json::json;
 
     use super::*;
@@ -208,17 +210,20 @@ mod tests {
 
     #[test]
     fn trainings_of_every_size_are_valid_and_small_ones_take_as_many_steps() {
-        for (pictures, epochs) in [(1, 1750), (8, 219), (480, 48)] {
+        for (pictures, epochs) in [(1, 750), (8, 94), (480, 25)] {
             let dataset = photographs(pictures, 1);
             let (align, captioner) = settings(&dataset, None, Configuration::usual_for(&dataset));
             align.validate().unwrap();
             captioner.validate().unwrap();
             assert_eq!(captioner.run.epochs, epochs, "{pictures}");
             let steps = captioner.run.epochs as usize * pictures.div_ceil(captioner.run.batch_size);
-            assert!((1500..=2000).contains(&steps), "{pictures}: {steps}");
+            assert!((750..800).contains(&steps), "{pictures}: {steps}");
             let steps = align.run.epochs as usize * (pictures / align.run.batch_size).max(1);
-            assert!((1500..=2000).contains(&steps), "{pictures}: {steps}");
+            assert!((1200..1300).contains(&steps), "{pictures}: {steps}");
         }
+        let many = photographs(MANY_PICTURES, 1);
+        let (align, captioner) = settings(&many, None, Configuration::usual_for(&many));
+        assert_eq!((&align.aligner, &captioner.captioner), (&AlignmentConfig::course(), &CaptionerConfig::course()));
         let (align, captioner) = settings(&photographs(8, 0), None, Configuration::Paper);
         assert_eq!((align.run.keep_best, captioner.run.keep_best), (None, None));
     }
