@@ -351,6 +351,37 @@ fn the_published_efficientnet_describes_and_names_pictures_as_its_package_does()
 }
 
 #[test]
+fn a_resnet_describes_whole_pictures_and_windows_of_one_map() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut weights = Weights::new(1, Device::Cpu);
+    let network = ResNet::new(&ResNetConfig::resnet50(), "", &mut weights).unwrap();
+    as_if_trained(&weights);
+    let file = folder.path().join("resnet50.safetensors");
+    write_tensors(&file, &weights.named(), &serde_json::Value::Null).unwrap();
+    let encoder = EncoderConfig {
+        classifier: Some(file.clone()),
+        storage: StorageDtype::Single,
+        ..EncoderConfig::new("resnet50")
+    };
+    let encoder = Encoder::load(&encoder).unwrap();
+    let picture = Scene::generate(1, 5).draw();
+    let found = encoder.encode(&picture).unwrap();
+    let stretched = Preprocess { crop: Crop::Stretch, ..Preprocess::imagenet() }.to_tensor(&picture).unwrap();
+    let map = tch::no_grad(|| network.stages(&stretched.unsqueeze(0), false))[3].shallow_clone();
+    let mean = |map: Tensor| map.mean_dim([2i64, 3].as_slice(), false, Kind::Float).squeeze_dim(0);
+    assert_eq!(found.features.size(), [19, 2048]);
+    assert!(difference(&found.features.get(0), &mean(map.shallow_clone())) < 1e-4);
+    // The last window is the lower right corner of three by three cells.
+    assert!(difference(&found.features.get(18), &mean(map.narrow(2, 4, 3).narrow(3, 4, 3))) < 1e-4);
+    // Another encoder than that of other weights.
+    let other = EncoderConfig { classifier: Some(file), ..EncoderConfig::new("tiny+resnet50") };
+    let other = Encoder::load(&other).unwrap();
+    assert_ne!(other.identity(), encoder.identity());
+    let regions = other.encode(&picture).unwrap();
+    assert_eq!((regions.features.size()[1], regions.labels.len()), (2048, regions.boxes.len()));
+}
+
+#[test]
 fn networks_learn_in_single_precision_whatever_they_look_with() {
     let resnet = || ResNet::new(&FasterRcnnConfig::tiny().backbone, "", &mut Weights::new(3, Device::Cpu)).unwrap();
     let pictures = Tensor::linspace(-2.0, 2.0, 2 * 3 * 64 * 64, (Kind::Float, Device::Cpu)).reshape([2, 3, 64, 64]);

@@ -31,6 +31,7 @@ impl Default for VocabularyConfig {
 impl VocabularyConfig {
     /// Few words have been seen often in few captions: keeps those seen three times, in fewer than 500 captions twice, in fewer than 50
     /// all.
+    #[cfg(feature = "tensors")]
     pub(crate) fn for_captions(count: usize) -> Self {
         let min_count = match count {
             500.. => 3,

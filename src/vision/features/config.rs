@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use super::shard::StorageDtype;
-use crate::data::{Dataset, ImageSource};
+use crate::data::{Dataset, Layout};
 use crate::error::Within;
 use crate::nn::{ComputeDtype, downloaded, is_readable_here, shipped};
 use crate::train::weights_file;
@@ -226,8 +226,7 @@ impl EncoderConfig {
     /// Scenes have their own, `tiny`. Photographs get what is published and downloaded: Faster R-CNN with CLIP, either of them, or else
     /// EfficientNet-Lite0, which set-up brings.
     pub fn best_for(dataset: &Dataset) -> (Self, String) {
-        let is_scenes = |source: &ImageSource| matches!(source, ImageSource::Scene { .. });
-        if dataset.examples.iter().all(|example| is_scenes(&example.image)) {
+        if dataset.layout == Layout::Scenes {
             return (Self::new("tiny"), "tiny: it was trained on Scenes".to_string());
         }
         let choices = [
