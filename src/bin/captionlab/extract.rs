@@ -133,6 +133,8 @@ impl ExtractOptions {
     fn encoder(&self, dataset: &Dataset) -> Result<EncoderConfig> {
         let named = match &self.encoder {
             Some(name) => EncoderConfig::new(name),
+            // A detector or a CLIP of one's own takes the place of the default encoder's.
+            None if self.detector.is_some() || self.clip.is_some() => EncoderConfig::default(),
             None => {
                 let (best, why) = EncoderConfig::best_for(dataset);
                 warn(format_args!("The encoder {why}."));
