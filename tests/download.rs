@@ -550,6 +550,25 @@ fn the_command_says_what_there_is_and_asks_for_consent() {
     assert!(!fine && text.contains("tar -xf"), "{text}");
 }
 
+#[test]
+fn weights_of_pytorch_are_copied_into_the_format_that_lessons_read() {
+    let Ok(weights) = captionlab::vision::Architecture::EfficientNetLite0.weights() else {
+        println!("skipped: the weights of efficientnet-lite0 are not here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (fine, text) = run(&["efficientnet-lite0", "--from", &weights.display().to_string()], folder.path());
+    assert!(fine, "{text}");
+    let copy = folder.path().join("saved_models/downloads/efficientnet-lite0-57934424.safetensors");
+    let (theirs, ours) =
+        (captionlab::nn::read_weights(&weights).unwrap(), captionlab::nn::read_tensors(&copy).unwrap());
+    assert!(theirs.len() > 250 && ours.0 == theirs);
+    // What is here is not downloaded again, and a copy that was lost is written again.
+    std::fs::remove_file(&copy).unwrap();
+    let (fine, text) = run(&["efficientnet-lite0"], folder.path());
+    assert!(fine && text.contains("here already") && copy.exists(), "{text}");
+}
+
 /// Reads what a proxy is told to connect to, says that it is done, and answers as the file's server.
 fn through_a_proxy(bytes: &'static [u8]) -> (Server, String) {
     let server = Server::start(move |request, stream| {

@@ -272,7 +272,8 @@ impl CaptionTraining {
     }
 
     /// For photographs, described by the best encoder that is here. From 10,000 training pictures on, the course's; for fewer, small
-    /// networks with much dropout, since what has many weights memorises them, and about 750 steps of 80 captions: more of them learn the pictures by heart.
+    /// networks with much dropout, since what has many weights memorises them, and about 750 steps of 80 captions: longer trainings learn
+    /// the pictures by heart.
     pub fn photographs(dataset: &Dataset) -> Self {
         let encoder = EncoderConfig::best_for(dataset).0;
         let pictures = dataset.split_size(Split::Train);

@@ -198,11 +198,12 @@ struct Placed {
 impl Sentence {
     fn new(image: &AlignedImage, side: f32, look: TextStyle, typeface: &Typeface) -> Self {
         let regions = mentioned(&image.words);
-        let Sizes { padding, number, space, gap, score: score_look, .. } = Sizes::of(look);
+        let sizes = Sizes::of(look);
+        let Sizes { padding, space, gap, score: score_look, .. } = sizes;
         let mut lines: Vec<Vec<Run>> = vec![Vec::new()];
         for words in image.words.chunk_by(|one, next| one.region == next.region) {
             let place = words[0].region.and_then(|region| regions.iter().position(|other| *other == region));
-            let before = padding + if place.is_some() { number } else { 0.0 };
+            let before = padding + place.map_or(0.0, |place| sizes.number(place));
             let room = side - before - padding;
             let measure = |AlignedWord { word, score, .. }: &AlignedWord| {
                 let word = typeface.shorten(word, room, look);
@@ -238,7 +239,7 @@ impl Sentence {
             }
         }
         let note = image.note.as_deref().filter(|note| !note.trim().is_empty());
-        let note = note.map_or_else(Vec::new, |note| typeface.wrap(note, side, NOTE_LINES, Sizes::of(look).note));
+        let note = note.map_or_else(Vec::new, |note| typeface.wrap(note, side, NOTE_LINES, sizes.note));
         Self { boxes: tagged(image, &regions), look, lines, note }
     }
 }
@@ -266,9 +267,10 @@ impl Below for Sentence {
                 if let Some(place) = run.place {
                     // The number on white: it is not one of the words.
                     let (x, border) = (left + run.left, 3.0);
-                    let (width, height) = (sizes.number - 2.0 * border, sizes.chip - 2.0 * border);
+                    let number = sizes.number(place);
+                    let (width, height) = (number - 2.0 * border, sizes.chip - 2.0 * border);
                     canvas.rectangle(x + border, y + border, width, height, Ink::WHITE);
-                    let middle = x + sizes.number / 2.0;
+                    let middle = x + number / 2.0;
                     canvas.text(&(place + 1).to_string(), (middle, baseline), Align::Centre, self.look, Ink::TEXT);
                 }
                 let below = y + sizes.chip + sizes.score.size;
@@ -294,8 +296,8 @@ struct Sizes {
     chip: f32,
     /// Between words and the ends of their background.
     padding: f32,
-    /// Width of a number.
-    number: f32,
+    /// Width of a number of one digit, and of each further digit.
+    number: [f32; 2],
     /// Between words of a run.
     space: f32,
     /// Between runs.
@@ -310,12 +312,17 @@ impl Sizes {
             above: 12.0,
             chip: (look.size * 1.4).round(),
             padding: (look.size * 0.3).round(),
-            number: (look.size * 1.2).round(),
+            number: [1.2, 0.7].map(|share| (look.size * share).round()),
             space: (look.size * 0.35).round(),
             gap: (look.size * 0.4).round(),
             score: TextStyle::regular((look.size * 0.75).max(16.0).round()),
             note: TextStyle::regular((look.size * 0.85).round()),
         }
+    }
+
+    /// Width of the number of a region, by its place from 0.
+    fn number(&self, place: usize) -> f32 {
+        self.number[0] + (place + 1).ilog10() as f32 * self.number[1]
     }
 
     /// Height of a line with its distance to the next one; without regions it has no scores.
@@ -386,6 +393,16 @@ mod tests {
             note: None,
         };
         Sentence::new(&image, side, TextStyle::bold(24.0), &Typeface::new().unwrap())
+    }
+
+    #[test]
+    fn numbers_of_one_and_of_two_digits_fit_their_frames() {
+        let typeface = Typeface::new().unwrap();
+        let look = TextStyle::bold(24.0);
+        for place in [0, 8, 9, 18] {
+            let width = typeface.width(&(place + 1).to_string(), look);
+            assert!(width + 6.0 <= Sizes::of(look).number(place), "{place}: {width}");
+        }
     }
 
     #[test]

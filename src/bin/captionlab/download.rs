@@ -129,15 +129,16 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
         Some(own) if file.unpack => return unpack(Path::new(own), folder),
         Some(own) => {
             copy(Path::new(own), &path, file)?;
-            return for_lessons(&path);
+            return copy_for_lessons(&path);
         }
         None => {}
     }
     if let (None, Some(package)) = (from, file.url.strip_prefix("pip:")) {
-        if !path.exists() {
-            of_package(package, file, &path)?;
+        match path.exists() {
+            true => say(format_args!("{}: here already", path.display()))?,
+            false => of_package(package, file, &path)?,
         }
-        return for_lessons(&path);
+        return copy_for_lessons(&path);
     }
     let wanted = File {
         url: from.unwrap_or(file.url).to_string(),
@@ -167,7 +168,7 @@ fn fetch(file: &SourceFile, from: Option<&str>, folder: &Path) -> Result<()> {
         result?;
         std::fs::write(&unpacked, file.url).ok();
     }
-    for_lessons(&path)
+    copy_for_lessons(&path)
 }
 
 fn copy(from: &Path, path: &Path, file: &SourceFile) -> Result<()> {
@@ -176,7 +177,7 @@ fn copy(from: &Path, path: &Path, file: &SourceFile) -> Result<()> {
 }
 
 /// Writes weights in PyTorch's formats as `safetensors` too, which is all that lessons read.
-fn for_lessons(path: &Path) -> Result<()> {
+fn copy_for_lessons(path: &Path) -> Result<()> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("pth" | "pt") => say(format_args!("{}: the same for lessons", write_safetensors_copy(path)?.display())),
         _ => Ok(()),

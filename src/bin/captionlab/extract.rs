@@ -137,7 +137,7 @@ impl ExtractOptions {
             None if self.detector.is_some() || self.clip.is_some() => EncoderConfig::default(),
             None => {
                 let (best, why) = EncoderConfig::best_for(dataset);
-                warn(format_args!("The encoder {why}."));
+                warn(format_args!("The encoder is {why}."));
                 best
             }
         };

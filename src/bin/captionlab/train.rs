@@ -89,7 +89,7 @@ pub fn run(options: TrainOptions) -> Result<()> {
             if let (Some(_), Some(name)) = (&options.data.data, configuration["encoder"]["name"].as_str()) {
                 let (best, why) = EncoderConfig::best_for(&dataset);
                 if best.name == name {
-                    tell(format!("The encoder {why}."))?;
+                    tell(format!("The encoder is {why}."))?;
                 }
             }
             kind.start(&configuration, options.out.clone(), &dataset)?

@@ -229,22 +229,20 @@ impl EncoderConfig {
         if dataset.layout == Layout::Scenes {
             return (Self::new("tiny"), "tiny: it was trained on Scenes".to_string());
         }
+        let detector = "a detector of 80 kinds of things (COCO) finds regions";
+        let windows = "a network that knows 1,000 kinds of things (ImageNet) describes fixed windows. `captionlab download fasterrcnn` \
+                       brings a detector, which is slower and sees more";
         let choices = [
-            ("both", "a detector of 90 kinds of things (COCO), and CLIP, which learned from captions"),
-            ("fasterrcnn", "a detector of 90 kinds of things (COCO)"),
-            ("windows+clip", "CLIP, which learned from captions, on fixed windows"),
-            ("efficientnet-lite0", "a network that knows 1,000 kinds of things (ImageNet), on fixed windows"),
-            ("resnet50", "a network that knows 1,000 kinds of things (ImageNet), on fixed windows"),
+            ("both", format!("{detector}, and it and CLIP, which learned from captions, describe them")),
+            ("fasterrcnn", format!("{detector} and describes them")),
+            ("windows+clip", "CLIP, which learned from captions, describes fixed windows".to_string()),
+            ("efficientnet-lite0", windows.to_string()),
+            ("resnet50", windows.to_string()),
         ];
-        for (place, (name, what)) in choices.into_iter().enumerate() {
+        for (name, what) in choices {
             let config = Self::new(name);
             if config.weights().is_ok_and(|files| files.are_readable()) {
-                let better = match place {
-                    0..=2 => String::new(),
-                    _ => ". `captionlab download fasterrcnn` brings a detector, which is slower and sees more"
-                        .to_string(),
-                };
-                return (config, format!("{name}: {what}, is the best that is here for photographs{better}"));
+                return (config, format!("{name}, the best that is here for photographs: {what}"));
             }
         }
         let why = "tiny: it was trained on drawings and knows little of photographs, but nothing else is here. \

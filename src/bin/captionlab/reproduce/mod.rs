@@ -134,8 +134,8 @@ impl Reproduction {
             None if dataset.layout == Layout::Scenes => (None, "It is the usual one for Scenes.".to_string()),
             None => {
                 let (best, why) = EncoderConfig::best_for(&dataset);
-                tell(format!("The encoder {why}."))?;
-                (Some(best), format!("{why}."))
+                tell(format!("The encoder is {why}."))?;
+                (Some(best), format!("It is {why}."))
             }
         };
         let configuration = options.config.unwrap_or_else(|| Configuration::usual_for(&dataset));
