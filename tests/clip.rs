@@ -1,8 +1,9 @@
 //! CLIP equals transformers' and open_clip's: features, files, preprocessing and tokens.
 
+mod python;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use captionlab::data::scenes::Scene;
 use captionlab::data::{BoundingBox, Random};
@@ -10,6 +11,7 @@ use captionlab::nn::{ComputeDtype, Weights, read_tensors};
 use captionlab::vision::{Clip, ClipConfig};
 use captionlab::{Device, Tensor};
 use image::{Rgb, RgbImage};
+use python::{output_of, python_with};
 use serde::Deserialize;
 use tch::Kind;
 
@@ -94,22 +96,8 @@ fn assert_equal(clip: &Clip, features: &Features, what: &str) {
 
 /// Runs clip_reference.py; `None`, with a message, where Python or a package is missing.
 fn reference(packages: &str, arguments: &[&str]) -> Option<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(".venv/bin/python");
-    let find = format!(
-        "import importlib.util, sys; sys.exit(any(importlib.util.find_spec(name) is None for name in '{packages}'.split()))"
-    );
-    if !Command::new(&python).args(["-c", &find]).status().is_ok_and(|status| status.success()) {
-        println!("skipped: .venv/bin/python with {packages} is not here");
-        return None;
-    }
-    let output = Command::new(&python)
-        .arg(root.join("tests/clip_reference.py"))
-        .args(arguments)
-        .env("HF_HUB_OFFLINE", "1")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clip_reference.py");
+    output_of(python_with(packages)?.arg(script).args(arguments).env("HF_HUB_OFFLINE", "1"));
     Some(())
 }
 

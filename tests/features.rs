@@ -1,5 +1,7 @@
 //! A cache of features under what happens to caches: processes that are killed, disks that are full, the course's files.
 
+mod python;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,6 +12,7 @@ use captionlab::data::{Dataset, Random};
 use captionlab::nn::read_tensors;
 use captionlab::vision::FeatureCache;
 use captionlab::vision::features::import_course;
+use python::{output_of, python_with};
 
 /// So many times the process is killed; `CAPTIONLAB_KILLS` says another number.
 const KILLS: usize = 6;
@@ -183,22 +186,11 @@ fn wrong_options_are_explained() {
 
 // --- the course's files ---
 
-/// The project's Python; `None`, with a message, where it is not here.
-fn python() -> Option<Command> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    if !python.exists() {
-        println!("skipped: .venv is not here");
-        return None;
-    }
-    Some(Command::new(python))
-}
-
 /// The folder and the archive of `tests/features_reference.py`.
 fn course() -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/features_reference.py");
-    let output = python()?.arg(script).arg(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output_of(python_with("torch")?.arg(script).arg(folder.path()));
     Some(folder)
 }
 
@@ -247,7 +239,7 @@ fn the_features_of_the_course_are_read_and_what_is_wrong_is_named() {
 
 #[test]
 fn python_opens_a_shard() {
-    let Some(mut python) = python() else { return };
+    let Some(mut python) = python_with("torch safetensors") else { return };
     let (data, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     photographs(data.path(), 4);
     run(&[], data.path(), cache.path());
@@ -256,6 +248,6 @@ fn python_opens_a_shard() {
     let script = "import sys, safetensors.torch as s; t = s.load_file(sys.argv[1]); \
                   print(t['features'].dtype, t['features'].shape[0] == int(t['index.rows'].sum()), \
                   bytes(t['index.names'].tolist()).decode().split()[0])";
-    let output = python.args(["-c", script]).arg(folder.join(name)).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "torch.float16 True scene-000000.png");
+    let said = output_of(python.args(["-c", script]).arg(folder.join(name)));
+    assert_eq!(said.trim(), "torch.float16 True scene-000000.png");
 }

@@ -1,16 +1,18 @@
 //! Pictures: what is read from them, compared with Pillow and torchvision; what is refused; and loading in batches.
 
+mod python;
+
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use captionlab::data::images::{self, Crop, Filter, MAXIMUM_PIXELS};
 use captionlab::data::{Batch, ImageLoader, ImageSource, LoaderConfig, Preprocess, Random};
 use captionlab::{Error, Result};
 use image::{ImageFormat, Luma, Rgb, RgbImage};
+use python::{output_of, python_with};
 use tempfile::{TempDir, tempdir};
 
 // --- helpers ---
@@ -53,26 +55,9 @@ fn mean_difference(ours: &[u8], reference: &[u8]) -> f64 {
 
 /// Runs `tests/pillow_reference.py`; `None`, with a message, where there is no Python for it.
 fn reference(arguments: &[&str], folder: &Path, more: &[String]) -> Option<Vec<(u32, u32)>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(".venv/bin/python");
-    static HAS_PILLOW: OnceLock<bool> = OnceLock::new();
-    if !*HAS_PILLOW.get_or_init(|| {
-        let check = Command::new(&python).args(["-c", "import PIL, numpy"]).output();
-        check.is_ok_and(|output| output.status.success())
-    }) {
-        println!("skipped: .venv/bin/python with Pillow is not here");
-        return None;
-    }
-    let output = Command::new(&python)
-        .arg(root.join("tests/pillow_reference.py"))
-        .arg(arguments[0])
-        .arg(folder)
-        .args(&arguments[1..])
-        .args(more)
-        .output()
-        .expect("Python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let sizes = String::from_utf8(output.stdout).expect("text");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pillow_reference.py");
+    let mut python = python_with("PIL numpy")?;
+    let sizes = output_of(python.arg(script).arg(arguments[0]).arg(folder).args(&arguments[1..]).args(more));
     let size = |line: &str| {
         let (width, height) = line.split_once(' ').expect("width and height");
         (width.parse().expect("a width"), height.parse().expect("a height"))

@@ -1,9 +1,10 @@
 //! The live page as browsers and scripts reach it.
 
+mod python;
+
 use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use captionlab::train::Run;
 use captionlab::vision::{Classify, WordDetectorTraining};
 use captionlab::{Error, Result};
 use image::{ImageFormat, RgbImage};
+use python::python_with;
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -487,12 +489,11 @@ fn chromium() -> Option<std::path::PathBuf> {
 
 #[test]
 fn the_pages_work_in_a_browser() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(".venv/bin/python");
-    let packages = "import playwright, axe_playwright_python, jupyterlab, jupyter_server_proxy";
-    let has_packages = Command::new(&python).args(["-c", packages]).output().is_ok_and(|found| found.status.success());
-    let (Some(chromium), true) = (chromium(), has_packages) else {
-        println!("skipped: Chromium, or .venv/bin/python with playwright, is not here");
+    let Some(mut python) = python_with("playwright axe_playwright_python jupyterlab jupyter_server_proxy") else {
+        return;
+    };
+    let Some(chromium) = chromium() else {
+        println!("skipped: Chromium is not here");
         return;
     };
     // A scene that the captioner describes rightly, for the camera.
@@ -513,8 +514,8 @@ fn the_pages_work_in_a_browser() {
     let live = Live::start(captioner, LiveConfig::default()).unwrap();
     std::fs::write(folder.path().join("notebook.html"), live.html()).unwrap();
 
-    let browsed = Command::new(python)
-        .arg(root.join("tests/live_browser.py"))
+    let browsed = python
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live_browser.py"))
         .args([chromium.as_os_str(), env!("CARGO_BIN_EXE_captionlab").as_ref(), folder.path().as_os_str()])
         .output()
         .unwrap();

@@ -1,5 +1,7 @@
 //! A training that is killed and resumed ends as one that was left alone, bit for bit.
 
+mod python;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use captionlab::caption::{CaptionTraining, Captioner, CaptionerConfig, Decoding};
 use captionlab::data::{Dataset, Example, ImageSource, Layout, Random, Split};
 use captionlab::train::{CHECKPOINT_FILE, Checkpoint, Run, RunSettings, StartFrom};
+use python::{output_of, python_with};
 
 const FOLDER: &str = "CAPTIONLAB_TEST_RUN_FOLDER";
 const PICTURES: &str = "CAPTIONLAB_TEST_PICTURES";
@@ -170,11 +173,7 @@ fn a_run_is_resumed_with_its_own_data_only() {
 
 #[test]
 fn python_opens_a_checkpoint() {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    if !python.exists() {
-        println!("skipped: {} is not here", python.display());
-        return;
-    }
+    let Some(mut python) = python_with("torch safetensors") else { return };
     let (pictures, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let training = training(folder.path().join("run"), pictures.path(), None);
     let mut run = Run::start(&training, &dataset(pictures.path())).unwrap();
@@ -190,14 +189,7 @@ assert weights['optimiser.square.lstm.weight_ih_l0'].shape == lstm.weight_ih_l0.
 assert 'captionlab' in safe_open(sys.argv[1], 'pt').metadata()
 print(float(weights['output.weight'].double().sum()))";
     let file = folder.path().join("run").join(CHECKPOINT_FILE);
-    let output = Command::new(&python).args(["-c", script]).arg(&file).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    if error.contains("No module named 'safetensors'") {
-        println!("skipped: this Python has no safetensors");
-        return;
-    }
-    assert!(output.status.success(), "{error}");
-    let theirs: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    let theirs: f64 = output_of(python.args(["-c", script]).arg(&file)).trim().parse().unwrap();
     let ours = &Checkpoint::read(&folder.path().join("run")).unwrap().tensors["output.weight"];
     assert!((ours.sum(tch::Kind::Double).double_value(&[]) - theirs).abs() < 1e-9);
 }

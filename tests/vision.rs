@@ -1,8 +1,12 @@
 //! Networks that look at pictures give what torchvision gives with the same weights.
 
+mod python;
+
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::Mutex;
 
 use captionlab::data::images::{Crop, decode};
 use captionlab::data::scenes::Scene;
@@ -15,24 +19,34 @@ use captionlab::vision::{
     StorageDtype,
 };
 use image::RgbImage;
+use python::python_with;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-/// The Python program that runs torchvision, where torchvision is installed.
+/// `vision_reference.py`, which answers calls one after another: importing torchvision for each would take seconds.
+struct Program {
+    process: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+static PROGRAM: Mutex<Option<Program>> = Mutex::new(None);
+
+/// What torchvision makes of a test's files, where torchvision is installed.
 struct Reference {
-    python: PathBuf,
     folder: tempfile::TempDir,
 }
 
 impl Reference {
     fn find() -> Option<Self> {
-        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-        let check = Command::new(&python).args(["-c", "import torchvision, safetensors"]).output();
-        if !check.is_ok_and(|output| output.status.success()) {
-            println!("skipped: .venv/bin/python with torchvision is not here");
-            return None;
+        let mut program = PROGRAM.lock().unwrap();
+        if program.is_none() {
+            let mut command = python_with("torchvision safetensors PIL")?;
+            command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision_reference.py"));
+            let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let answers = BufReader::new(process.stdout.take().unwrap());
+            *program = Some(Program { process, answers });
         }
-        Some(Self { python, folder: tempfile::tempdir().unwrap() })
+        Some(Self { folder: tempfile::tempdir().unwrap() })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -40,9 +54,16 @@ impl Reference {
     }
 
     fn call(&self, arguments: &[&Path]) {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision_reference.py");
-        let output = Command::new(&self.python).arg(program).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let answer = {
+            let mut program = PROGRAM.lock().unwrap();
+            let Program { process, answers } = program.as_mut().expect("found");
+            let mut answer = String::new();
+            writeln!(process.stdin.as_mut().unwrap(), "{}", serde_json::to_string(arguments).unwrap())
+                .and_then(|()| answers.read_line(&mut answer))
+                .map(|_| answer)
+        };
+        let problem: String = serde_json::from_str(&answer.unwrap()).expect("vision_reference.py goes on");
+        assert!(problem.is_empty(), "{problem}");
     }
 
     fn run(

@@ -1,21 +1,27 @@
 """What torchvision makes of pictures with given weights, for tests/vision.rs to compare with.
 
-    vision_reference.py resnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
-    vision_reference.py efficientnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
-    vision_reference.py detector CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
-    vision_reference.py published FOLDER
-    vision_reference.py classes OUT.json
-    vision_reference.py precision FOUND.json OUT.json
-    vision_reference.py losses CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURES.safetensors
+Each line of standard input is a call, a list of texts in JSON:
 
+    resnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
+    efficientnet CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
+    detector CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURE…
+    published FOLDER
+    classes OUT.json
+    precision FOUND.json OUT.json
+    losses CONFIG.json WEIGHTS.safetensors OUT.safetensors PICTURES.safetensors
+
+It is answered by a line when its files are written: a text in JSON, empty, or what went wrong.
 CONFIG.json is the configuration as captionlab writes it. The networks are put together from torchvision's parts;
 `efficientnet` is the package efficientnet-lite-pytorch, whose pictures have the size that it reads.
 `published` writes files with drawn weights such as torchvision publishes: Faster R-CNN's in the format and with the names of 2019.
 """
 
+import contextlib
 import functools
 import json
+import os
 import sys
+import traceback
 
 import torch
 import torchvision
@@ -205,4 +211,15 @@ def main(mode, config, weights, out, *pictures):
     save_file({name: tensor.contiguous() for name, tensor in results.items()}, out)
 
 
-{"published": published, "precision": precision, "classes": classes}.get(sys.argv[1], functools.partial(main, sys.argv[1]))(*sys.argv[2:])
+OTHERS = {"published": published, "precision": precision, "classes": classes}
+
+for line in sys.stdin:
+    mode, *arguments = json.loads(line)
+    problem = ""
+    try:
+        # pycocotools prints what it does.
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            OTHERS.get(mode, functools.partial(main, mode))(*arguments)
+    except Exception:
+        problem = traceback.format_exc()
+    print(json.dumps(problem), flush=True)

@@ -1,35 +1,28 @@
 //! Weights that PyTorch has written are read exactly; files that are broken or ask for more than tensors are refused.
 
+mod python;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use captionlab::Tensor;
 use captionlab::nn::{read_tensors, read_weights};
+use python::{output_of, python_with};
 use tempfile::TempDir;
 
 /// The files of `tests/weights_reference.py`; `None`, with a message, where there is no Python for it.
 fn files() -> Option<&'static Path> {
-    static FILES: OnceLock<Option<TempDir>> = OnceLock::new();
+    static FILES: OnceLock<TempDir> = OnceLock::new();
+    let mut python = python_with("torch safetensors")?;
     let files = FILES.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join(".venv/bin/python");
-        let check = Command::new(&python).args(["-c", "import torch, safetensors.torch"]).output();
-        if !check.is_ok_and(|output| output.status.success()) {
-            return None;
-        }
         let folder = tempfile::tempdir().unwrap();
-        let script = root.join("tests/weights_reference.py");
-        let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(folder)
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/weights_reference.py");
+        output_of(python.arg(script).arg(folder.path()));
+        folder
     });
-    if files.is_none() {
-        println!("skipped: .venv with torch is not here");
-    }
-    files.as_ref().map(TempDir::path)
+    Some(files.path())
 }
 
 /// The `.pth` files of a folder, by name.
