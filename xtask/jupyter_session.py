@@ -1,6 +1,8 @@
 """Runs lessons in the Rust kernel, cell by cell, each lesson from a fresh kernel.
 
-usage: jupyter_session.py check|save|latency NAME …   run notebooks of the current folder
+usage: jupyter_session.py check|pictures|save|latency NAME …   run notebooks of the current folder
+
+`pictures` checks those that open the data set of CAPTIONLAB_DATA, on a few picture files that are written for them.
 
 nbclient judges a cell by its status alone, and evcxr calls a cell that panicked "ok"; so this looks at standard error too.
 """
@@ -8,6 +10,7 @@ nbclient judges a cell by its status alone, and evcxr calls a cell that panicked
 import contextlib
 import os
 import re
+import shutil
 import signal
 import statistics
 import sys
@@ -23,6 +26,13 @@ START_LIMIT = 120
 LARGEST_NOTEBOOK = 4_000_000
 # What shows itself as a picture or a table, so that its absence is noticed.
 SHOWN = ("image/png", "image/gif", "text/html")
+
+
+# Scenes, but as files they are taken for photographs.
+WRITE_PICTURES = """
+let few = captionlab::data::ScenesConfig { train: 48, validation: 8, test: 8, seed: 1 };
+captionlab::data::scenes::export(&few, std::env::var("CAPTIONLAB_DATA").unwrap(), |_, _| ())?;
+"""
 
 
 class LessonFailed(Exception):
@@ -175,7 +185,7 @@ def run_lesson(name, mode):
             if problem:
                 raise LessonFailed(f"{where}\n{problem}")
             outputs = [with_alternative(output) for output in merge_streams(outputs)]
-            if mode == "check":
+            if mode in ("check", "pictures"):
                 if cell.get("execution_count") is None:
                     raise LessonFailed(f"{where}\nhas never been run and stored. Run: cargo xtask lessons --save {name}")
                 expected, got = shown(cell.outputs), shown(outputs)
@@ -198,6 +208,27 @@ def run_lesson(name, mode):
     return session.seconds_to_start, timings
 
 
+def write_pictures():
+    """Makes CAPTIONLAB_DATA a folder of a few pictures, always the same, so that their features are found again."""
+    folder = Path(os.environ["CAPTIONLAB_KERNEL_BUILDS"], "pictures")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.environ["CAPTIONLAB_DATA"] = str(folder)
+    session = Session()
+    try:
+        for source in (':dep captionlab = { path = ".." }', WRITE_PICTURES):
+            problem = problem_of(*session.run(source)[:2])
+            if problem:
+                raise LessonFailed(f"no pictures can be written to {folder}: {problem}")
+    finally:
+        session.stop()
+
+
+def opens_data(name):
+    """Whether a notebook opens the data set that a student may choose."""
+    cells = nbformat.read(name + ".ipynb", as_version=4).cells
+    return any(cell.cell_type == "code" and "Dataset::for_lessons()" in cell.source for cell in cells)
+
+
 def print_latency(name, start, timings):
     print(f"\n{name}: kernel ready after {start:.1f} s, first cell answered after {start + timings[0][2]:.1f} s")
     print(f"{'cell':>5} {'wall s':>8} {'run s':>8}  code")
@@ -212,6 +243,9 @@ def print_latency(name, start, timings):
 def main():
     mode, names = sys.argv[1], sys.argv[2:]
     failures = []
+    if mode == "pictures":
+        names = [name for name in names if opens_data(name)]
+        write_pictures()
     for name in names:
         begin = time.perf_counter()
         try:

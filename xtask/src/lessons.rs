@@ -10,6 +10,8 @@ use crate::{Result, steps};
 pub enum Mode {
     /// Every cell must run, with nothing on standard error and no picture missing.
     Check,
+    /// As checking, on a few picture files in place of Scenes; lessons whose data cannot be chosen are left out.
+    Pictures,
     /// As checking, and the outputs are stored in the notebooks.
     Save,
     /// As checking, and a table of times is printed.
@@ -30,6 +32,7 @@ pub fn run(paths: &Paths, names: &[String], mode: Mode, full: bool) -> Result<()
         .arg(paths.checkout.join("xtask/jupyter_session.py"))
         .arg(match mode {
             Mode::Check => "check",
+            Mode::Pictures => "pictures",
             Mode::Save => "save",
             Mode::Latency => "latency",
         })

@@ -26,8 +26,8 @@ const HELP: &str = "\
 captionlab: the project's commands
 
   cargo xtask lab [--port N] [--no-browser]   set up what is missing, then open the lessons in JupyterLab
-  cargo xtask test [NAME …]                   format, lints, tests, doctests, and every lesson from a fresh kernel; or a
-                                              part: format, lints, unit, docs, lessons, or tests by their names
+  cargo xtask test [NAME …]                   format, lints, tests, doctests, and every lesson from a fresh kernel; or a part:
+                                              format, lints, unit, docs, lessons, pictures, or tests by their names
   cargo xtask setup                           all that `lab` does, but start
   cargo xtask lessons [--save] [--full] [NAME …]
                                               run lessons: small and quick, or at full size; --save stores full-size outputs

@@ -9,7 +9,7 @@ use crate::warm::Sets;
 use crate::{Result, browser, lessons, setup, target, warm};
 
 /// The parts of the tests, in the order in which they run.
-const PARTS: [&str; 5] = ["format", "lints", "unit", "docs", "lessons"];
+const PARTS: [&str; 6] = ["format", "lints", "unit", "docs", "lessons", "pictures"];
 
 /// What of the tests is asked for.
 struct Wanted<'a> {
@@ -91,8 +91,17 @@ pub fn test(paths: &Paths, names: &[String]) -> Result<()> {
             _ => Ok(()),
         }
     };
-    let lessons = || step("Lessons", || lessons::run(paths, &[], lessons::Mode::Check, false));
-    match wanted.has("lessons") {
+    let kernel_parts = [
+        ("lessons", "Lessons", lessons::Mode::Check),
+        ("pictures", "Lessons on picture files", lessons::Mode::Pictures),
+    ]
+    .map(|(part, name, mode)| wanted.has(part).then_some((name, mode)));
+    let needs_kernel = kernel_parts.iter().any(Option::is_some);
+    let lessons = || {
+        let mut parts = kernel_parts.into_iter().flatten();
+        parts.try_for_each(|(name, mode)| step(name, || lessons::run(paths, &[], mode, false)))
+    };
+    match needs_kernel {
         // Lessons wait for compilers and for each other's cells; tests for Python and for servers.
         true => setup::setup_beside(paths, Sets::All, without_kernel, lessons)?,
         false => {
