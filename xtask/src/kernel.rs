@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::paths::{EVCXR_VERSION, Paths, rust_version};
-use crate::steps::{Work, lock, minutes, output_of, ready, run_counted, run_logged, step};
+use crate::steps::{Work, compiled_in, lock, minutes, output_of, ready, run_counted, run_logged, step};
 use crate::{Result, checks, tree, warm};
 
 /// Names a kernel's folders of libraries to the launcher.
@@ -59,16 +59,21 @@ fn program_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Whether evcxr_jupyter is neither in the cache folder nor elsewhere on this machine.
-pub fn is_missing(paths: &Paths) -> bool {
-    !paths.kernel_root().join("complete").exists() && installed(program_folders()).is_none()
+/// What is to be compiled where evcxr_jupyter is neither in the cache folder nor elsewhere on this machine.
+pub fn missing(paths: &Paths) -> Option<Work> {
+    let is_missing = !paths.kernel_root().join("complete").exists() && installed(program_folders()).is_none();
+    is_missing.then(|| work(&paths.kernel_root()))
+}
+
+fn work(root: &Path) -> Work {
+    Work::KERNEL.without(&compiled_in(&root.join("build/release")))
 }
 
 /// Installs evcxr_jupyter into the cache folder: the one that is on this machine, or else one that is compiled.
 pub fn install(paths: &Paths) -> Result<()> {
     let root = paths.kernel_root();
     fs::create_dir_all(&root)?;
-    let _lock = lock(&root.join("lock"))?;
+    let lock = lock(&root.join("lock"))?;
     if root.join("complete").exists() {
         // Where it was killed just before its end.
         remove_build(&root)?;
@@ -87,7 +92,8 @@ pub fn install(paths: &Paths) -> Result<()> {
         tree::write_whole(&root.join("complete"), "")?;
         return Ok(());
     }
-    let name = format!("Rust kernel evcxr_jupyter, compiled (about {})", minutes(Work::KERNEL.expected()));
+    let work = work(&root);
+    let name = format!("Rust kernel evcxr_jupyter, compiled (about {})", minutes(work.expected()));
     step(&name, || {
         let mut install = Command::new("cargo");
         install
@@ -106,8 +112,8 @@ pub fn install(paths: &Paths) -> Result<()> {
             "Rust kernel",
             &paths.cache.join("logs/kernel.log"),
             "Is there a network, and space on the disk? Call again: it goes on where it was.",
-            Some(&Work::KERNEL),
-            None,
+            Some(&work),
+            Some(&lock),
         )?;
         tree::write_whole(&root.join("complete"), "")?;
         remove_build(&root)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::checks::gigabytes;
 use crate::paths::Paths;
-use crate::steps::{Work, lock, minutes, output_of, side_by_side, step};
+use crate::steps::{lock, minutes, output_of, side_by_side, step};
 use crate::warm::Sets;
 use crate::{Result, cache, checks, kernel, lessons, python, target, tree, warm};
 
@@ -75,18 +75,21 @@ fn find_libtorch(paths: &Paths) -> Result<PathBuf> {
 /// Says what a set-up is about to do, how long that takes, and what it needs.
 fn announce(paths: &Paths, sets: Sets) -> Result<()> {
     let packages = !python::is_complete(&paths.shared_venv()?);
-    let program = kernel::is_missing(paths);
+    let program = kernel::missing(paths);
     let (first, others) = warm::missing(paths)?;
-    if !(packages || program || first.is_some()) {
+    if !(packages || program.is_some() || first.is_some()) {
         return Ok(());
     }
     // Megabytes to fetch, and on disk.
-    let parts =
-        [(packages, 3000, 5600), (program, 100, 100), (first.is_some(), 200, 1200), (others.is_some(), 100, 1000)];
+    let parts = [
+        (packages, 3000, 5600),
+        (program.is_some(), 100, 100),
+        (first.is_some(), 200, 1200),
+        (others.is_some(), 100, 1000),
+    ];
     let (fetched, disk) = parts.iter().filter(|part| part.0).fold((0, 0), |sum, part| (sum.0 + part.1, sum.1 + part.2));
     // Compilers share the processors, and unpacking takes its part of them.
-    let compiled: Duration =
-        [program.then_some(Work::KERNEL), first].into_iter().flatten().map(|work| work.expected()).sum();
+    let compiled: Duration = [program, first].into_iter().flatten().map(|work| work.expected()).sum();
     let until_open = if packages { python::FETCHING.max(compiled + python::UNPACKING) } else { compiled };
     let rest = others.map_or(Duration::ZERO, |work| work.expected());
     let then = match sets {

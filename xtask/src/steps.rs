@@ -111,6 +111,12 @@ impl Work {
         Self { crates: names.len(), seconds: names.into_iter().map(seconds_of).sum() }
     }
 
+    /// What is left of it where those crates are compiled.
+    pub fn without(self, compiled: &BTreeSet<String>) -> Self {
+        let seconds: f64 = compiled.iter().map(|name| seconds_of(name)).sum();
+        Self { crates: self.crates.saturating_sub(compiled.len()), seconds: (self.seconds - seconds).max(0.0) }
+    }
+
     /// The same work so many times.
     pub fn times(self, times: usize) -> Self {
         Self { crates: self.crates * times, seconds: self.seconds * times as f64 }
@@ -136,6 +142,17 @@ impl Work {
         };
         left.map_or_else(|| crates.clone(), |left| format!("{crates}, about {} left", minutes(left)))
     }
+}
+
+/// The names of the crates that cargo has compiled into a folder such as `target/debug`.
+pub fn compiled_in(folder: &Path) -> BTreeSet<String> {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    entries(&folder.join(".fingerprint"))
+        // Written when the crate is; the folder, when it is begun.
+        .filter(|entry| entries(&entry.path()).any(|file| name(&file).starts_with("lib-")))
+        .filter_map(|entry| Some(name(&entry).rsplit_once('-')?.0.to_owned()))
+        .collect()
 }
 
 /// How fast this program gets on with all that it has compiled: works side by side share the processors, and the last to end has them
@@ -364,6 +381,42 @@ mod tests {
         }
         assert!((work.done(&begun(&log(50 + cores()))) - 50.0 * LIGHT).abs() < 1e-9);
         assert!((work.done(&begun(&log(300))) - work.seconds).abs() < 1e-9);
+    }
+
+    #[test]
+    fn of_an_interrupted_work_what_is_left_is_counted() {
+        let root = std::env::temp_dir().join(format!("captionlab-compiled-{}", std::process::id()));
+        for file in ["syn-1a/lib-syn", "polars-core-2b/lib-polars_core", "tch-3c/invoked.timestamp"] {
+            let file = root.join(".fingerprint").join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        let compiled = compiled_in(&root);
+        assert_eq!(Vec::from_iter(&compiled), ["polars-core", "syn"]);
+        let left = Work { crates: 10, seconds: 1000.0 }.without(&compiled);
+        assert_eq!(left.crates, 8);
+        assert!((left.seconds - (1000.0 - seconds_of("polars-core") - seconds_of("syn"))).abs() < 1e-9);
+        let none = Work { crates: 1, seconds: 1.0 }.without(&compiled);
+        assert_eq!((none.crates, none.seconds), (0, 0.0));
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_command_that_outlives_the_set_up_keeps_its_lock() {
+        let root = std::env::temp_dir().join(format!("captionlab-held-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let path = root.join("lock");
+        let held = lock(&path).unwrap();
+        // The shell ends at once, and what it has started goes on.
+        let mut outlives = Command::new("sh");
+        outlives.args(["-c", "exec 3<&0; sleep 2 &"]);
+        run_counted(&mut outlives, "sleep", &root.join("log"), "", None, Some(&held)).unwrap();
+        drop((held, outlives));
+        assert!(File::create(&path).unwrap().try_lock().is_err());
+        let start = Instant::now();
+        drop(lock(&path).unwrap());
+        assert!(start.elapsed() < Duration::from_secs(20));
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::Result;
 use crate::paths::{EVCXR_VERSION, Paths, key, rust_version};
-use crate::steps::{Work, lock, minutes, output_of, ready, run_counted, step};
+use crate::steps::{Work, compiled_in, lock, minutes, output_of, ready, run_counted, step};
 use crate::tree::{self, write_whole};
+use crate::{Result, python};
 
 /// What a kernel's folder calls the project's lock file.
 const VERSIONS: &str = "versions.lock";
@@ -216,7 +216,7 @@ struct Warming<'a> {
     seed: PathBuf,
     /// Where it is compiled, until it is whole.
     next: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl<'a> Warming<'a> {
@@ -226,13 +226,7 @@ impl<'a> Warming<'a> {
         let lock = lock(&builds.join("warming"))?;
         remove_stale_copies(&builds);
         write_whole(&builds.join(".cargo/config.toml"), &build_profile())?;
-        Ok(Self {
-            paths,
-            sets: feature_sets(&paths.notebooks())?,
-            seed: seed(paths)?,
-            next: builds.join("next"),
-            _lock: lock,
-        })
+        Ok(Self { paths, sets: feature_sets(&paths.notebooks())?, seed: seed(paths)?, next: builds.join("next"), lock })
     }
 
     /// Fills the folder in which is compiled with what was compiled before: by a warming that was ended, by the one before, or for
@@ -267,9 +261,7 @@ impl<'a> Warming<'a> {
         let target = self.next.join("target");
         let compiled: BTreeSet<String> = [target.join("debug"), target.join(host).join("debug")]
             .iter()
-            .filter_map(|folder| fs::read_dir(folder.join(".fingerprint")).ok())
-            .flat_map(|entries| entries.flatten())
-            .filter_map(|entry| Some(entry.file_name().to_str()?.rsplit_once('-')?.0.to_owned()))
+            .flat_map(|folder| compiled_in(folder))
             .collect();
         Ok(Work::of_tree(&tree, |name| name == "captionlab" || !(name == "ctx" || compiled.contains(name))))
     }
@@ -289,7 +281,7 @@ impl<'a> Warming<'a> {
             &self.log(),
             "Call again: what has been compiled is kept.",
             Some(&work),
-            None,
+            Some(&self.lock),
         )
     }
 
@@ -336,14 +328,14 @@ fn plan_of(builds: &Path) -> PathBuf {
 
 /// Compiles what needs no libtorch of the first lessons, while it is being fetched.
 pub fn before_libtorch(paths: &Paths) -> Result<()> {
-    let is_there = |first: &FeatureSet| Ready::of(&paths.warmed()).has_libraries(&first.line);
-    // Without waiting for what another set-up compiles behind the open lessons.
-    if feature_sets(&paths.notebooks())?.first().is_none_or(is_there) {
+    // What is compiled with it needs not be compiled again.
+    if python::is_complete(&paths.shared_venv()?) {
         return Ok(());
     }
     let warming = Warming::begin(paths)?;
     let Some(first) = warming.sets.first() else { return Ok(()) };
-    if [&warming.next, &warming.seed].iter().any(|folder| Ready::of(folder).has_libraries(&first.line)) {
+    if [&warming.next, &paths.warmed(), &warming.seed].iter().any(|folder| Ready::of(folder).has_libraries(&first.line))
+    {
         return Ok(());
     }
     step("Rust libraries of the first lessons, as far as they need no torch", || {
@@ -363,6 +355,7 @@ pub fn warm(paths: &Paths, libtorch: &Path, which: Sets) -> Result<()> {
         let ready_now = Ready::of(&paths.warmed());
         sets.iter().take(wanted).filter(|set| !ready_now.has(set, &state)).cloned().collect()
     };
+    // Without waiting for what another set-up compiles behind the open lessons.
     if which == Sets::First && missing(&feature_sets(&paths.notebooks())?).is_empty() {
         return Ok(());
     }
