@@ -10,7 +10,7 @@ use crate::paths::{Paths, TORCH_VERSION};
 use crate::steps::output_of;
 
 /// Free space that a first set-up needs, in bytes: torch with CUDA 6 GB, the kernel and the libraries of the lessons 3 GB. Tests take
-/// 4 GB more.
+/// 3 GB more.
 const DISK_SPACE: u64 = 10_000_000_000;
 
 /// Checks what set-up cannot install by itself: Python with venv, a C++ compiler.
