@@ -25,7 +25,7 @@ pub fn write_uses(paths: &Paths) -> Result<()> {
 /// Removes what no checkout uses any more: builds for versions and settings that are gone, and kernels of checkouts that are.
 pub fn remove_unused(paths: &Paths) -> Result<()> {
     // One at a time. What a checkout makes it has written down before.
-    let _lock = lock(&paths.cache.join("unused.lock"))?;
+    let _lock = lock(&paths.cache.join("unused.lock"), "what is no longer used")?;
     let found = unused(&paths.cache);
     let mut freed = 0;
     for path in &found {

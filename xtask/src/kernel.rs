@@ -19,7 +19,7 @@ pub const LIBRARY_VARIABLE: &str = if cfg!(target_os = "macos") { "DYLD_LIBRARY_
 /// Adds rust-src to the toolchain. rust-toolchain.toml names it, but a rustup that may not install by itself leaves it out.
 pub fn add_rust_source(paths: &Paths) -> Result<()> {
     // rustup itself does not look whether another one is at work.
-    let _lock = lock(&paths.cache.join("rust-src.lock"))?;
+    let _lock = lock(&paths.cache.join("rust-src.lock"), "rust-src")?;
     if checks::rust_source().is_ok() {
         return Ok(());
     }
@@ -73,7 +73,7 @@ fn work(root: &Path) -> Work {
 pub fn install(paths: &Paths) -> Result<()> {
     let root = paths.kernel_root();
     fs::create_dir_all(&root)?;
-    let lock = lock(&root.join("lock"))?;
+    let lock = lock(&root.join("lock"), "the Rust kernel")?;
     if root.join("complete").exists() {
         // Where it was killed just before its end.
         remove_build(&root)?;

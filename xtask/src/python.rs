@@ -22,7 +22,7 @@ pub fn make_environment(paths: &Paths) -> Result<()> {
     let shared = paths.shared_venv()?;
     make_shared(paths, &shared)?;
     let venv = paths.venv();
-    let _lock = lock(&paths.kernel_builds().join("linking"))?;
+    let _lock = lock(&paths.kernel_builds().join("linking"), "the Python environment .venv")?;
     if fs::read_to_string(venv.join(COMPLETE)).is_ok_and(|made_from| made_from == shared.to_string_lossy())
         && !is_cut_short(&venv)
     {
@@ -58,7 +58,7 @@ pub fn is_complete(shared: &Path) -> bool {
 
 fn make_shared(paths: &Paths, shared: &Path) -> Result<()> {
     // Two checkouts may be set up at once: one installs, the other waits here.
-    let lock = lock(&shared.with_extension("lock"))?;
+    let lock = lock(&shared.with_extension("lock"), "the Python packages")?;
     if is_complete(shared) {
         return Ok(());
     }

@@ -160,7 +160,7 @@ fn tell_cargo(paths: &Paths, libtorch: &std::path::Path) -> Result<()> {
 /// A fresh checkout begins with the third-party crates that an earlier one compiled.
 fn seed_target(paths: &Paths) -> Result<()> {
     let seed = paths.seed("target-seed")?;
-    let _lock = lock(&paths.kernel_builds().join("seeding"))?;
+    let _lock = lock(&paths.kernel_builds().join("seeding"), "the target folder")?;
     let target = match target::debug_folder(paths)? {
         Ok(folder) => folder,
         Err(why) => {

@@ -46,13 +46,13 @@ pub fn side_by_side(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce(
     Ok(one.and(other)?)
 }
 
-/// Waits until no other set-up holds a lock, and holds it; says so where it has to wait.
-pub fn lock(path: &Path) -> Result<File> {
+/// Waits until no other set-up holds the lock of `what`, and holds it; says so where it has to wait.
+pub fn lock(path: &Path, what: &str) -> Result<File> {
     let told = |error: std::io::Error| format!("{}: cannot be locked: {error}", path.display());
     let file = File::create(path).map_err(told)?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => println!("Another set-up is at work: waiting for it …"),
+        Err(TryLockError::WouldBlock) => println!("Another set-up is at work on {what}: waiting for it …"),
         Err(TryLockError::Error(error)) => return Err(told(error).into()),
     }
     file.lock().map_err(told)?;
@@ -406,7 +406,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("captionlab-held-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
         let path = root.join("lock");
-        let held = lock(&path).unwrap();
+        let held = lock(&path, "a test").unwrap();
         // The shell ends at once, and what it has started goes on.
         let mut outlives = Command::new("sh");
         outlives.args(["-c", "exec 3<&0; sleep 2 &"]);
@@ -414,7 +414,7 @@ mod tests {
         drop((held, outlives));
         assert!(File::create(&path).unwrap().try_lock().is_err());
         let start = Instant::now();
-        drop(lock(&path).unwrap());
+        drop(lock(&path, "a test").unwrap());
         assert!(start.elapsed() < Duration::from_secs(20));
         fs::remove_dir_all(root).unwrap();
     }

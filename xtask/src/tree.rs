@@ -28,7 +28,7 @@ pub fn copy(from: &Path, to: &Path, take: &dyn Fn(&Path) -> Take) -> Result<()> 
 /// Makes a folder where it is not there yet, so that it is whole or not there: one program at a time, in a folder beside it, which
 /// is begun anew where one was ended.
 pub fn make_whole(folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let _lock = lock(&folder.with_extension("lock"))?;
+    let _lock = lock(&folder.with_extension("lock"), &folder.display().to_string())?;
     if folder.exists() {
         return Ok(());
     }

@@ -223,7 +223,7 @@ impl<'a> Warming<'a> {
     fn begin(paths: &'a Paths) -> Result<Self> {
         let builds = paths.kernel_builds();
         fs::create_dir_all(builds.join(".cargo"))?;
-        let lock = lock(&builds.join("warming"))?;
+        let lock = lock(&builds.join("warming"), "the libraries of the lessons")?;
         remove_stale_copies(&builds);
         write_whole(&builds.join(".cargo/config.toml"), &build_profile())?;
         Ok(Self { paths, sets: feature_sets(&paths.notebooks())?, seed: seed(paths)?, next: builds.join("next"), lock })
