@@ -328,7 +328,7 @@ fn plan_of(builds: &Path) -> PathBuf {
 
 /// Compiles what needs no libtorch of the first lessons, while it is being fetched.
 pub fn before_libtorch(paths: &Paths) -> Result<()> {
-    // What is compiled with it needs not be compiled again.
+    // Torch is here: everything is compiled with it at once, and the crate that wraps it not twice.
     if python::is_complete(&paths.shared_venv()?) {
         return Ok(());
     }
